@@ -1,0 +1,414 @@
+"""The cattrs converter: JSON values into the classes of `models`, and back, exactly.
+
+cattrs' default coercions are wrong for money and counts (1.9 becomes 1, "false" becomes True), so
+every primitive has a hook of ours: what is not exactly what it should be is refused, with its JSON
+path. A result's class is chosen by its `object`; fields that a class does not know go to `extra`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import cache, reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+import attrs
+import msgspec
+from cattrs import transform_error
+from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs.errors import BaseValidationError
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
+
+from usage_async.endpoints import ENDPOINTS
+from usage_async.errors import ResponseError, redact, snippet
+from usage_async.models import (
+    Extra,
+    UnknownResult,
+    UsageResponse,
+    UsageResult,
+    UsageTimeBucket,
+    exact_decimal,
+)
+
+JSON_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z"
+"""A number as JSON writes it, which is stricter than what Decimal reads."""
+
+_decimal_text = re.compile(JSON_DECIMAL)
+_digits = re.compile(r"-?[0-9]{1,40}\Z")
+_MAX_DIGITS = 40
+
+_OWN_FIELDS = ("extra", "other_results")
+"""Fields that the library adds: they are never read from, nor written as, a field of that name."""
+_LEGACY_FIELDS = {"result": "results", "sessions": "num_sessions"}
+"""Spellings that the API once used."""
+_REQUIRED = {UsageResult: ("object",), UsageTimeBucket: ("results",), UsageResponse: ()}
+
+parse = msgspec.json.Decoder(float_hook=Decimal).decode
+"""JSON text into plain values, numbers with a fraction as Decimals."""
+
+T = TypeVar("T")
+
+
+def _int(value: Any, _: Any) -> int:
+    if value.__class__ is int:
+        return cast("int", value)
+    if isinstance(value, str) and _digits.match(value):
+        return int(value)
+    number = Decimal(repr(value)) if isinstance(value, float) else value
+    if isinstance(number, Decimal) and number.is_finite() and number.adjusted() < _MAX_DIGITS:
+        whole = int(number)
+        if whole == number:
+            return whole
+    msg = f"expected a whole number, got {_shown(value)}"
+    raise ValueError(msg)
+
+
+def _str(value: Any, _: Any) -> str:
+    if isinstance(value, str):
+        return value
+    msg = f"expected a string, got {_shown(value)}"
+    raise ValueError(msg)
+
+
+def _bool(value: Any, _: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    msg = f"expected true or false, got {_shown(value)}"
+    raise ValueError(msg)
+
+
+def _batch(value: Any, _: Any) -> bool | None:
+    return value if value is None else _bool({"true": True, "false": False}.get(value, value), _)
+
+
+def _decimal(value: Any, _: Any) -> Decimal:
+    if isinstance(value, float):
+        value = repr(value)
+    if isinstance(value, str) and _decimal_text.match(value):
+        return exact_decimal(Decimal(value))
+    if isinstance(value, Decimal):
+        return exact_decimal(value)
+    if value.__class__ is int:
+        return Decimal(value)
+    msg = f"expected a plain decimal, got {_shown(value)}"
+    raise ValueError(msg)
+
+
+def _shown(value: Any) -> str:
+    return snippet(repr(value).encode())[:60]
+
+
+def _thaw(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _thaw(item) for key, item in value.items()}
+    return list(map(_thaw, value)) if isinstance(value, tuple) else value
+
+
+def _has_extra(cls: Any) -> bool:
+    origin = get_origin(cls) or cls
+    return attrs.has(origin) and "extra" in attrs.fields_dict(origin)
+
+
+def _structure_with_extra(cls: Any, converter: UsageConverter) -> Callable[[Any, Any], Any]:
+    """Make the reader of a class: cattrs' own, then what it does not know goes to `extra`."""
+    origin = get_origin(cls) or cls
+    names = attrs.fields_dict(origin).keys() - set(_OWN_FIELDS)
+    overrides = {name: override(omit=True) for name in _OWN_FIELDS}
+    if "batch" in names:
+        overrides["batch"] = override(struct_hook=_batch)
+    read = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
+    required = next((keys for base, keys in _REQUIRED.items() if issubclass(origin, base)), ())
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, Mapping):
+            msg = f"expected an object, got {_shown(value)}"
+            raise TypeError(msg)
+        for old, new in _LEGACY_FIELDS.items():
+            if old in value and new in names and new not in value:
+                value = {new if key == old else key: item for key, item in value.items()}
+        for key in required:
+            if key not in value:
+                msg = f"expected a field {key}"
+                raise KeyError(msg)
+        made = read(value, cls)
+        if unknown := value.keys() - names:
+            extra = Extra({key: value[key] for key in value if key in unknown})
+            object.__setattr__(made, "extra", extra)
+        return made
+
+    return structure
+
+
+def _unstructure_with_extra(cls: Any, converter: UsageConverter) -> Callable[[Any], Any]:
+    write = make_dict_unstructure_fn(
+        cls,
+        converter,
+        **{name: override(omit=True) for name in _OWN_FIELDS},  # type: ignore[arg-type]
+    )
+    return lambda value: {**write(value), **_thaw(value.extra)}
+
+
+def _structure_by_object(_: Any, converter: UsageConverter) -> Callable[[Any, Any], Any]:
+    """Choose the class of a result by its `object`."""
+
+    def structure(value: Any, _: Any) -> UsageResult:
+        kind = value.get("object") if isinstance(value, Mapping) else None
+        cls = result_classes().get(kind) if isinstance(kind, str) else None
+        return converter.structure(value, cls or UnknownResult)
+
+    return structure
+
+
+def result_classes() -> dict[str, type[UsageResult]]:
+    """The classes of results by their `object`."""
+    return {endpoint.object: endpoint.result_class for endpoint in ENDPOINTS.values()}
+
+
+def _structure_bucket(cls: Any, converter: UsageConverter) -> Callable[[Any, Any], Any]:
+    own = bucket_kind(cls)
+    element = UnknownResult if own is UnknownResult else UsageResult
+    read = _structure_with_extra(UsageTimeBucket[element], converter)  # type: ignore[valid-type]
+
+    def structure(value: Any, _: Any) -> UsageTimeBucket[Any]:
+        bucket: UsageTimeBucket[Any] = read(value, cls)
+        others = tuple(row for row in bucket.results if not isinstance(row, own))
+        if others:
+            results = tuple(row for row in bucket.results if isinstance(row, own))
+            bucket = attrs.evolve(bucket, results=results, other_results=others)
+        return bucket
+
+    return structure
+
+
+def _unstructure_bucket(cls: Any, converter: UsageConverter) -> Callable[[Any], Any]:
+    write = _unstructure_with_extra(cls, converter)
+
+    def unstructure(bucket: UsageTimeBucket[Any]) -> dict[str, Any]:
+        others = [converter.unstructure(row) for row in bucket.other_results]
+        written: dict[str, Any] = write(bucket)
+        written["results"] = [*written["results"], *others]
+        return written
+
+    return unstructure
+
+
+def _is_bucket(cls: Any) -> bool:
+    return (get_origin(cls) or cls) is UsageTimeBucket
+
+
+def bucket_kind(cls: Any) -> type[UsageResult]:
+    """The kind of rows that a (possibly bare) generic page or bucket class holds."""
+    kind = next(iter(get_args(cls)), UsageResult)
+    return kind if isinstance(kind, type) else UsageResult
+
+
+def _is_array(cls: Any) -> bool:
+    return get_origin(cls) is tuple and get_args(cls)[1:] == (...,)
+
+
+def _structure_array(cls: Any, converter: UsageConverter) -> Callable[[Any, Any], Any]:
+    read = homogenous_tuple_structure_factory(cls, converter)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            msg = f"expected an array, got {_shown(value)}"
+            raise TypeError(msg)
+        return read(value, cls)
+
+    return structure
+
+
+def _unstructure_array(_: Any, converter: UsageConverter) -> Callable[[Any], Any]:
+    return lambda value: [converter.unstructure(item) for item in value]
+
+
+@attrs.frozen
+class _Lane:
+    """The fast reading of a class: typed decoding, and a probe that refuses what it would miss."""
+
+    typed: msgspec.json.Decoder[Any]
+    probe: msgspec.json.Decoder[Any]
+
+
+@cache
+def _lane(cls: Any) -> _Lane | None:
+    """Make the fast lane of a class; None where only the careful one can tell the kinds apart."""
+    probe = _probe_type(cls)
+    if probe is None:
+        return None
+    return _Lane(msgspec.json.Decoder(cls), msgspec.json.Decoder(probe))
+
+
+_PROBED_DECIMAL = float | Annotated[str, msgspec.Meta(pattern=JSON_DECIMAL)]
+"""Typed decoding alone takes `"NaN"`, `" 1 "` and `"1_000"`; as a float, 1e999 is out of range."""
+
+
+def _probe_type(hint: Any) -> Any:
+    """Give the msgspec type that accepts just what typed decoding reads without any loss."""
+    origin = get_origin(hint) or hint
+    if origin is Decimal:
+        return _PROBED_DECIMAL
+    if origin in (UsageResult, UnknownResult) or isinstance(origin, TypeVar):
+        return None
+    if isinstance(origin, type) and attrs.has(origin):
+        return _probe_struct(hint, origin)
+    if _is_array(hint):
+        element = _probe_type(get_args(hint)[0])
+        return None if element is None else list[element]  # type: ignore[valid-type]
+    if origin is UnionType:
+        return reduce(or_, map(_probe_type, get_args(hint)))
+    return hint
+
+
+def _probe_struct(hint: Any, cls: Any) -> Any:
+    bound = dict(zip(getattr(cls, "__parameters__", ()), get_args(hint), strict=False))
+    hints = get_type_hints(cls)
+    required = next((keys for base, keys in _REQUIRED.items() if issubclass(cls, base)), ())
+    fields = []
+    for attribute in attrs.fields(cls):
+        if attribute.name in _OWN_FIELDS:
+            continue
+        declared = hints[attribute.name]
+        probed = _probe_type(declared[tuple(bound.values())] if _is_open(declared) else declared)
+        if probed is None:
+            return None
+        optional = attribute.default is not attrs.NOTHING and attribute.name not in required
+        fields.append((attribute.name, probed, *((attribute.default,) if optional else ())))
+    return msgspec.defstruct(
+        cls.__name__, fields, kw_only=True, forbid_unknown_fields=True, gc=False
+    )
+
+
+def _is_open(hint: Any) -> bool:
+    return bool(getattr(hint, "__parameters__", ()))
+
+
+class UsageConverter(MsgspecJsonConverter):
+    """cattrs' msgspec converter, set up for the values of this library.
+
+    cattrs' flavour leaves writing to msgspec's C core where it can; `loads` here does the same for
+    reading. What typed decoding or its probe refuses is read again with care, by cattrs.
+
+    Attributes:
+        fast: Whether `loads` may decode without cattrs; the values are the same either way.
+    """
+
+    fast: bool = True
+
+    def loads(self, data: bytes, cl: type[T], **_: Any) -> T:
+        """Read JSON text, numbers with a fraction exactly."""
+        made = self.loads_fast(data, cl)
+        return self.structure(parse(data), cl) if made is None else made
+
+    def loads_fast(self, data: bytes, cl: type[T]) -> T | None:
+        """Read JSON text that holds just what the class declares; None where it does not."""
+        lane = _lane(cl) if self.fast else None
+        if lane is None:
+            return None
+        try:
+            lane.probe.decode(data)
+            return cast("T", lane.typed.decode(data))
+        except msgspec.ValidationError:
+            return None
+
+
+def make_converter(*, fast: bool = True) -> UsageConverter:
+    """Make a converter of one's own, to register more hooks on."""
+    made = UsageConverter()
+    made.fast = fast
+    configure_converter(made)
+    made.register_structure_hook(int, _int)
+    made.register_structure_hook(str, _str)
+    made.register_structure_hook(bool, _bool)
+    made.register_structure_hook(Decimal, _decimal)
+    made.register_structure_hook_factory(_is_array, _structure_array)
+    made.register_unstructure_hook_factory(_is_array, _unstructure_array)
+    made.register_structure_hook_factory(_has_extra, _structure_with_extra)
+    made.register_unstructure_hook_factory(_has_extra, _unstructure_with_extra)
+    made.register_structure_hook_factory(lambda cls: cls is UsageResult, _structure_by_object)
+    made.register_structure_hook_factory(_is_bucket, _structure_bucket)
+    made.register_unstructure_hook_factory(_is_bucket, _unstructure_bucket)
+    return made
+
+
+converter = make_converter()
+"""The converter of this library; `converter.copy()` gives one to extend."""
+
+
+def refused(
+    error: Exception, body: bytes, place: Callable[[str], str] = lambda path: path
+) -> ResponseError:
+    """Make an error of this library out of what a reading was refused for.
+
+    Args:
+        error: One of `READING_ERRORS`.
+        body: What was read.
+        place: Gives the JSON path to tell for the path within what was read.
+    """
+    reason, path = redact(_reason(error, None)), "$"
+    if isinstance(error, BaseValidationError):
+        reason, _, path = transform_error(error, path, _reason)[0].rpartition(" @ ")
+    path = place(path)
+    message = f"not a page of usage: {reason} at {path}"
+    return ResponseError(message, path=path, snippet=snippet(body))
+
+
+def _reason(error: BaseException, _: Any) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error.args[0] if error.args else error)
+
+
+def from_dict(value: Mapping[str, Any], cls: type[T]) -> T:
+    """Read plain values, such as `to_dict` gives.
+
+    Args:
+        value: JSON values; a float goes through its shortest repr, `0.1` is exactly 0.1.
+        cls: A class of this library, such as `UsageTimeBucket[CostsResult]`.
+
+    Raises:
+        ResponseError: A value is not exactly what it should be; `path` says where.
+    """
+    return _read(lambda: converter.structure(value, cls), b"")
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """Write a value of this library as plain values, losing nothing; Decimals stay Decimals."""
+    return cast("dict[str, Any]", converter.unstructure(value))
+
+
+def loads(data: bytes | str, cls: type[T]) -> T:
+    """Read JSON text of a value of this library: a page, a bucket, a result, a row.
+
+    Raises:
+        ResponseError: It is not; `path` says where.
+    """
+    body = data.encode() if isinstance(data, str) else data
+    return _read(lambda: converter.loads(body, cls), body)
+
+
+def dumps(value: Any) -> bytes:
+    """Write a value of this library as JSON text, losing nothing; Decimals are strings."""
+    return converter.dumps(value)
+
+
+def _read(read: Callable[[], T], body: bytes) -> T:
+    try:
+        return read()
+    except READING_ERRORS as error:
+        raise refused(error, body) from None
+
+
+READING_ERRORS = (
+    BaseValidationError,
+    msgspec.MsgspecError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RecursionError,
+)
+"""What reading untrusted JSON can end in."""

@@ -1,0 +1,180 @@
+"""One request, whole: tried again until its page has parsed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from usage_async._codec import BATCH_BYTES, Decoded, decode, decode_error
+from usage_async._retry import RetryBudget, RetryPolicy, next_delay
+from usage_async.errors import AuthenticationError, RateLimitError, ResponseError, UsageError
+from usage_async.models import UsageResult
+
+if TYPE_CHECKING:
+    from usage_async._custody import KeyCustody
+    from usage_async._limiter import Limiter
+    from usage_async._runtime import Runtime
+    from usage_async._transport import Transport
+
+R = TypeVar("R", bound=UsageResult)
+
+_log = logging.getLogger("usage_async")
+
+_OK = range(200, 300)
+
+
+@attrs.frozen(kw_only=True)
+class RequestEvent:
+    """One try of one request, when it is over.
+
+    Attributes:
+        method: Always `GET`.
+        path: Below the base URL.
+        attempt: Which try it was, from 1.
+        seconds: From its start to the last byte; waiting for a slot and decoding not included.
+        status: The HTTP status; None where there was no reply.
+        bytes: Size of the body, decompressed.
+        request_id: The service's `x-request-id`.
+        error: Class of the error that it ended in.
+    """
+
+    method: str = "GET"
+    path: str
+    attempt: int
+    seconds: float
+    status: int | None = None
+    bytes: int = 0
+    request_id: str | None = None
+    error: str | None = None
+
+
+@attrs.define(eq=False, kw_only=True)
+class Fetcher:
+    """What all requests of a client share."""
+
+    transport: Transport
+    custody: KeyCustody
+    limiter: Limiter
+    policy: RetryPolicy
+    runtime: Runtime
+    headers: Mapping[str, str]
+    trace: Callable[[RequestEvent], object] | None = None
+    budget: RetryBudget = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.budget = RetryBudget(self.policy.budget)
+
+    async def fetch(
+        self, path: str, params: Sequence[tuple[str, str]], kind: type[R]
+    ) -> Decoded[R]:
+        """Get one page.
+
+        Raises:
+            UsageError: What the last try ended in.
+        """
+        begun = self.runtime.monotonic()
+        attempt, renewed = 1, False
+        while True:
+            authorization = await self.custody.authorization()
+            try:
+                return await self._once(
+                    path, params, {**self.headers, **authorization}, kind, attempt
+                )
+            except UsageError as error:
+                failure = error
+            if isinstance(failure, AuthenticationError) and not renewed:
+                renewed = await self.custody.renew(authorization.get("Authorization"))
+                if renewed:
+                    continue
+            delay = next_delay(
+                failure,
+                attempt,
+                policy=self.policy,
+                elapsed_s=self.runtime.monotonic() - begun,
+                jitter=self.runtime.random(),
+            )
+            if delay is None or not self.budget.spend(failure):
+                raise failure
+            if isinstance(failure, RateLimitError):
+                self.limiter.cool_down(delay)
+            else:
+                await self.runtime.sleep(delay)
+            attempt += 1
+
+    async def _once(
+        self,
+        path: str,
+        params: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+        kind: type[R],
+        attempt: int,
+    ) -> Decoded[R]:
+        async with self.limiter.slot() as started_at:
+            try:
+                status, replied, body = await self.transport(path, params, headers)
+            except UsageError as error:
+                self._observe(path, attempt, started_at, error=type(error).__name__)
+                raise
+            ended_at = self.runtime.monotonic()
+        replied = {name.lower(): value for name, value in replied.items()}
+        request_id = replied.get("x-request-id")
+        failure: UsageError | None = None
+        if status in _OK:
+            try:
+                decoded = await _decode_in_turns(body, kind)
+            except ResponseError as error:
+                error.request_id = request_id
+                failure = error
+        else:
+            failure = decode_error(status, replied, body, self.runtime.now())
+        self._observe(
+            path,
+            attempt,
+            started_at,
+            ended_at,
+            status=status,
+            bytes=len(body),
+            request_id=request_id,
+            error=type(failure).__name__ if failure else None,
+        )
+        if failure is not None:
+            if isinstance(failure, RateLimitError):
+                self.limiter.throttled(started_at)
+            raise failure
+        self.limiter.succeeded()
+        self.budget.give_back()
+        return decoded
+
+    def _observe(
+        self, path: str, attempt: int, started_at: float, ended_at: float | None = None, **data: Any
+    ) -> None:
+        seconds = (self.runtime.monotonic() if ended_at is None else ended_at) - started_at
+        event = RequestEvent(path=path, attempt=attempt, seconds=seconds, **data)
+        _log.debug(
+            "GET %s: %s, %d bytes, %.3f s, attempt %d, request %s",
+            event.path,
+            event.error or event.status,
+            event.bytes,
+            event.seconds,
+            event.attempt,
+            event.request_id,
+        )
+        if self.trace is not None:
+            self.trace(event)
+
+
+async def _decode_in_turns(body: bytes, kind: type[R]) -> Decoded[R]:
+    """Read a page; where it is large, the event loop gets a turn after every batch."""
+    steps = decode(body, kind)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            decoded: Decoded[R] = done.value
+            return decoded
+        if len(body) > BATCH_BYTES:
+            await asyncio.sleep(0)

@@ -1,0 +1,252 @@
+"""The pages of a run, in order, however they come; and the stream that a caller iterates.
+
+Windows are read ahead of the caller, at most `concurrency` pages at a time; the caller gets them by
+time. A stream that broke off never looks finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import attrs
+
+from usage_async._window import WindowReading
+from usage_async.errors import (
+    AuthenticationError,
+    PermissionDeniedError,
+    RangeUnavailableError,
+    UsageError,
+)
+from usage_async.models import Notice, UsageResponse, UsageResult
+
+if TYPE_CHECKING:
+    from usage_async._codec import Decoded
+    from usage_async._plan import Window
+    from usage_async.query import TimeRange
+
+R = TypeVar("R", bound=UsageResult)
+T = TypeVar("T")
+
+Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
+
+
+@attrs.define(eq=False)
+class _Requests(Generic[R]):
+    """What tasks know of a run: nothing that refers to the stream, so that dropping it ends them.
+
+    Attributes:
+        get_page: Reads one page: of a window, from a cursor.
+        urgent: What must not wait for its turn: the key was refused.
+        failed: Whether a request failed, so that no window further on is begun.
+    """
+
+    get_page: Callable[[Window, str | None], Awaitable[Decoded[R]]]
+    urgent: asyncio.Future[Exception] = attrs.field(
+        factory=lambda: asyncio.get_running_loop().create_future(), init=False
+    )
+    failed: bool = False
+
+    async def read(self, window: Window, cursor: str | None) -> Decoded[R] | Exception:
+        """Read one page; a failure is a value, to be raised when it is this page's turn."""
+        try:
+            return await self.get_page(window, cursor)
+        except Exception as error:  # noqa: BLE001 - a caller's transport may raise anything
+            self.failed = True
+            refused = isinstance(error, AuthenticationError | PermissionDeniedError)
+            if refused and not self.urgent.done():
+                self.urgent.set_result(error)
+            return error
+
+
+_Task = asyncio.Task["Decoded[R] | Exception"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Merge(Generic[R]):
+    """Reads the windows of a run, several at a time, and gives their pages by time.
+
+    Attributes:
+        windows: What is left to read, earliest first.
+        get_page: Reads one page: of a window, from a cursor.
+        spawn: Starts a task that the client ends when it is closed.
+        concurrency: The most pages held, the one that the caller works on included.
+        now: Unix seconds at which the run began.
+        page: A saved cursor, to begin from.
+        clamp: Whether to go on from where the history begins.
+        notify: Takes notices.
+    """
+
+    windows: deque[Window]
+    get_page: Callable[[Window, str | None], Awaitable[Decoded[R]]]
+    spawn: Spawn
+    concurrency: int
+    now: int
+    page: str | None
+    clamp: bool
+    notify: Callable[[Notice], None]
+    tasks: dict[Window, _Task[R]] = attrs.field(factory=dict, init=False)
+    _requests: _Requests[R] | None = attrs.field(default=None, init=False)
+    _head: WindowReading[R] | None = attrs.field(default=None, init=False)
+
+    async def next_page(self) -> UsageResponse[R] | None:
+        """Give the next page; None at the end.
+
+        Raises:
+            UsageError: What the page's request ended in, or 401 and 403 of any request.
+        """
+        while self.windows:
+            window = self.windows[0]
+            if self._head is None or self._head.window != window:
+                self._head = WindowReading(window=window, now=self.now, cursor=self.page)
+            self._begin(self._head)
+            try:
+                decoded = await self._outcome(self.tasks[window])
+            except RangeUnavailableError as error:
+                if not self.clamp:
+                    raise
+                self._adapt(error)
+                continue
+            del self.tasks[window]
+            page, notices = self._head.accept(decoded.page)
+            for notice in (*decoded.notices, *notices):
+                self.notify(notice)
+            if self._head.done:
+                self.windows.popleft()
+            return page
+        return None
+
+    def _begin(self, head: WindowReading[R]) -> None:
+        """Start the requests that there is room for: the head's next, then first pages."""
+        if self._requests is None:
+            self._requests = _Requests(self.get_page)
+        for window in self.windows:
+            if window in self.tasks:
+                continue
+            is_head = window is head.window
+            if not is_head and (self._requests.failed or len(self.tasks) >= self.concurrency):
+                break
+            cursor = head.cursor if is_head else None
+            self.tasks[window] = self.spawn(self._requests.read(window, cursor))
+
+    async def _outcome(self, task: _Task[R]) -> Decoded[R]:
+        assert self._requests is not None  # noqa: S101 - for the type checkers
+        urgent = self._requests.urgent
+        await asyncio.wait((task, urgent), return_when=asyncio.FIRST_COMPLETED)
+        if urgent.done():
+            raise urgent.result()
+        if task.cancelled():
+            msg = "the client was closed while this stream was being read"
+            raise UsageError(msg)
+        outcome = task.result()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _adapt(self, error: RangeUnavailableError) -> None:
+        """Take what lies before the history out of the whole plan."""
+        floor = int(error.earliest.timestamp())
+        left = {window: window.after(floor) for window in self.windows}
+        if left[self.windows[0]] == self.windows[0]:
+            raise error
+        for window, rest in left.items():
+            if rest != window and window in self.tasks:
+                self.tasks.pop(window).cancel()
+        self.windows = deque(rest for rest in left.values() if rest is not None)
+        if self._requests is not None:
+            self._requests.failed = False
+        start = error.earliest.isoformat().replace("+00:00", "Z")
+        message = f"the service's data begin at {start}; nothing before it was read"
+        self.notify(Notice(code="clamped", message=message, start_time=floor))
+
+    def cancel(self) -> list[_Task[R]]:
+        """End every request; gives the tasks that are ending."""
+        tasks = [task for task in self.tasks.values() if not task.get_loop().is_closed()]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+
+class Stream(Generic[T]):
+    """One run of a query: an async iterator that reads ahead, and an async context manager.
+
+    Leaving `async with` waits until every request has ended. After a bare `break` the dropped
+    stream cancels them. After a failure, a cancellation or a caller's timeout within `anext` the
+    stream is dead: it raises, since a run that broke off must not look like one that finished.
+
+    Attributes:
+        start_time: Start of the range that is read, Unix seconds, inclusive.
+        end_time: End of the range that is read, Unix seconds, exclusive.
+        as_of: Unix seconds at which the run began.
+    """
+
+    def __init__(
+        self,
+        merge: Merge[Any],
+        flatten: Callable[[UsageResponse[Any]], Iterable[T]],
+        times: TimeRange,
+        as_of: int,
+        notices: Mapping[Notice, None],
+    ) -> None:
+        self._merge = merge
+        self._flatten = flatten
+        self.start_time = times.start_time
+        self.end_time = times.end_time
+        self.as_of = as_of
+        self._notices = notices
+        self._items: Iterator[T] = iter(())
+        self._busy = False
+        self._finished = False
+        self._broken: str | None = None
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What a careful reader should know, so far."""
+        return tuple(self._notices)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._broken is not None:
+            msg = f"this stream broke off: {self._broken}; begin a new one"
+            raise UsageError(msg)
+        for item in self._items:
+            return item
+        if self._finished:
+            raise StopAsyncIteration
+        if self._busy:
+            msg = "another task is waiting for the next item of this stream"
+            raise UsageError(msg)
+        self._busy = True
+        try:
+            while (page := await self._merge.next_page()) is not None:
+                self._items = iter(self._flatten(page))
+                for item in self._items:
+                    return item
+        except BaseException as error:
+            self._broken = str(error) or type(error).__name__
+            self._merge.cancel()
+            raise
+        finally:
+            self._busy = False
+        self._finished = True
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End every request of this run, and wait until they have ended."""
+        if not self._finished and self._broken is None:
+            self._broken = "it was closed"
+        if tasks := self._merge.cancel():
+            await asyncio.wait(tasks)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        self._merge.cancel()

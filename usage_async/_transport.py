@@ -1,0 +1,185 @@
+"""The network: the only room that knows aiohttp.
+
+The seam is one coroutine over plain data, so that tests and recordings can stand in for it.
+aiohttp's exceptions carry the request's headers, and so the key: none of them leaves this room, not
+even as a `__context__`. What an exception says is kept, the error is raised after its block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import aiohttp
+import attrs
+from aiohttp import http_exceptions
+from yarl import URL
+
+from usage_async.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ConfigurationError,
+    ResponseError,
+    UsageError,
+    redact,
+)
+
+Reply = tuple[int, Mapping[str, str], bytes]
+"""HTTP status, headers with lowercase names, the whole body."""
+
+Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaitable[Reply]]
+"""`(path, params, headers) -> (status, headers, body)`: one GET below the base URL. It raises
+`APIConnectionError`, `APITimeoutError` or `ResponseError`, and returns any status."""
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_MIN_PORT_LESS_HOST = 1
+
+
+@attrs.frozen(kw_only=True)
+class Timeout:
+    """How long one request may take, in seconds; retries have their own deadline.
+
+    Attributes:
+        total_s: From its start to the last byte of the body.
+        connect_s: To open a connection, TLS included.
+        read_s: Between two reads of the reply.
+    """
+
+    total_s: float = 120.0
+    connect_s: float = 10.0
+    read_s: float = 60.0
+
+
+def check_base_url(text: str) -> URL:
+    """Check where the key may go.
+
+    Raises:
+        ConfigurationError: Not an https URL (http only to this machine), or one with a user, a
+            query or a fragment.
+    """
+    try:
+        url = URL(text.rstrip("/"))
+        host = url.host
+    except ValueError:
+        host = None
+    if not host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
+        msg = f"base_url {redact(text)!r} is not a URL such as https://api.openai.com/v1"
+        raise ConfigurationError(msg)
+    if url.user or url.password:
+        msg = "base_url holds a user or a password; pass the key as admin_key"
+        raise ConfigurationError(msg)
+    if url.scheme == "http" and host not in _LOOPBACK:
+        msg = f"base_url {text!r} would send the key unencrypted; http goes to loopback only"
+        raise ConfigurationError(msg)
+    return url
+
+
+class AiohttpTransport:
+    """Sends GET requests below one base URL over an aiohttp session.
+
+    Args:
+        base_url: As `check_base_url` gives it.
+        timeout: Of each request.
+        max_page_bytes: The most bytes of a body, after decompression.
+        proxy: URL of an HTTP proxy; the environment is not read.
+        ssl: A context with other certificates; the default verifies against the system's.
+        session: The caller's session: used, never closed or reconfigured.
+
+    Raises:
+        ConfigurationError: The session has its own `auth`.
+    """
+
+    def __init__(
+        self,
+        base_url: URL,
+        *,
+        timeout: Timeout,
+        max_page_bytes: int,
+        proxy: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        if session is not None and session.auth is not None:
+            msg = "the session has its own auth, which would be sent instead of the key"
+            raise ConfigurationError(msg)
+        self._base_url = base_url
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeout.total_s, connect=timeout.connect_s, sock_read=timeout.read_s
+        )
+        self._max_page_bytes = max_page_bytes
+        self._proxy = proxy
+        self._ssl = ssl
+        self._given_session = session
+        self._own_session: aiohttp.ClientSession | None = None
+
+    async def __call__(
+        self, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str]
+    ) -> Reply:
+        """Send one GET."""
+        url = self._base_url.joinpath(path.removeprefix("/")).with_query(list(params))
+        try:
+            async with self._session().get(
+                url,
+                headers=headers,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=self._timeout,
+                proxy=self._proxy,
+                ssl=self._ssl or True,
+            ) as response:
+                body = await self._read(response)
+                replied = {name.lower(): value for name, value in response.headers.items()}
+                return response.status, replied, body
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+            failure = self._failure(error)
+        raise failure
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        chunks, size = [], 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > self._max_page_bytes:
+                response.close()
+                msg = f"the reply is larger than max_page_bytes ({self._max_page_bytes})"
+                raise ResponseError(msg, retryable=False)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _failure(self, error: Exception) -> UsageError:
+        """Say in our words what aiohttp raised."""
+        place = f"{self._base_url.host}:{self._base_url.port}"
+        match error:
+            case aiohttp.ClientSSLError() | ssl_module.SSLError():
+                certificate = "the TLS certificate or connection of"
+                return APIConnectionError(f"{certificate} {place} is not to be trusted", retryable=False)
+            case TimeoutError():
+                return APITimeoutError(f"no whole answer from {place} in time ({_what(error)})")
+            case aiohttp.ClientPayloadError() if isinstance(
+                error.__cause__, http_exceptions.ContentEncodingError
+            ):
+                return ResponseError(f"the reply of {place} is not in the encoding that it claims")
+            case aiohttp.ClientResponseError() | http_exceptions.HttpProcessingError():
+                return ResponseError(f"the reply of {place} is not HTTP that can be read")
+            case _:
+                return APIConnectionError(f"no connection to {place}: {_what(error)}")
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._given_session is not None:
+            return self._given_session
+        if self._own_session is None:
+            self._own_session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        return self._own_session
+
+    async def close(self) -> None:
+        """Close the session, unless it is the caller's."""
+        if self._own_session is not None:
+            await self._own_session.close()
+
+
+def _what(error: Exception) -> str:
+    return redact(str(error)) or type(error).__name__

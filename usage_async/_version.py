@@ -1,0 +1,17 @@
+"""The version, read from the installed package when somebody asks for it."""
+
+from functools import cache
+
+
+@cache
+def version() -> str:
+    """The version of the installed package; `0` where it is not installed."""
+    from importlib.metadata import (  # noqa: PLC0415 - costs more than all else at import
+        PackageNotFoundError,
+        version,
+    )
+
+    try:
+        return version("usage-async")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,136 @@
+"""The pages of one window, checked as they come: nothing twice, nothing lost, no endless loop."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from usage_async.errors import PaginationError
+from usage_async.models import Notice, UsageResponse, UsageResult, UsageTimeBucket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from usage_async._plan import Window
+
+R = TypeVar("R", bound=UsageResult)
+
+_MOST_EMPTY_PAGES = 100
+"""Pages without a new bucket, one after another, after which a server counts as broken."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class WindowReading(Generic[R]):
+    """Where the reading of a window is.
+
+    Attributes:
+        window: What is read.
+        now: Unix seconds; a bucket that ended by then is expected, quiet or not.
+        cursor: What the next request begins from; None is the start of the window.
+        done: Whether there is nothing left to read.
+    """
+
+    window: Window
+    now: int
+    cursor: str | None = None
+    done: bool = False
+    _due: int | None = attrs.field(init=False)
+    """The first start that has not come yet; not known when a saved cursor began the reading."""
+    _missing: list[range] = attrs.field(factory=list, init=False)
+    _cursors: set[str] = attrs.field(init=False)
+    _recent: dict[int, UsageTimeBucket[R]] = attrs.field(factory=dict, init=False)
+    """The buckets of this page and the one before, to recognise what comes again."""
+    _empty_pages: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._due = self.window.start if self.cursor is None else None
+        self._cursors = {self.cursor} if self.cursor else set()
+
+    def accept(self, page: UsageResponse[R]) -> tuple[UsageResponse[R], list[Notice]]:
+        """Check a page, and decide on what follows it.
+
+        Returns:
+            The page with just the buckets that are to be yielded, by rising start; and what should
+            be known of the others.
+
+        Raises:
+            PaginationError: Going on would lose or double figures, or never end.
+        """
+        notices: list[Notice] = []
+        data = tuple(self._new(page.data, notices))
+        self._recent = {bucket.start_time: bucket for bucket in page.data}
+        self._follow(page, found=bool(data))
+        if self.done:
+            notices.extend(self._gaps())
+        return (page if data == page.data else attrs.evolve(page, data=data)), notices
+
+    def _new(
+        self, data: tuple[UsageTimeBucket[R], ...], notices: list[Notice]
+    ) -> Iterator[UsageTimeBucket[R]]:
+        for bucket in sorted(data, key=lambda bucket: bucket.start_time):
+            start = bucket.start_time
+            if not self.window.start <= start < self.window.end:
+                notices.append(_notice("bucket-outside-range", start, "lies outside the range"))
+            elif (same := self._recent.get(start)) is not None:
+                if same != bucket:
+                    msg = f"two different buckets start at {_iso(start)}"
+                    raise PaginationError(msg)
+                notices.append(_notice("repeated-bucket", start, "came twice, and counts once"))
+            elif self._due is not None and start < self._due:
+                msg = f"the bucket that starts at {_iso(start)} came after later ones"
+                raise PaginationError(msg)
+            else:
+                self._recent[start] = bucket
+                self._expect_after(start)
+                yield bucket
+
+    def _expect_after(self, start: int) -> None:
+        width = self.window.width_s
+        if width and self._due is not None and start > self._due:
+            self._missing.append(range(self._due, start, width))
+        self._due = start + (width or 1)
+
+    def _follow(self, page: UsageResponse[R], *, found: bool) -> None:
+        """Take the page's word for whether there is more, unless it contradicts itself."""
+        self._empty_pages = 0 if found else self._empty_pages + 1
+        cursor = page.next_page
+        self.done = not page.has_more or (not page.data and self._all_came())
+        if self.done:
+            return
+        if not cursor:
+            msg = "the service says that there is more, but gives no cursor to it"
+            raise PaginationError(msg)
+        if cursor in self._cursors or self._empty_pages > _MOST_EMPTY_PAGES:
+            msg = "the service's cursors lead in a circle"
+            raise PaginationError(msg)
+        self._cursors.add(cursor)
+        self.cursor = cursor
+
+    def _all_came(self) -> bool:
+        return bool(self.window.width_s) and not self._missing and not self._still_due()
+
+    def _still_due(self) -> range:
+        """The starts that have not come although their buckets ended by now."""
+        width = self.window.width_s
+        if width is None or self._due is None:
+            return range(0)
+        return range(self._due, min(self.window.end, self.now - width + 1), width)
+
+    def _gaps(self) -> Iterator[Notice]:
+        gaps = [gap for gap in (*self._missing, self._still_due()) if gap]
+        if gaps:
+            count, first = sum(map(len, gaps)), gaps[0][0]
+            what = "1 bucket was" if count == 1 else f"{count} buckets were"
+            message = f"{what} not sent, the first starts at {_iso(first)}"
+            yield Notice(code="missing-bucket", message=message, start_time=first)
+
+
+def _notice(code: str, start: int, what: str) -> Notice:
+    message = f"the bucket that starts at {_iso(start)} {what}"
+    return Notice(code=code, message=message, start_time=start)
+
+
+def _iso(instant: int) -> str:
+    return datetime.fromtimestamp(instant, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,398 @@
+"""A checked, hashable query, and the reading of times.
+
+Everything here is pure. What is relative stays symbolic: `resolve` turns it into Unix seconds, once
+a run, against one `now`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal, cast
+
+import attrs
+
+from usage_async.endpoints import ENDPOINTS, WIDTH_SECONDS, Endpoint, unknown_endpoint
+from usage_async.errors import QueryError
+
+PATH = re.compile(r"/organization/[a-z0-9_/]+")
+"""The only paths that are ever requested."""
+
+_AGO = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
+_MILLISECONDS_FROM = 10**11
+"""Unix seconds reach this in the year 5138; milliseconds passed it in 1973."""
+
+Calendar = Literal["this-month", "last-month", "today", "yesterday"]
+CALENDAR: tuple[Calendar, ...] = ("this-month", "last-month", "today", "yesterday")
+
+Params = list[tuple[str, str]]
+
+
+@attrs.frozen
+class TimeRange:
+    """A stretch of time.
+
+    Attributes:
+        start_time: Unix seconds, inclusive.
+        end_time: Unix seconds, exclusive.
+    """
+
+    start_time: int
+    end_time: int
+
+    @property
+    def start(self) -> datetime:
+        """The start, inclusive, as an aware UTC datetime."""
+        return datetime.fromtimestamp(self.start_time, UTC)
+
+    @property
+    def end(self) -> datetime:
+        """The end, exclusive, as an aware UTC datetime."""
+        return datetime.fromtimestamp(self.end_time, UTC)
+
+
+@attrs.frozen
+class Query:
+    """What is asked of one endpoint; equal queries are equal and hash equal.
+
+    Attributes:
+        endpoint: Where it goes.
+        start: Unix seconds, or that long before now, or a period that moves with the calendar.
+        end: Unix seconds, or that long before now; None is now.
+        bucket_width: None only for an endpoint that this library does not know.
+        group_by: Dimensions to split by.
+        filters: Pairs of a filter and its values.
+        limit: Buckets a page, never a total; None is the cap.
+        page: A saved cursor.
+        clamp: Whether to read what there is where the history begins later.
+        unchecked: Parameters that were not checked, as pairs that are sent.
+        given: The parameters as they were given, for printing.
+    """
+
+    endpoint: Endpoint
+    start: int | timedelta | Calendar
+    end: int | timedelta | None
+    bucket_width: str | None
+    group_by: tuple[str, ...]
+    filters: tuple[tuple[str, tuple[str, ...]], ...]
+    limit: int | None
+    page: str | None
+    clamp: bool
+    unchecked: tuple[tuple[str, str], ...]
+    given: tuple[tuple[str, Any], ...] = attrs.field(eq=False)
+
+    @property
+    def width_s(self) -> int | None:
+        """The seconds of a bucket; None where they are not known."""
+        return WIDTH_SECONDS.get(self.bucket_width or "")
+
+    @property
+    def page_limit(self) -> int | None:
+        """The `limit` to send: as given, else the cap, None for an unknown endpoint."""
+        return self.limit or self.endpoint.limits.get(self.bucket_width or "")
+
+    def resolve(self, now: int) -> TimeRange:
+        """Turn symbolic times into Unix seconds.
+
+        Args:
+            now: Unix seconds; also the end of a range that has none.
+
+        Raises:
+            QueryError: The range is empty or begins in the future.
+        """
+        if isinstance(self.start, str):
+            start, end = _calendar(self.start, now)
+        else:
+            start, end = self._instant(self.start, now), self._instant(self.end, now)
+        if start >= now:
+            msg = f"start_time {_iso(start)} is in the future (it is {_iso(now)})"
+            raise QueryError(msg)
+        if start >= end:
+            msg = f"start_time {_iso(start)} is not before end_time {_iso(end)}"
+            raise QueryError(msg)
+        return TimeRange(start, end)
+
+    def _instant(self, value: int | timedelta | None, now: int) -> int:
+        if isinstance(value, timedelta):
+            value = now - int(value.total_seconds())
+            return value - value % (self.width_s or 1)
+        return now if value is None else value
+
+    def params(self, start: int, end: int, *, limit: int | None, page: str | None) -> Params:
+        """Give the pairs of the query string, arrays as repeated keys."""
+        pairs = [
+            ("start_time", str(start)),
+            ("end_time", str(end)),
+            ("bucket_width", self.bucket_width),
+            *(("group_by", dimension) for dimension in self.group_by),
+            *((name, value) for name, values in self.filters for value in values),
+            *self.unchecked,
+            ("limit", str(limit) if limit is not None else None),
+            ("page", page),
+        ]
+        return [(name, value) for name, value in pairs if value is not None]
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.given)
+        if self.endpoint.name in ENDPOINTS and not self.unchecked:
+            return f"{self.endpoint.name}({given})"
+        extra = ", unchecked=True" if self.unchecked else ""
+        return f"query({self.endpoint.name!r}, {given}{extra})"
+
+
+def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = False) -> Query:
+    """Check the parameters of an endpoint.
+
+    Args:
+        name_or_path: A name of `ENDPOINTS`, or a path such as `/organization/usage/brand_new`.
+        params: As the endpoint's TypedDict says; None is as if left out.
+        unchecked: Send names and values that this library does not know.
+
+    Raises:
+        QueryError: A name, value, range or group that the endpoint does not take; the message says
+            what it takes.
+    """
+    endpoint = _find(name_or_path)
+    unchecked = unchecked or endpoint.name not in ENDPOINTS
+    given = tuple((name, _frozen(value)) for name, value in params.items() if value is not None)
+    values = {name: value for name, value in params.items() if value is not None}
+    start, end = _range(values)
+    width = _width(endpoint, values.pop("bucket_width", None), unchecked=unchecked)
+    group_by = _texts("group_by", values.pop("group_by", None), endpoint.group_by, unchecked)
+    limit = _limit(endpoint, values.pop("limit", None), width)
+    page = values.pop("page", None)
+    if page is not None and not (isinstance(page, str) and page):
+        _refuse(f"page takes a cursor, not {page!r}")
+    if page is not None and not (isinstance(start, int) and isinstance(end, int)):
+        _refuse("page needs the absolute start_time and end_time that the cursor was made with")
+    clamp = values.pop("clamp", False)
+    if not isinstance(clamp, bool):
+        _refuse(f"clamp takes True or False, not {clamp!r}")
+    filters = {}
+    for name in [name for name in values if name in endpoint.filters]:
+        entry, value = endpoint.filters[name], values.pop(name)
+        if entry.type is not bool:
+            filters[name] = _texts(name, value, entry.choices, unchecked)
+        elif isinstance(value, bool):
+            filters[name] = (_text(value),)
+        else:
+            _refuse(f"{name} takes True or False, not {value!r}")
+    if values and not unchecked:
+        takes = ["start_time", "end_time", "period", "bucket_width", "group_by", "limit", "page"]
+        _refuse(
+            f"{endpoint.name} does not take {', '.join(values)}; it takes"
+            f" {', '.join([*takes, 'clamp', *endpoint.filters])}"
+        )
+    return Query(
+        endpoint=endpoint,
+        start=start,
+        end=end,
+        bucket_width=width,
+        group_by=group_by,
+        filters=tuple(sorted(filters.items())),
+        limit=limit,
+        page=page,
+        clamp=clamp,
+        unchecked=tuple(_pairs(values)),
+        given=given,
+    )
+
+
+def _refuse(message: str) -> Any:
+    raise QueryError(message)
+
+
+def _find(name_or_path: str) -> Endpoint:
+    if name_or_path in ENDPOINTS:
+        return ENDPOINTS[name_or_path]
+    if not name_or_path.startswith("/"):
+        _refuse(f"no endpoint {name_or_path!r}; there are {', '.join(ENDPOINTS)}")
+    if not PATH.fullmatch(name_or_path):
+        _refuse(f"{name_or_path!r} is not a path below /organization/ (a-z, 0-9, _ and /)")
+    known = (endpoint for endpoint in ENDPOINTS.values() if endpoint.path == name_or_path)
+    return next(known, None) or unknown_endpoint(name_or_path)
+
+
+def _width(endpoint: Endpoint, value: Any, *, unchecked: bool) -> str | None:
+    if value is None:
+        return "1d" if endpoint.limits else None
+    if not isinstance(value, str) or not (unchecked or value in endpoint.limits):
+        widths = ", ".join(map(repr, endpoint.limits)) or "a string"
+        _refuse(f"{endpoint.name} takes bucket_width {widths}, not {value!r}")
+    return cast("str", value)
+
+
+def _limit(endpoint: Endpoint, value: Any, width: str | None) -> int | None:
+    if value is None:
+        return None
+    cap = endpoint.limits.get(width or "")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value > (cap or value):
+        upto = f"from 1 to {cap} at {width}" if cap else "of at least 1"
+        _refuse(f"limit is the buckets a page: {endpoint.name} takes an int {upto}, not {value!r}")
+    return cast("int", value)
+
+
+def _texts(name: str, value: Any, choices: Sequence[str], unchecked: bool) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        _refuse(f"{name} takes a list of strings, not {value!r}; write [{value!r}]")
+    texts = tuple(dict.fromkeys(value))
+    if not texts:
+        _refuse(f"{name} is empty, which would read everything; leave it out to mean that")
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            _refuse(f"{name} takes strings, not {text!r}")
+        if choices and text not in choices and not unchecked:
+            _refuse(f"{name} takes {', '.join(choices)}; not {text!r}")
+    return texts
+
+
+def _pairs(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, value in values.items():
+        items = value if isinstance(value, list | tuple) else (value,)
+        yield from ((name, _text(item)) for item in items)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _frozen(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | set | frozenset) else value
+
+
+def _range(
+    values: dict[str, Any],
+) -> tuple[int | timedelta | Calendar, int | timedelta | None]:
+    """Take the three time parameters out of the values."""
+    start, end = values.pop("start_time", None), values.pop("end_time", None)
+    period = values.pop("period", None)
+    if period is not None:
+        if start is not None or end is not None:
+            _refuse("period gives both ends; leave start_time and end_time out")
+        return parse_period(period)
+    if start is None:
+        _refuse('start_time or period is required, such as start_time="2026-10-01" or period="7d"')
+    start, end = parse_time("start_time", start), end and parse_time("end_time", end)
+    if isinstance(start, int) and isinstance(end, int) and start >= end:
+        _refuse(f"start_time {_iso(start)} is not before end_time {_iso(end)}")
+    return start, end
+
+
+def parse_time(name: str, value: object) -> int | timedelta:
+    """Read an instant.
+
+    Args:
+        name: The parameter, for messages.
+        value: As `endpoints.Time` says.
+
+    Returns:
+        Unix seconds, or how long before now.
+
+    Raises:
+        QueryError: It is no instant, or a naive datetime.
+    """
+    match value:
+        case bool():
+            pass
+        case int() if 0 <= value < _MILLISECONDS_FROM:
+            return value
+        case int() if value >= _MILLISECONDS_FROM:
+            _refuse(f"{name} takes Unix seconds; {value} looks like milliseconds: divide by 1000")
+        case timedelta() if value >= timedelta(seconds=1):
+            return value
+        case datetime():
+            return _aware(name, value)
+        case date():
+            return _midnight(value)
+        case str() if match := _AGO.fullmatch(value):
+            return timedelta(seconds=int(match[1]) * _UNIT_SECONDS[match[2]])
+        case str():
+            return _parse_iso(name, value)
+    return cast(
+        "int",
+        _refuse(
+            f"{name} takes Unix seconds, an aware datetime, a date, a timedelta, or a string such"
+            f' as "2026-10-01", "2026-10-01T09:00:00+02:00", "7d", "24h", "90m"; not {value!r}'
+        ),
+    )
+
+
+def _parse_iso(name: str, text: str) -> int:
+    try:
+        return _midnight(date.fromisoformat(text))
+    except ValueError:
+        pass
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        hint = f'; for a month say period="{text}"' if _MONTH.fullmatch(text) else ""
+        msg = f'{name} takes "2026-10-01", an ISO time with an offset or "7d", not {text!r}{hint}'
+        raise QueryError(msg) from None
+    return _aware(name, instant)
+
+
+def _aware(name: str, instant: datetime) -> int:
+    if instant.tzinfo is None:
+        _refuse(
+            f"{name} {instant.isoformat()} has no time zone, and buckets are UTC: write"
+            f' "{instant.isoformat()}+00:00", or add tzinfo=UTC, or .astimezone() for local time'
+        )
+    return int(instant.timestamp())
+
+
+def _midnight(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp())
+
+
+def _next_month(first: date) -> date:
+    return (first + timedelta(days=31)).replace(day=1)
+
+
+def parse_period(
+    text: object,
+) -> tuple[int | timedelta | Calendar, int | None]:
+    """Read a period: a month, a day, a name of `CALENDAR`, or so long until now.
+
+    Raises:
+        QueryError: It is none of these.
+    """
+    if isinstance(text, str):
+        if text in CALENDAR:
+            return cast("Calendar", text), None
+        if match := _MONTH.fullmatch(text):
+            first = date(int(match[1]), int(match[2]), 1)
+            return _midnight(first), _midnight(_next_month(first))
+        if match := _AGO.fullmatch(text):
+            return timedelta(seconds=int(match[1]) * _UNIT_SECONDS[match[2]]), None
+        try:
+            start = _midnight(date.fromisoformat(text))
+        except ValueError:
+            pass
+        else:
+            return start, start + WIDTH_SECONDS["1d"]
+    names = ", ".join(f'"{name}"' for name in CALENDAR)
+    msg = f'period takes "2026-10", "2026-10-05", "7d", {names}; not {text!r}'
+    raise QueryError(msg)
+
+
+def _calendar(name: Calendar, now: int) -> tuple[int, int]:
+    today = datetime.fromtimestamp(now, UTC).date()
+    first = today.replace(day=1)
+    match name:
+        case "today":
+            return _midnight(today), now
+        case "yesterday":
+            return _midnight(today - timedelta(days=1)), _midnight(today)
+        case "this-month":
+            return _midnight(first), now
+        case "last-month":
+            return _midnight((first - timedelta(days=1)).replace(day=1)), _midnight(first)
+
+
+def _iso(instant: int) -> str:
+    return datetime.fromtimestamp(instant, UTC).isoformat().replace("+00:00", "Z")

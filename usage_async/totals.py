@@ -1,0 +1,233 @@
+"""Exact sums: pure, over buckets as they come.
+
+Sums run in a decimal context that is wide enough for everything that a page can hold and that
+traps `Inexact`: a sum is exact, or an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from functools import cache, reduce
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from usage_async.errors import IncompleteError, MixedCurrencyError, UsageError
+from usage_async.models import (
+    NO_EXTRA,
+    CostsResult,
+    CostsResultAmount,
+    Extra,
+    Notice,
+    UnknownResult,
+    UsageResult,
+    UsageTimeBucket,
+)
+from usage_async.query import TimeRange
+
+R = TypeVar("R", bound=UsageResult)
+
+_EXACT = Context(prec=6600, Emax=10**6, Emin=-(10**6), traps=[Inexact, InvalidOperation, Overflow])
+"""Wide enough for 1e308 + 1e-6176, the largest and the smallest amount that `models` accepts, and
+for 10**100 of them."""
+_ZERO = Decimal(0)
+
+_NOT_CARRIED = ("object", "extra", "quantity_unit")
+"""Notes that have rules of their own."""
+
+
+def add(one: Decimal, other: Decimal) -> Decimal:
+    """Add two Decimals exactly, whatever the thread's context says.
+
+    Raises:
+        UsageError: The exact sum has more than 6,600 digits.
+    """
+    try:
+        return _EXACT.add(one, other)
+    except (Inexact, InvalidOperation, Overflow):
+        msg = "these amounts have no exact sum of at most 6,600 digits"
+        raise UsageError(msg) from None
+
+
+@attrs.frozen
+class Summary(Generic[R]):
+    """A total, its groups, and how far to trust them.
+
+    Attributes:
+        total: Everything, in one row.
+        groups: One row a group, the largest first; they add up to the total.
+        requested: The range that was asked for.
+        covered: From the first bucket that came to the end of the last; None if none came.
+        settled_through: The figures before this instant are not expected to change any more; None
+            if all may.
+        as_of: The instant at which the run began.
+        notices: What a careful reader should know.
+    """
+
+    total: R
+    groups: list[R]
+    requested: TimeRange
+    covered: TimeRange | None
+    settled_through: datetime | None
+    as_of: datetime
+    notices: tuple[Notice, ...]
+
+
+@cache
+def _names(kind: type[UsageResult], of: str) -> tuple[str, ...]:
+    return tuple(a.name for a in attrs.fields(kind) if a.metadata["kind"] == of)
+
+
+@cache
+def _required(kind: type[UsageResult]) -> tuple[str, ...]:
+    return tuple(a.name for a in attrs.fields(kind) if a.default is attrs.NOTHING)
+
+
+_Unit = tuple[str | None, str | None]
+
+
+@attrs.define(eq=False)
+class _Sum:
+    """What was added up for one group.
+
+    Attributes:
+        flows: Sums by metric; a metric is missing until a row has it.
+        levels: Sums by metric within the bucket that starts at `level_start`.
+        amounts: Sums by currency.
+        quantities: Sums by currency and unit.
+        notes: Descriptions that all rows agree on; None where they do not.
+    """
+
+    flows: dict[str, int] = attrs.field(factory=dict)
+    levels: dict[str, int] = attrs.field(factory=dict)
+    level_start: int | None = None
+    amounts: dict[str, Decimal] = attrs.field(factory=dict)
+    quantities: dict[tuple[str | None, _Unit], Decimal] = attrs.field(factory=dict)
+    notes: dict[str, str | None] = attrs.field(factory=dict)
+
+    def add_money(self, row: CostsResult) -> None:
+        currency = None
+        if row.amount is not None:
+            currency, value = row.amount.currency, row.amount.value
+            self.amounts[currency] = add(self.amounts.get(currency, _ZERO), value)
+        if row.quantity is not None:
+            # Without a unit, only what is billed as the same line item surely has the same unit.
+            unit = (row.quantity_unit, None if row.quantity_unit else row.line_item)
+            key = (currency, unit)
+            self.quantities[key] = add(self.quantities.get(key, _ZERO), row.quantity)
+
+    def money(self) -> Iterator[dict[str, Any]]:
+        """Give the fields of money, once for each currency."""
+        for currency in self.amounts or [None]:
+            fields: dict[str, Any] = {}
+            if currency is not None:
+                value = self.amounts[currency]
+                fields["amount"] = CostsResultAmount(value=value, currency=currency)
+            alone = len(self.amounts) <= 1
+            units = {unit for of, unit in self.quantities if alone or of == currency}
+            if len(units) == 1:
+                (unit,) = units
+                quantities = (self.quantities.get((of, unit), _ZERO) for of in {currency, None})
+                fields["quantity"] = reduce(add, quantities)
+                fields["quantity_unit"] = unit[0]
+            yield fields
+
+
+class Totals(Generic[R]):
+    """Adds buckets up, kept apart by some of their dimensions and, always, by currency.
+
+    Args:
+        kind: The class of the rows.
+        measure: The metric that ranks the groups.
+        dimensions: What to keep apart; the rest is added up.
+    """
+
+    def __init__(self, kind: type[R], measure: str, dimensions: Sequence[str] = ()) -> None:
+        known = _names(kind, "dimension")
+        self._kind = kind
+        self._measure = measure
+        self._dimensions = tuple(name for name in dimensions if name in known)
+        self._unknown_dimensions = tuple(name for name in dimensions if name not in known)
+        self._flows = _names(kind, "flow")
+        self._levels = _names(kind, "level")
+        self._notes = tuple(name for name in _names(kind, "note") if name not in _NOT_CARRIED)
+        self._sums: dict[tuple[Any, ...], _Sum] = {}
+        self._level_start: int | None = None
+
+    def add(self, bucket: UsageTimeBucket[R]) -> None:
+        """Add a bucket up.
+
+        Raises:
+            IncompleteError: It holds rows of a kind that has no known sum.
+        """
+        if bucket.other_results or (self._kind is UnknownResult and bucket.results):
+            kinds = sorted({row.object for row in (*bucket.other_results, *bucket.results)})
+            msg = f"rows of kind {', '.join(kinds)} have no sum that this release knows"
+            raise IncompleteError(msg, differing=[bucket.start_time])
+        for row in bucket.results:
+            key = (
+                *(getattr(row, name) for name in self._dimensions),
+                *(row.extra.get(name) for name in self._unknown_dimensions),
+            )
+            group = self._sums.get(key)
+            if group is None:
+                group = self._sums[key] = _Sum()
+            self._add_row(group, row, bucket.start_time)
+
+    def _add_row(self, group: _Sum, row: R, start: int) -> None:
+        for name in self._flows:
+            value = getattr(row, name)
+            if value is not None:
+                group.flows[name] = group.flows.get(name, 0) + value
+        for name in self._levels:
+            if group.level_start != start:
+                group.levels, group.level_start = {}, start
+            self._level_start = start
+            group.levels[name] = group.levels.get(name, 0) + getattr(row, name)
+        for name in self._notes:
+            value = getattr(row, name)
+            if value is not None and group.notes.setdefault(name, value) != value:
+                group.notes[name] = None
+        if isinstance(row, CostsResult):
+            group.add_money(row)
+
+    def groups(self) -> list[R]:
+        """Give one row a group, the largest first."""
+        return sorted(
+            (row for key, group in self._sums.items() for row in self._rows(key, group)),
+            key=self._rank,
+        )
+
+    def total(self) -> R:
+        """Give everything in one row; zeros where there was nothing.
+
+        Raises:
+            MixedCurrencyError: There are amounts in several currencies.
+        """
+        rows = self.groups() or list(self._rows((), _Sum()))
+        if len(rows) > 1:
+            currencies = sorted(row.amount.currency for row in rows)  # type: ignore[attr-defined]
+            msg = f"amounts in {', '.join(currencies)} have no single sum; use totals()"
+            raise MixedCurrencyError(msg, currencies=currencies)
+        return rows[0]
+
+    def _rank(self, row: R) -> tuple[Decimal, str]:
+        value = getattr(row, self._measure)
+        size = value.value if isinstance(value, CostsResultAmount) else Decimal(value or 0)
+        return -size, repr([getattr(row, name) for name in self._dimensions])
+
+    def _rows(self, key: tuple[Any, ...], group: _Sum) -> Iterator[R]:
+        known = len(self._dimensions)
+        extra = dict(zip(self._unknown_dimensions, key[known:], strict=False))
+        fields: dict[str, Any] = {
+            **dict.fromkeys(_required(self._kind), 0),
+            **group.flows,
+            **(group.levels if group.level_start == self._level_start else {}),
+            **group.notes,
+            **dict(zip(self._dimensions, key[:known], strict=False)),
+            "extra": Extra(extra) if extra else NO_EXTRA,
+        }
+        for money in group.money():
+            yield self._kind(**fields, **money)

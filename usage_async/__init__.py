@@ -1,14 +1,15 @@
 """The asyncio client for an OpenAI organization's usage and costs.
 
-    async with UsageClient() as client:  # OPENAI_ADMIN_KEY from the environment
-        async for bucket in client.costs(period="last-month", group_by=["project_id"]):
-            ...
+async with UsageClient() as client:  # OPENAI_ADMIN_KEY from the environment
+    async for bucket in client.costs(period="last-month", group_by=["project_id"]):
+        ...
 """
 
 from typing import Any
 
 from usage_async._convert import converter, dumps, from_dict, loads, to_dict
 from usage_async._fetch import RequestEvent
+from usage_async._fields import Extra
 from usage_async._limiter import Limiter
 from usage_async._pages import Stream
 from usage_async._retry import RetryPolicy
@@ -39,7 +40,6 @@ from usage_async.models import (
     CostsResult,
     CostsResultAmount,
     DerivedLineItem,
-    Extra,
     Notice,
     UnknownResult,
     UsageAudioSpeechesResult,
@@ -122,7 +122,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from usage_async._version import version  # noqa: PLC0415 - read only when asked for
+        from usage_async._version import version
 
         return version()
     msg = f"module {__name__!r} has no attribute {name!r}"

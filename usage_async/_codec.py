@@ -195,7 +195,9 @@ def _unknown_field(kind: str, field: str) -> Notice:
     )
 
 
-def decode_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> APIStatusError:
+def decode_error(
+    status: int, headers: Mapping[str, str], body: bytes, now: float
+) -> APIStatusError:
     """Turn an error reply into its error.
 
     Args:

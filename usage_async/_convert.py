@@ -23,16 +23,10 @@ from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 
+from usage_async._fields import Extra, exact_decimal
 from usage_async.endpoints import ENDPOINTS
 from usage_async.errors import ResponseError, redact, snippet
-from usage_async.models import (
-    Extra,
-    UnknownResult,
-    UsageResponse,
-    UsageResult,
-    UsageTimeBucket,
-    exact_decimal,
-)
+from usage_async.models import UnknownResult, UsageResponse, UsageResult, UsageTimeBucket
 
 JSON_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z"
 """A number as JSON writes it, which is stricter than what Decimal reads."""

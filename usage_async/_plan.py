@@ -61,6 +61,5 @@ def plan(query: Query, times: TimeRange, *, now: int, concurrency: int) -> list[
     if concurrency == 1 or query.page is not None:
         step = end - start
     return [
-        Window(cut, min(cut + step, end), width)
-        for cut in range(start, min(end, now + 1), step)
+        Window(cut, min(cut + step, end), width) for cut in range(start, min(end, now + 1), step)
     ]

@@ -7,7 +7,6 @@ even as a `__context__`. What an exception says is kept, the error is raised aft
 
 from __future__ import annotations
 
-import asyncio
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -131,7 +130,7 @@ class AiohttpTransport:
                 body = await self._read(response)
                 replied = {name.lower(): value for name, value in response.headers.items()}
                 return response.status, replied, body
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             failure = self._failure(error)
         raise failure
 
@@ -152,7 +151,9 @@ class AiohttpTransport:
         match error:
             case aiohttp.ClientSSLError() | ssl_module.SSLError():
                 certificate = "the TLS certificate or connection of"
-                return APIConnectionError(f"{certificate} {place} is not to be trusted", retryable=False)
+                return APIConnectionError(
+                    f"{certificate} {place} is not to be trusted", retryable=False
+                )
             case TimeoutError():
                 return APITimeoutError(f"no whole answer from {place} in time ({_what(error)})")
             case aiohttp.ClientPayloadError() if isinstance(

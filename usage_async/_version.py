@@ -6,7 +6,7 @@ from functools import cache
 @cache
 def version() -> str:
     """The version of the installed package; `0` where it is not installed."""
-    from importlib.metadata import (  # noqa: PLC0415 - costs more than all else at import
+    from importlib.metadata import (
         PackageNotFoundError,
         version,
     )

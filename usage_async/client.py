@@ -7,18 +7,17 @@ import logging
 import os
 import ssl as ssl_module
 import warnings
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 import attrs
 
 from usage_async._custody import KeyCustody, KeySource, conceal, find_key
+from usage_async._engine import Engine
 from usage_async._fetch import Fetcher, RequestEvent
 from usage_async._limiter import Limiter
-from usage_async._pages import Merge, Stream
-from usage_async._plan import plan
+from usage_async._pages import Stream
 from usage_async._retry import RetryPolicy
 from usage_async._runtime import Runtime
 from usage_async._transport import AiohttpTransport, Timeout, Transport, check_base_url
@@ -32,7 +31,7 @@ from usage_async.endpoints import (
     TokenParams,
     WebSearchCallsParams,
 )
-from usage_async.errors import ConfigurationError, QueryError, UsageError
+from usage_async.errors import ConfigurationError, QueryError
 from usage_async.models import (
     CostsResult,
     Notice,
@@ -58,8 +57,6 @@ from usage_async.totals import Summary, Totals
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-    from usage_async._codec import Decoded
-    from usage_async._plan import Window
 
 R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")
@@ -139,27 +136,23 @@ class UsageClient:
         headers = {"Accept": "application/json", "User-Agent": f"usage-async/{version()}"}
         if organization is not None:
             headers["OpenAI-Organization"] = organization
-        self._runtime = runtime or Runtime()
-        self._limiter = Limiter(concurrency, self._runtime)
-        self._fetcher = Fetcher(
+        runtime = runtime or Runtime()
+        fetcher = Fetcher(
             transport=transport,
             custody=KeyCustody(admin_key),
-            limiter=self._limiter,
+            limiter=Limiter(concurrency, runtime),
             policy=retry or RetryPolicy(),
-            runtime=self._runtime,
+            runtime=runtime,
             headers=headers,
             trace=trace,
         )
-        self._on_notice = on_notice
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._engine = Engine(fetcher, on_notice)
         self._entered = False
-        self._closed = False
 
     @property
     def limiter(self) -> Limiter:
         """How many requests are in flight, and may be."""
-        return self._limiter
+        return self._engine.fetcher.limiter
 
     def completions(self, **params: Unpack[TokenParams]) -> UsageQuery[UsageCompletionsResult]:
         """Tokens of chat completions and responses."""
@@ -177,9 +170,7 @@ class UsageClient:
         """Images that were generated, edited or varied."""
         return self._query("images", UsageImagesResult, params)
 
-    def audio_speeches(
-        self, **params: Unpack[ModelParams]
-    ) -> UsageQuery[UsageAudioSpeechesResult]:
+    def audio_speeches(self, **params: Unpack[ModelParams]) -> UsageQuery[UsageAudioSpeechesResult]:
         """Characters that were spoken."""
         return self._query("audio_speeches", UsageAudioSpeechesResult, params)
 
@@ -234,10 +225,10 @@ class UsageClient:
             QueryError: A parameter that the endpoint does not take.
         """
         query = build(name_or_path, params, unchecked=unchecked)
-        return UsageQuery(self, query, query.endpoint.result_class)
+        return UsageQuery(self._engine, query, query.endpoint.result_class)
 
     def _query(self, name: str, kind: type[R], params: Any) -> UsageQuery[R]:
-        return UsageQuery(self, build(name, params), kind)
+        return UsageQuery(self._engine, build(name, params), kind)
 
     async def gather(self, *queries: UsageQuery[Any]) -> list[list[UsageTimeBucket[Any]]]:
         """Collect several queries at the same time, under the one limit of this client.
@@ -257,45 +248,16 @@ class UsageClient:
             failure = errors.exceptions[0]
         raise failure
 
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start a task that ends with this client."""
-        try:
-            self._check_usable()
-        except UsageError:
-            work.close()
-            raise
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _check_usable(self) -> None:
-        if self._closed:
-            msg = "this client is closed"
-            raise ConfigurationError(msg)
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            msg = "this client belongs to another event loop; make one client a loop"
-            raise ConfigurationError(msg)
-
     async def close(self) -> None:
         """End every request of this client, and its own session; can be called again."""
-        self._closed = True
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._engine.close()
         if self._own_transport is not None:
             await self._own_transport.close()
 
     async def __aenter__(self) -> Self:
-        self._check_usable()
+        self._engine.check_usable()
         if self._entered:
-            msg = "this client was entered before; make another one"
-            raise ConfigurationError(msg)
+            raise ConfigurationError("this client was entered before; make another one")
         self._entered = True
         return self
 
@@ -303,52 +265,9 @@ class UsageClient:
         await self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._loop is not None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None and engine.loop is not None and not engine.closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
-
-    def _start(
-        self,
-        query: Query,
-        kind: type[R],
-        flatten: Callable[[UsageResponse[R]], Iterable[T]],
-        concurrency: int | None = None,
-    ) -> Stream[T]:
-        """Begin a run: everything relative resolves here, against one instant."""
-        concurrency = concurrency or self._limiter.maximum
-        now = int(self._runtime.now())
-        times = query.resolve(now)
-        windows = plan(query, times, now=now, concurrency=concurrency)
-        notices: dict[Notice, None] = {}
-
-        def notify(notice: Notice) -> None:
-            if notice not in notices:
-                notices[notice] = None
-                _log.warning("%s: %s", query.endpoint.name, notice.message)
-                if self._on_notice is not None:
-                    self._on_notice(notice)
-
-        start = windows[0].start
-        if isinstance(query.start, int) and query.page is None and start != times.start_time:
-            message = f"start_time {times.start} was moved to the start of its bucket"
-            notify(Notice(code="start-aligned", message=message, start_time=start))
-
-        def get_page(window: Window, cursor: str | None) -> Coroutine[Any, Any, Decoded[R]]:
-            # A saved cursor is bound to the very range that it was made with.
-            start = window.start if query.page is None else times.start_time
-            params = query.params(start, window.end, limit=query.page_limit, page=cursor)
-            return self._fetcher.fetch(query.endpoint.path, params, kind)
-
-        merge = Merge(
-            windows=deque(windows),
-            get_page=get_page,
-            spawn=self._spawn,
-            concurrency=concurrency,
-            now=now,
-            page=query.page,
-            clamp=query.clamp,
-            notify=notify,
-        )
-        return Stream(merge, flatten, TimeRange(start, times.end_time), now, notices)
 
 
 def _base_url() -> str:
@@ -364,7 +283,7 @@ class UsageQuery(Generic[R]):
     Equal queries of one client are equal. `async for` over it gives its buckets, by time.
     """
 
-    _client: UsageClient
+    _engine: Engine
     _query: Query
     _kind: type[R]
 
@@ -376,19 +295,19 @@ class UsageQuery(Generic[R]):
 
     def stream(self) -> Stream[UsageTimeBucket[R]]:
         """Begin a run that gives buckets."""
-        return self._client._start(self._query, self._kind, _buckets)
+        return self._engine.start(self._query, self._kind, _buckets)
 
     def pages(self) -> Stream[UsageResponse[R]]:
         """Begin a run that gives pages; `has_more` and `next_page` are those of their window."""
-        return self._client._start(self._query, self._kind, _page)
+        return self._engine.start(self._query, self._kind, _page)
 
     def results(self) -> Stream[tuple[UsageTimeBucket[R], R]]:
         """Begin a run that gives every result, with its bucket."""
-        return self._client._start(self._query, self._kind, _results)
+        return self._engine.start(self._query, self._kind, _results)
 
     def rows(self) -> Stream[UsageRow]:
         """Begin a run that gives every result as a flat row, those of other kinds too."""
-        return self._client._start(self._query, self._kind, _rows)
+        return self._engine.start(self._query, self._kind, _rows)
 
     async def collect(self) -> list[UsageTimeBucket[R]]:
         """Read every bucket."""
@@ -398,7 +317,7 @@ class UsageQuery(Generic[R]):
     async def first(self) -> UsageTimeBucket[R] | None:
         """Read the first bucket, by one request; None where there is none."""
         one = attrs.evolve(self._query, limit=1)
-        async with self._client._start(one, self._kind, _buckets, concurrency=1) as stream:
+        async with self._engine.start(one, self._kind, _buckets, concurrency=1) as stream:
             return await anext(stream, None)
 
     async def total(self) -> R:

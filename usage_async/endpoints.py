@@ -86,9 +86,7 @@ class TokenParams(_ByModel, total=False):
 class ImagesParams(_ByModel, total=False):
     """Parameters of `images`."""
 
-    sizes: (
-        Sequence[Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792"]] | None
-    )
+    sizes: Sequence[Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792"]] | None
     sources: Sequence[Literal["image.generation", "image.edit", "image.variation"]] | None
     group_by: (
         Sequence[Literal["project_id", "user_id", "api_key_id", "model", "size", "source"]] | None

@@ -14,12 +14,11 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from usage_async._fields import NO_EXTRA, Extra
 from usage_async.errors import IncompleteError, MixedCurrencyError, UsageError
 from usage_async.models import (
-    NO_EXTRA,
     CostsResult,
     CostsResultAmount,
-    Extra,
     Notice,
     UnknownResult,
     UsageResult,

@@ -1,0 +1,131 @@
+"""What the queries of one client run on: its event loop, its tasks, and the start of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+import attrs
+
+from usage_async._codec import Decoded
+from usage_async._fetch import Fetcher
+from usage_async._pages import Merge, Stream
+from usage_async._plan import Window, plan
+from usage_async.errors import ConfigurationError, UsageError
+from usage_async.models import Notice, UsageResponse, UsageResult
+from usage_async.query import Query, TimeRange
+
+R = TypeVar("R", bound=UsageResult)
+T = TypeVar("T")
+
+_log = logging.getLogger("usage_async")
+
+
+@attrs.define(eq=False)
+class Engine:
+    """Starts runs, and ends what they started when the client is closed.
+
+    Attributes:
+        fetcher: Reads pages.
+        on_notice: Takes the notices of every run.
+        closed: Whether the client was closed.
+        loop: The event loop that it belongs to, from its first use on.
+    """
+
+    fetcher: Fetcher
+    on_notice: Callable[[Notice], object] | None
+    closed: bool = attrs.field(default=False, init=False)
+    loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
+    _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
+
+    def check_usable(self) -> None:
+        """Refuse to work after the end, and in two event loops.
+
+        Raises:
+            ConfigurationError: One of these.
+        """
+        if self.closed:
+            raise ConfigurationError("this client is closed")
+        loop = asyncio.get_running_loop()
+        if self.loop is None:
+            self.loop = loop
+        elif self.loop is not loop:
+            raise ConfigurationError("this client belongs to another event loop; make one a loop")
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that ends with this client."""
+        try:
+            self.check_usable()
+        except UsageError:
+            work.close()
+            raise
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """End every task, and wait until they have ended."""
+        self.closed = True
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def start(
+        self,
+        query: Query,
+        kind: type[R],
+        flatten: Callable[[UsageResponse[R]], Iterable[T]],
+        concurrency: int | None = None,
+    ) -> Stream[T]:
+        """Begin a run: everything relative resolves here, against one instant.
+
+        Args:
+            query: What is read.
+            kind: The class of its rows.
+            flatten: Makes the stream's items out of a page.
+            concurrency: The most pages held; that of the client, unless it is fewer.
+
+        Raises:
+            QueryError: The range is empty or begins in the future.
+        """
+        concurrency = concurrency or self.fetcher.limiter.maximum
+        now = int(self.fetcher.runtime.now())
+        times = query.resolve(now)
+        windows = plan(query, times, now=now, concurrency=concurrency)
+        notices: dict[Notice, None] = {}
+
+        def notify(notice: Notice) -> None:
+            if notice not in notices:
+                notices[notice] = None
+                _log.warning("%s: %s", query.endpoint.name, notice.message)
+                if self.on_notice is not None:
+                    self.on_notice(notice)
+
+        start = windows[0].start
+        if isinstance(query.start, int) and query.page is None and start != times.start_time:
+            message = f"start_time {times.start} was moved to the start of its bucket"
+            notify(Notice(code="start-aligned", message=message, start_time=start))
+
+        def get_page(window: Window, cursor: str | None) -> Coroutine[Any, Any, Decoded[R]]:
+            # A saved cursor is bound to the very range that it was made with.
+            begin = window.start if query.page is None else times.start_time
+            params = query.params(begin, window.end, limit=query.page_limit, page=cursor)
+            return self.fetcher.fetch(query.endpoint.path, params, kind)
+
+        merge = Merge(
+            windows=deque(windows),
+            get_page=get_page,
+            spawn=self.spawn,
+            concurrency=concurrency,
+            now=now,
+            page=query.page,
+            clamp=query.clamp,
+            notify=notify,
+        )
+        return Stream(merge, flatten, TimeRange(start, times.end_time), now, notices)

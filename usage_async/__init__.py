@@ -12,6 +12,7 @@ from usage_async._fetch import RequestEvent
 from usage_async._fields import Extra
 from usage_async._limiter import Limiter
 from usage_async._pages import Stream
+from usage_async._proof import Verification
 from usage_async._retry import RetryPolicy
 from usage_async._runtime import Runtime
 from usage_async._transport import Timeout
@@ -112,6 +113,7 @@ __all__ = [
     "UsageTimeBucket",
     "UsageVectorStoresResult",
     "UsageWebSearchCallsResult",
+    "Verification",
     "converter",
     "dumps",
     "from_dict",

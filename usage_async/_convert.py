@@ -8,7 +8,7 @@ path. A result's class is chosen by its `object`; fields that a class does not k
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from decimal import Decimal
 from functools import cache, reduce
 from operator import or_
@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type
 
 import attrs
 import msgspec
-from cattrs import transform_error
+from cattrs import BaseConverter, transform_error
 from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 def _int(value: Any, _: Any) -> int:
     if value.__class__ is int:
-        return cast("int", value)
+        return value
     if isinstance(value, str) and _digits.match(value):
         return int(value)
     number = Decimal(repr(value)) if isinstance(value, float) else value
@@ -107,7 +107,7 @@ def _has_extra(cls: Any) -> bool:
     return attrs.has(origin) and "extra" in attrs.fields_dict(origin)
 
 
-def _structure_with_extra(cls: Any, converter: UsageConverter) -> Callable[[Any, Any], Any]:
+def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     """Make the reader of a class: cattrs' own, then what it does not know goes to `extra`."""
     origin = get_origin(cls) or cls
     names = attrs.fields_dict(origin).keys() - set(_OWN_FIELDS)
@@ -137,7 +137,7 @@ def _structure_with_extra(cls: Any, converter: UsageConverter) -> Callable[[Any,
     return structure
 
 
-def _unstructure_with_extra(cls: Any, converter: UsageConverter) -> Callable[[Any], Any]:
+def _unstructure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any], Any]:
     write = make_dict_unstructure_fn(
         cls,
         converter,
@@ -146,7 +146,7 @@ def _unstructure_with_extra(cls: Any, converter: UsageConverter) -> Callable[[An
     return lambda value: {**write(value), **_thaw(value.extra)}
 
 
-def _structure_by_object(_: Any, converter: UsageConverter) -> Callable[[Any, Any], Any]:
+def _structure_by_object(_: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     """Choose the class of a result by its `object`."""
 
     def structure(value: Any, _: Any) -> UsageResult:
@@ -162,7 +162,7 @@ def result_classes() -> dict[str, type[UsageResult]]:
     return {endpoint.object: endpoint.result_class for endpoint in ENDPOINTS.values()}
 
 
-def _structure_bucket(cls: Any, converter: UsageConverter) -> Callable[[Any, Any], Any]:
+def _structure_bucket(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     own = bucket_kind(cls)
     element = UnknownResult if own is UnknownResult else UsageResult
     read = _structure_with_extra(UsageTimeBucket[element], converter)  # type: ignore[valid-type]
@@ -178,7 +178,7 @@ def _structure_bucket(cls: Any, converter: UsageConverter) -> Callable[[Any, Any
     return structure
 
 
-def _unstructure_bucket(cls: Any, converter: UsageConverter) -> Callable[[Any], Any]:
+def _unstructure_bucket(cls: Any, converter: BaseConverter) -> Callable[[Any], Any]:
     write = _unstructure_with_extra(cls, converter)
 
     def unstructure(bucket: UsageTimeBucket[Any]) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def _is_array(cls: Any) -> bool:
     return get_origin(cls) is tuple and get_args(cls)[1:] == (...,)
 
 
-def _structure_array(cls: Any, converter: UsageConverter) -> Callable[[Any, Any], Any]:
+def _structure_array(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     read = homogenous_tuple_structure_factory(cls, converter)
 
     def structure(value: Any, _: Any) -> Any:
@@ -216,7 +216,7 @@ def _structure_array(cls: Any, converter: UsageConverter) -> Callable[[Any, Any]
     return structure
 
 
-def _unstructure_array(_: Any, converter: UsageConverter) -> Callable[[Any], Any]:
+def _unstructure_array(_: Any, converter: BaseConverter) -> Callable[[Any], Any]:
     return lambda value: [converter.unstructure(item) for item in value]
 
 
@@ -229,7 +229,7 @@ class _Lane:
 
 
 @cache
-def _lane(cls: Any) -> _Lane | None:
+def _lane(cls: Hashable) -> _Lane | None:
     """Make the fast lane of a class; None where only the careful one can tell the kinds apart."""
     probe = _probe_type(cls)
     if probe is None:
@@ -300,7 +300,7 @@ class UsageConverter(MsgspecJsonConverter):
 
     def loads_fast(self, data: bytes, cl: type[T]) -> T | None:
         """Read JSON text that holds just what the class declares; None where it does not."""
-        lane = _lane(cl) if self.fast else None
+        lane = _lane(cast("Hashable", cl)) if self.fast else None
         if lane is None:
             return None
         try:

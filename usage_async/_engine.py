@@ -16,7 +16,7 @@ from usage_async._pages import Merge, Stream
 from usage_async._plan import Window, plan
 from usage_async.errors import ConfigurationError, UsageError
 from usage_async.models import Notice, UsageResponse, UsageResult
-from usage_async.query import Query, TimeRange
+from usage_async.query import Query
 
 R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")
@@ -119,6 +119,7 @@ class Engine:
             return self.fetcher.fetch(query.endpoint.path, params, kind)
 
         merge = Merge(
+            times=attrs.evolve(times, start_time=start),
             windows=deque(windows),
             get_page=get_page,
             spawn=self.spawn,
@@ -128,4 +129,4 @@ class Engine:
             clamp=query.clamp,
             notify=notify,
         )
-        return Stream(merge, flatten, TimeRange(start, times.end_time), now, notices)
+        return Stream(merge, flatten, notices)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, cast, dataclass_transform
 
 import attrs
 
@@ -173,6 +173,11 @@ def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.A
     summary = (cls.__doc__ or "").partition("\n\nAttributes:")[0].rstrip()
     cls.__doc__ = "\n".join([summary, "", "Attributes:", *lines])
     return described
+
+
+def fields_of(cls: Any) -> tuple[attrs.Attribute[Any], ...]:
+    """The attrs attributes of a class that `described` made."""
+    return cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(cls))
 
 
 _T = TypeVar("_T")

@@ -69,7 +69,8 @@ class Merge(Generic[R]):
     """Reads the windows of a run, several at a time, and gives their pages by time.
 
     Attributes:
-        windows: What is left to read, earliest first.
+        times: The range that is read.
+        windows: What is left of it, earliest first.
         get_page: Reads one page: of a window, from a cursor.
         spawn: Starts a task that the client ends when it is closed.
         concurrency: The most pages held, the one that the caller works on included.
@@ -79,6 +80,7 @@ class Merge(Generic[R]):
         notify: Takes notices.
     """
 
+    times: TimeRange
     windows: deque[Window]
     get_page: Callable[[Window, str | None], Awaitable[Decoded[R]]]
     spawn: Spawn
@@ -155,6 +157,7 @@ class Merge(Generic[R]):
             if rest != window and window in self.tasks:
                 self.tasks.pop(window).cancel()
         self.windows = deque(rest for rest in left.values() if rest is not None)
+        self.times = attrs.evolve(self.times, start_time=floor)
         if self._requests is not None:
             self._requests.failed = False
         start = error.earliest.isoformat().replace("+00:00", "Z")
@@ -176,30 +179,36 @@ class Stream(Generic[T]):
     stream cancels them. After a failure, a cancellation or a caller's timeout within `anext` the
     stream is dead: it raises, since a run that broke off must not look like one that finished.
 
-    Attributes:
-        start_time: Start of the range that is read, Unix seconds, inclusive.
-        end_time: End of the range that is read, Unix seconds, exclusive.
-        as_of: Unix seconds at which the run began.
     """
 
     def __init__(
         self,
         merge: Merge[Any],
         flatten: Callable[[UsageResponse[Any]], Iterable[T]],
-        times: TimeRange,
-        as_of: int,
         notices: Mapping[Notice, None],
     ) -> None:
         self._merge = merge
         self._flatten = flatten
-        self.start_time = times.start_time
-        self.end_time = times.end_time
-        self.as_of = as_of
         self._notices = notices
         self._items: Iterator[T] = iter(())
         self._busy = False
         self._finished = False
         self._broken: str | None = None
+
+    @property
+    def start_time(self) -> int:
+        """Start of the range that is read, Unix seconds, inclusive; a clamp moves it."""
+        return self._merge.times.start_time
+
+    @property
+    def end_time(self) -> int:
+        """End of the range that is read, Unix seconds, exclusive."""
+        return self._merge.times.end_time
+
+    @property
+    def as_of(self) -> int:
+        """Unix seconds at which the run began."""
+        return self._merge.now
 
     @property
     def notices(self) -> tuple[Notice, ...]:

@@ -32,9 +32,11 @@ class Window:
     end: int
     width_s: int | None
 
-    def starts(self) -> range:
-        """The starts of its buckets; none where their width is not known."""
-        return range(self.start, self.end, self.width_s) if self.width_s else range(0)
+    def ended(self, now: int) -> range:
+        """The starts of its buckets that are over: whatever their use, they have to come."""
+        if self.width_s is None:
+            return range(0)
+        return range(self.start, min(self.end, now - self.width_s + 1), self.width_s)
 
     def after(self, floor: int) -> Window | None:
         """Give what is left of it from `floor`, rounded up to a bucket; None if nothing is."""

@@ -113,10 +113,9 @@ class WindowReading(Generic[R]):
 
     def _still_due(self) -> range:
         """The starts that have not come although their buckets ended by now."""
-        width = self.window.width_s
-        if width is None or self._due is None:
+        if self._due is None:
             return range(0)
-        return range(self._due, min(self.window.end, self.now - width + 1), width)
+        return attrs.evolve(self.window, start=self._due).ended(self.now)
 
     def _gaps(self) -> Iterator[Notice]:
         gaps = [gap for gap in (*self._missing, self._still_due()) if gap]

@@ -18,6 +18,8 @@ from usage_async._engine import Engine
 from usage_async._fetch import Fetcher, RequestEvent
 from usage_async._limiter import Limiter
 from usage_async._pages import Stream
+from usage_async._plan import Window
+from usage_async._proof import Reading, Verification
 from usage_async._retry import RetryPolicy
 from usage_async._runtime import Runtime
 from usage_async._transport import AiohttpTransport, Timeout, Transport, check_base_url
@@ -118,13 +120,13 @@ class UsageClient:
         runtime: Runtime | None = None,
     ) -> None:
         admin_key = conceal(admin_key)
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        if concurrency.__class__ is not int or concurrency < 1:
             msg = f"concurrency takes an int of at least 1, not {concurrency!r}"
             raise ConfigurationError(msg)
-        if transport is None:
-            admin_key = admin_key if admin_key is not None else find_key()
         self._own_transport: AiohttpTransport | None = None
         if transport is None:
+            if admin_key is None:
+                admin_key = find_key()
             transport = self._own_transport = AiohttpTransport(
                 check_base_url(base_url or _base_url()),
                 timeout=timeout or Timeout(),
@@ -376,6 +378,49 @@ class UsageQuery(Generic[R]):
             as_of=as_of,
             notices=stream.notices,
         )
+
+    async def verify(self, *, strict: bool = False) -> Verification:
+        """Prove that what this query reads is whole.
+
+        Every expected bucket must come exactly once, and over settled buckets the groups must add
+        up to the ungrouped figure of a second, cheaper query. Where they do not, both are read
+        again once, since figures may have been revised in between.
+
+        Args:
+            strict: Raise unless everything is proven.
+
+        Raises:
+            IncompleteError: With `strict`: buckets are missing, or differ.
+        """
+        query = attrs.evolve(self._query, page=None)
+        grouped, window = await self._read(query)
+        differing = await self._differing(query, grouped)
+        if differing:
+            again = attrs.evolve(query, start=differing[0], end=differing[-1] + 1)
+            still = await self._differing(again, (await self._read(again))[0])
+            differing = tuple(start for start in differing if start in still)
+        verification = Verification(
+            checked=tuple(start for start in grouped.figures if start not in differing),
+            unsettled=tuple(grouped.unsettled),
+            missing=grouped.missing(window),
+            differing=differing,
+        )
+        if strict:
+            verification.raise_if_incomplete()
+        return verification
+
+    async def _differing(self, query: Query, grouped: Reading) -> tuple[int, ...]:
+        if not query.group_by:
+            return ()
+        whole, _ = await self._read(attrs.evolve(query, group_by=()))
+        return grouped.differing(whole)
+
+    async def _read(self, query: Query) -> tuple[Reading, Window]:
+        async with self._engine.start(query, self._kind, _buckets) as stream:
+            reading = Reading(stream.as_of)
+            async for bucket in stream:
+                reading.add(bucket)
+        return reading, Window(stream.start_time, stream.end_time, query.width_s)
 
     def _totals(self, dimensions: tuple[str, ...]) -> Totals[R]:
         for dimension in dimensions:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 import attrs
 
 from usage_async import models
+from usage_async._fields import fields_of
 
 Time = int | str | datetime | date | timedelta
 """An instant: Unix seconds, an aware datetime, a date or `"2026-10-01"` (UTC midnight), an ISO
@@ -187,7 +188,7 @@ class Endpoint:
     @property
     def object(self) -> str:
         """The `object` of its rows."""
-        return str(attrs.fields_dict(self.result_class)["object"].default)
+        return next(str(a.default) for a in fields_of(self.result_class) if a.name == "object")
 
 
 def _choices(hint: Any) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Generic, Literal, TypeVar
 
 import attrs
 
-from usage_async._fields import NO_EXTRA, Extra, described, exact_decimal
+from usage_async._fields import NO_EXTRA, Extra, described, exact_decimal, fields_of
 
 
 @described
@@ -293,7 +293,7 @@ class UsageRow:
 
 
 def _row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
-    values = {name: getattr(result, name) for name in attrs.fields_dict(type(result))}
+    values = {a.name: getattr(result, a.name) for a in fields_of(type(result))}
     amount = values.pop("amount", None)
     if amount is not None:
         values |= {"amount": amount.value, "currency": amount.currency}
@@ -350,10 +350,8 @@ class UsageTimeBucket(Generic[R]):
 
     def rows(self) -> list[UsageRow]:
         """Give every result of the bucket, of other kinds too, as a flat row."""
-        return [
-            _row(result, self.start_time, self.end_time)
-            for result in (*self.results, *self.other_results)
-        ]
+        results: tuple[UsageResult, ...] = (*self.results, *self.other_results)
+        return [_row(result, self.start_time, self.end_time) for result in results]
 
 
 @attrs.frozen(kw_only=True)

@@ -161,7 +161,9 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
     values = {name: value for name, value in params.items() if value is not None}
     start, end = _range(values)
     width = _width(endpoint, values.pop("bucket_width", None), unchecked=unchecked)
-    group_by = _texts("group_by", values.pop("group_by", None), endpoint.group_by, unchecked)
+    group_by = _texts(
+        "group_by", values.pop("group_by", None), endpoint.group_by, unchecked=unchecked
+    )
     limit = _limit(endpoint, values.pop("limit", None), width)
     page = values.pop("page", None)
     if page is not None and not (isinstance(page, str) and page):
@@ -175,7 +177,7 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
     for name in [name for name in values if name in endpoint.filters]:
         entry, value = endpoint.filters[name], values.pop(name)
         if entry.type is not bool:
-            filters[name] = _texts(name, value, entry.choices, unchecked)
+            filters[name] = _texts(name, value, entry.choices, unchecked=unchecked)
         elif isinstance(value, bool):
             filters[name] = (_text(value),)
         else:
@@ -235,7 +237,7 @@ def _limit(endpoint: Endpoint, value: Any, width: str | None) -> int | None:
     return cast("int", value)
 
 
-def _texts(name: str, value: Any, choices: Sequence[str], unchecked: bool) -> tuple[str, ...]:
+def _texts(name: str, value: Any, choices: Sequence[str], *, unchecked: bool) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
@@ -363,7 +365,7 @@ def parse_period(
     """
     if isinstance(text, str):
         if text in CALENDAR:
-            return cast("Calendar", text), None
+            return text, None
         if match := _MONTH.fullmatch(text):
             first = date(int(match[1]), int(match[2]), 1)
             return _midnight(first), _midnight(_next_month(first))

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
-from functools import cache, reduce
+from functools import reduce
 from typing import Any, Generic, TypeVar
 
 import attrs
 
-from usage_async._fields import NO_EXTRA, Extra
+from usage_async._fields import NO_EXTRA, Extra, fields_of
 from usage_async.errors import IncompleteError, MixedCurrencyError, UsageError
 from usage_async.models import (
     CostsResult,
@@ -74,14 +74,8 @@ class Summary(Generic[R]):
     notices: tuple[Notice, ...]
 
 
-@cache
-def _names(kind: type[UsageResult], of: str) -> tuple[str, ...]:
-    return tuple(a.name for a in attrs.fields(kind) if a.metadata["kind"] == of)
-
-
-@cache
-def _required(kind: type[UsageResult]) -> tuple[str, ...]:
-    return tuple(a.name for a in attrs.fields(kind) if a.default is attrs.NOTHING)
+def _names(kind: Any, of: str) -> tuple[str, ...]:
+    return tuple(a.name for a in fields_of(kind) if a.metadata["kind"] == of)
 
 
 _Unit = tuple[str | None, str | None]
@@ -152,6 +146,8 @@ class Totals(Generic[R]):
         self._flows = _names(kind, "flow")
         self._levels = _names(kind, "level")
         self._notes = tuple(name for name in _names(kind, "note") if name not in _NOT_CARRIED)
+        required = (a.name for a in fields_of(kind) if a.default is attrs.NOTHING)
+        self._zeros = dict.fromkeys(required, 0)
         self._sums: dict[tuple[Any, ...], _Sum] = {}
         self._level_start: int | None = None
 
@@ -162,7 +158,8 @@ class Totals(Generic[R]):
             IncompleteError: It holds rows of a kind that has no known sum.
         """
         if bucket.other_results or (self._kind is UnknownResult and bucket.results):
-            kinds = sorted({row.object for row in (*bucket.other_results, *bucket.results)})
+            rows: tuple[UsageResult, ...] = (*bucket.other_results, *bucket.results)
+            kinds = sorted({row.object for row in rows})
             msg = f"rows of kind {', '.join(kinds)} have no sum that this release knows"
             raise IncompleteError(msg, differing=[bucket.start_time])
         for row in bucket.results:
@@ -221,7 +218,7 @@ class Totals(Generic[R]):
         known = len(self._dimensions)
         extra = dict(zip(self._unknown_dimensions, key[known:], strict=False))
         fields: dict[str, Any] = {
-            **dict.fromkeys(_required(self._kind), 0),
+            **self._zeros,
             **group.flows,
             **(group.levels if group.level_start == self._level_start else {}),
             **group.notes,

@@ -37,6 +37,7 @@ _MAX_DIGITS = 40
 
 _OWN_FIELDS = ("extra", "other_results")
 """Fields that the library adds: they are never read from, nor written as, a field of that name."""
+_OMITTED: dict[str, Any] = {name: override(omit=True) for name in _OWN_FIELDS}
 _LEGACY_FIELDS = {"result": "results", "sessions": "num_sessions"}
 """Spellings that the API once used."""
 _REQUIRED = {UsageResult: ("object",), UsageTimeBucket: ("results",), UsageResponse: ()}
@@ -111,10 +112,10 @@ def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, 
     """Make the reader of a class: cattrs' own, then what it does not know goes to `extra`."""
     origin = get_origin(cls) or cls
     names = attrs.fields_dict(origin).keys() - set(_OWN_FIELDS)
-    overrides = {name: override(omit=True) for name in _OWN_FIELDS}
+    overrides: dict[str, Any] = dict(_OMITTED)
     if "batch" in names:
         overrides["batch"] = override(struct_hook=_batch)
-    read = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
+    read = make_dict_structure_fn(cls, converter, **overrides)
     required = next((keys for base, keys in _REQUIRED.items() if issubclass(origin, base)), ())
 
     def structure(value: Any, _: Any) -> Any:
@@ -138,11 +139,7 @@ def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, 
 
 
 def _unstructure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any], Any]:
-    write = make_dict_unstructure_fn(
-        cls,
-        converter,
-        **{name: override(omit=True) for name in _OWN_FIELDS},  # type: ignore[arg-type]
-    )
+    write = make_dict_unstructure_fn(cls, converter, **_OMITTED)
     return lambda value: {**write(value), **_thaw(value.extra)}
 
 
@@ -329,7 +326,7 @@ def make_converter(*, fast: bool = True) -> UsageConverter:
     return made
 
 
-converter = make_converter()
+converter: UsageConverter = make_converter()
 """The converter of this library; `converter.copy()` gives one to extend."""
 
 

@@ -122,15 +122,15 @@ class Fetcher:
             ended_at = self.runtime.monotonic()
         replied = {name.lower(): value for name, value in replied.items()}
         request_id = replied.get("x-request-id")
-        failure: UsageError | None = None
+        outcome: Decoded[R] | UsageError
         if status in _OK:
             try:
-                decoded = await _decode_in_turns(body, kind)
+                outcome = await _decode_in_turns(body, kind)
             except ResponseError as error:
                 error.request_id = request_id
-                failure = error
+                outcome = error
         else:
-            failure = decode_error(status, replied, body, self.runtime.now())
+            outcome = decode_error(status, replied, body, self.runtime.now())
         self._observe(
             path,
             attempt,
@@ -139,15 +139,15 @@ class Fetcher:
             status=status,
             bytes=len(body),
             request_id=request_id,
-            error=type(failure).__name__ if failure else None,
+            error=type(outcome).__name__ if isinstance(outcome, UsageError) else None,
         )
-        if failure is not None:
-            if isinstance(failure, RateLimitError):
-                self.limiter.throttled(started_at)
-            raise failure
+        if isinstance(outcome, RateLimitError):
+            self.limiter.throttled(started_at)
+        if isinstance(outcome, UsageError):
+            raise outcome
         self.limiter.succeeded()
         self.budget.give_back()
-        return decoded
+        return outcome
 
     def _observe(
         self, path: str, attempt: int, started_at: float, ended_at: float | None = None, **data: Any

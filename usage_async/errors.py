@@ -143,7 +143,7 @@ class PermissionDeniedError(APIStatusError):
 
     def __init__(self, message: str, *, missing_scopes: Iterable[str] = (), **data: Any) -> None:
         super().__init__(message, **data)
-        self.missing_scopes = tuple(missing_scopes)
+        self.missing_scopes: tuple[str, ...] = tuple(missing_scopes)
 
 
 class NotFoundError(APIStatusError):
@@ -200,8 +200,8 @@ class IncompleteError(UsageError):
         self, message: str, *, missing: Iterable[int] = (), differing: Iterable[int] = ()
     ) -> None:
         super().__init__(message)
-        self.missing = tuple(missing)
-        self.differing = tuple(differing)
+        self.missing: tuple[int, ...] = tuple(missing)
+        self.differing: tuple[int, ...] = tuple(differing)
 
 
 class MixedCurrencyError(UsageError):
@@ -213,7 +213,7 @@ class MixedCurrencyError(UsageError):
 
     def __init__(self, message: str, *, currencies: Iterable[str] = ()) -> None:
         super().__init__(message)
-        self.currencies = tuple(currencies)
+        self.currencies: tuple[str, ...] = tuple(currencies)
 
 
 STATUS_ERRORS: Mapping[int, type[APIStatusError]] = {

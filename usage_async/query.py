@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn
 
 import attrs
 
@@ -108,11 +108,9 @@ class Query:
         else:
             start, end = self._instant(self.start, now), self._instant(self.end, now)
         if start >= now:
-            msg = f"start_time {_iso(start)} is in the future (it is {_iso(now)})"
-            raise QueryError(msg)
+            _refuse(f"start_time {_iso(start)} is in the future (it is {_iso(now)})")
         if start >= end:
-            msg = f"start_time {_iso(start)} is not before end_time {_iso(end)}"
-            raise QueryError(msg)
+            _refuse(f"start_time {_iso(start)} is not before end_time {_iso(end)}")
         return TimeRange(start, end)
 
     def _instant(self, value: int | timedelta | None, now: int) -> int:
@@ -203,7 +201,7 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
     )
 
 
-def _refuse(message: str) -> Any:
+def _refuse(message: str) -> NoReturn:
     raise QueryError(message)
 
 
@@ -224,7 +222,7 @@ def _width(endpoint: Endpoint, value: Any, *, unchecked: bool) -> str | None:
     if not isinstance(value, str) or not (unchecked or value in endpoint.limits):
         widths = ", ".join(map(repr, endpoint.limits)) or "a string"
         _refuse(f"{endpoint.name} takes bucket_width {widths}, not {value!r}")
-    return cast("str", value)
+    return value
 
 
 def _limit(endpoint: Endpoint, value: Any, width: str | None) -> int | None:
@@ -234,7 +232,7 @@ def _limit(endpoint: Endpoint, value: Any, width: str | None) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value > (cap or value):
         upto = f"from 1 to {cap} at {width}" if cap else "of at least 1"
         _refuse(f"limit is the buckets a page: {endpoint.name} takes an int {upto}, not {value!r}")
-    return cast("int", value)
+    return value
 
 
 def _texts(name: str, value: Any, choices: Sequence[str], *, unchecked: bool) -> tuple[str, ...]:
@@ -311,17 +309,17 @@ def parse_time(name: str, value: object) -> int | timedelta:
             return _aware(name, value)
         case date():
             return _midnight(value)
-        case str() if match := _AGO.fullmatch(value):
-            return timedelta(seconds=int(match[1]) * _UNIT_SECONDS[match[2]])
         case str():
-            return _parse_iso(name, value)
-    return cast(
-        "int",
-        _refuse(
-            f"{name} takes Unix seconds, an aware datetime, a date, a timedelta, or a string such"
-            f' as "2026-10-01", "2026-10-01T09:00:00+02:00", "7d", "24h", "90m"; not {value!r}'
-        ),
+            return _parse_ago(value) or _parse_iso(name, value)
+    _refuse(
+        f"{name} takes Unix seconds, an aware datetime, a date, a timedelta, or a string such"
+        f' as "2026-10-01", "2026-10-01T09:00:00+02:00", "7d", "24h", "90m"; not {value!r}'
     )
+
+
+def _parse_ago(text: str) -> timedelta | None:
+    match = _AGO.fullmatch(text)
+    return match and timedelta(seconds=int(match[1]) * _UNIT_SECONDS[match[2]])
 
 
 def _parse_iso(name: str, text: str) -> int:
@@ -332,9 +330,12 @@ def _parse_iso(name: str, text: str) -> int:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
+        instant = None
+    if instant is None:
         hint = f'; for a month say period="{text}"' if _MONTH.fullmatch(text) else ""
-        msg = f'{name} takes "2026-10-01", an ISO time with an offset or "7d", not {text!r}{hint}'
-        raise QueryError(msg) from None
+        _refuse(
+            f'{name} takes "2026-10-01", an ISO time with an offset or "7d"; not {text!r}{hint}'
+        )
     return _aware(name, instant)
 
 
@@ -369,8 +370,8 @@ def parse_period(
         if match := _MONTH.fullmatch(text):
             first = date(int(match[1]), int(match[2]), 1)
             return _midnight(first), _midnight(_next_month(first))
-        if match := _AGO.fullmatch(text):
-            return timedelta(seconds=int(match[1]) * _UNIT_SECONDS[match[2]]), None
+        if ago := _parse_ago(text):
+            return ago, None
         try:
             start = _midnight(date.fromisoformat(text))
         except ValueError:
@@ -378,8 +379,7 @@ def parse_period(
         else:
             return start, start + WIDTH_SECONDS["1d"]
     names = ", ".join(f'"{name}"' for name in CALENDAR)
-    msg = f'period takes "2026-10", "2026-10-05", "7d", {names}; not {text!r}'
-    raise QueryError(msg)
+    _refuse(f'period takes "2026-10", "2026-10-05", "7d", {names}; not {text!r}')
 
 
 def _calendar(name: Calendar, now: int) -> tuple[int, int]:

@@ -204,7 +204,7 @@ class Totals(Generic[R]):
         """
         rows = self.groups() or list(self._rows((), _Sum()))
         if len(rows) > 1:
-            currencies = sorted(row.amount.currency for row in rows)  # type: ignore[attr-defined]
+            currencies = sorted({name for group in self._sums.values() for name in group.amounts})
             msg = f"amounts in {', '.join(currencies)} have no single sum; use totals()"
             raise MixedCurrencyError(msg, currencies=currencies)
         return rows[0]

@@ -3,64 +3,69 @@
 async with UsageClient() as client:  # OPENAI_ADMIN_KEY from the environment
     async for bucket in client.costs(period="last-month", group_by=["project_id"]):
         ...
+
+Names are imported when they are first used: a command line's help or a pytest plugin must not wait
+for aiohttp.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from usage_async._convert import converter, dumps, from_dict, loads, to_dict
-from usage_async._fetch import RequestEvent
-from usage_async._fields import Extra
-from usage_async._limiter import Limiter
-from usage_async._pages import Stream
-from usage_async._proof import Verification
-from usage_async._retry import RetryPolicy
-from usage_async._runtime import Runtime
-from usage_async._transport import Timeout
-from usage_async.client import UsageClient, UsageQuery
-from usage_async.endpoints import ENDPOINTS, Endpoint
-from usage_async.errors import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    IncompleteError,
-    InternalServerError,
-    MixedCurrencyError,
-    NotFoundError,
-    PaginationError,
-    PermissionDeniedError,
-    QueryError,
-    RangeUnavailableError,
-    RateLimitError,
-    ResponseError,
-    UsageError,
-)
-from usage_async.models import (
-    CostsResult,
-    CostsResultAmount,
-    DerivedLineItem,
-    Notice,
-    UnknownResult,
-    UsageAudioSpeechesResult,
-    UsageAudioTranscriptionsResult,
-    UsageCodeInterpreterSessionsResult,
-    UsageCompletionsResult,
-    UsageDecisionsResult,
-    UsageEmbeddingsResult,
-    UsageFileSearchCallsResult,
-    UsageImagesResult,
-    UsageModerationsResult,
-    UsageResponse,
-    UsageResult,
-    UsageRow,
-    UsageTimeBucket,
-    UsageVectorStoresResult,
-    UsageWebSearchCallsResult,
-)
-from usage_async.query import TimeRange
-from usage_async.totals import Summary
+if TYPE_CHECKING:
+    from usage_async._convert import converter, dumps, from_dict, loads, to_dict
+    from usage_async._fetch import RequestEvent
+    from usage_async._fields import Extra
+    from usage_async._limiter import Limiter
+    from usage_async._pages import Stream
+    from usage_async._proof import Verification
+    from usage_async._retry import RetryPolicy
+    from usage_async._runtime import Runtime
+    from usage_async._transport import Timeout
+    from usage_async.client import UsageClient, UsageQuery
+    from usage_async.endpoints import ENDPOINTS, Endpoint
+    from usage_async.errors import (
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        IncompleteError,
+        InternalServerError,
+        MixedCurrencyError,
+        NotFoundError,
+        PaginationError,
+        PermissionDeniedError,
+        QueryError,
+        RangeUnavailableError,
+        RateLimitError,
+        ResponseError,
+        UsageError,
+    )
+    from usage_async.models import (
+        CostsResult,
+        CostsResultAmount,
+        DerivedLineItem,
+        Notice,
+        UnknownResult,
+        UsageAudioSpeechesResult,
+        UsageAudioTranscriptionsResult,
+        UsageCodeInterpreterSessionsResult,
+        UsageCompletionsResult,
+        UsageDecisionsResult,
+        UsageEmbeddingsResult,
+        UsageFileSearchCallsResult,
+        UsageImagesResult,
+        UsageModerationsResult,
+        UsageResponse,
+        UsageResult,
+        UsageRow,
+        UsageTimeBucket,
+        UsageVectorStoresResult,
+        UsageWebSearchCallsResult,
+    )
+    from usage_async.query import TimeRange
+    from usage_async.totals import Summary
 
 __all__ = [
     "ENDPOINTS",
@@ -122,10 +127,37 @@ __all__ = [
 ]
 
 
+_ROOMS = (
+    "errors",
+    "_fields",
+    "models",
+    "endpoints",
+    "query",
+    "_retry",
+    "_runtime",
+    "_limiter",
+    "_transport",
+    "_convert",
+    "_fetch",
+    "_pages",
+    "totals",
+    "_proof",
+    "client",
+)
+"""Where the names are, by the order of the imports between them."""
+
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from usage_async._version import version
+        return import_module("usage_async._version").version()
+    if name in __all__:
+        for room in _ROOMS:
+            module = import_module(f"usage_async.{room}")
+            if hasattr(module, name):
+                value = globals()[name] = getattr(module, name)
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-        return version()
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -330,8 +330,9 @@ class UsageQuery(Generic[R]):
             MixedCurrencyError: There are amounts in several currencies.
         """
         totals = self._totals(())
-        async for bucket in self.stream():
-            totals.add(bucket)
+        async with self.stream() as stream:
+            async for bucket in stream:
+                totals.add(bucket)
         return totals.total()
 
     async def totals(self, *dimensions: str) -> list[R]:
@@ -346,8 +347,9 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that has no known sum.
         """
         totals = self._totals(dimensions)
-        async for bucket in self.stream():
-            totals.add(bucket)
+        async with self.stream() as stream:
+            async for bucket in stream:
+                totals.add(bucket)
         return totals.groups()
 
     async def summary(self, *dimensions: str) -> Summary[R]:
@@ -361,6 +363,7 @@ class UsageQuery(Generic[R]):
         total, groups = self._totals(()), self._totals(dimensions)
         covered, settled = None, None
         async with self.stream() as stream:
+            requested = TimeRange(stream.start_time, stream.end_time)
             as_of = datetime.fromtimestamp(stream.as_of, UTC)
             async for bucket in stream:
                 total.add(bucket)
@@ -372,7 +375,7 @@ class UsageQuery(Generic[R]):
         return Summary(
             total=total.total(),
             groups=groups.groups(),
-            requested=TimeRange(stream.start_time, stream.end_time),
+            requested=requested,
             covered=covered,
             settled_through=settled,
             as_of=as_of,

@@ -135,9 +135,14 @@ class Totals(Generic[R]):
         kind: The class of the rows.
         measure: The metric that ranks the groups.
         dimensions: What to keep apart; the rest is added up.
+
+    Raises:
+        IncompleteError: The kind is one whose metrics this release does not know.
     """
 
     def __init__(self, kind: type[R], measure: str, dimensions: Sequence[str] = ()) -> None:
+        if kind is UnknownResult:
+            raise IncompleteError("results of an unknown kind have no sum that this release knows")
         known = _names(kind, "dimension")
         self._kind = kind
         self._measure = measure
@@ -155,12 +160,11 @@ class Totals(Generic[R]):
         """Add a bucket up.
 
         Raises:
-            IncompleteError: It holds rows of a kind that has no known sum.
+            IncompleteError: It holds rows of another kind.
         """
-        if bucket.other_results or (self._kind is UnknownResult and bucket.results):
-            rows: tuple[UsageResult, ...] = (*bucket.other_results, *bucket.results)
-            kinds = sorted({row.object for row in rows})
-            msg = f"rows of kind {', '.join(kinds)} have no sum that this release knows"
+        if bucket.other_results:
+            kinds = ", ".join(sorted({row.object for row in bucket.other_results}))
+            msg = f"the bucket holds rows of kind {kinds}, which cannot be added to the others"
             raise IncompleteError(msg, differing=[bucket.start_time])
         for row in bucket.results:
             key = (

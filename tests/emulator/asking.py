@@ -1,0 +1,84 @@
+"""What the tests of the emulator share: an instant, and a small HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+import attrs
+
+from usage_async.emulator import Emulator
+
+NOW = 1795235000
+"""2026-11-21 04:23:20 UTC, a Saturday: the present of every test."""
+MIDNIGHT = NOW - NOW % 86400
+DAY = 86400
+
+
+@attrs.frozen
+class Reply:
+    """An answer: status, headers, body, and the JSON in it with exact numbers."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The JSON value of the body."""
+        return json.loads(self.body, parse_float=Decimal)
+
+
+class Asker:
+    """Asks emulators, as a client would."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+
+    async def __call__(
+        self,
+        server: Emulator,
+        path: str,
+        params: Iterable[tuple[str, Any]] = (),
+        *,
+        key: str | None = None,
+        method: str = "GET",
+    ) -> Reply:
+        key = server.admin_key if key is None else key
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        pairs = [(name, str(value)) for name, value in params]
+        async with self.session.request(
+            method, server.url + path, params=pairs, headers=headers
+        ) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def pages(
+        self, server: Emulator, path: str, params: Iterable[tuple[str, Any]], most: int = 99
+    ) -> list[Any]:
+        """Follow the cursors by hand."""
+        params = list(params)
+        pages: list[Any] = []
+        cursor: list[tuple[str, Any]] = []
+        while len(pages) < most:
+            reply = await self(server, path, params + cursor)
+            assert reply.status == 200, reply.body
+            pages.append(reply.json)
+            if not reply.json["has_more"]:
+                break
+            cursor = [("page", reply.json["next_page"])]
+        return pages
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let other tasks go on until something has happened."""
+    while not condition():  # noqa: ASYNC110 - what is waited for sets no event
+        await asyncio.sleep(0)
+
+
+def rows_of(pages: list[Any]) -> list[Any]:
+    """Give every row of some pages."""
+    return [row for page in pages for bucket in page["data"] for row in bucket["results"]]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+ROOT = str(Path(__file__).parents[2])
+
+IMPORTS = """
+import sys, types
+# Stands for the package, whose own imports are not the plugin's.
+package = sys.modules["usage_async"] = types.ModuleType("usage_async")
+package.__path__ = [sys.argv[1] + "/usage_async"]
+import usage_async.emulator.plugin
+heavy = {"aiohttp", "hypothesis", "msgspec", "asyncio"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+USERS_TESTS = """
+import urllib.request
+
+import pytest
+
+from usage_async.emulator import Quirks
+
+def get(server):
+    url = server.url + "/organization/usage/completions?start_time=1795132800"
+    headers = {"Authorization": f"Bearer {server.admin_key}"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as reply:
+        return reply.read()
+
+NOW = 1795235000
+
+@pytest.mark.usage_emulator(now=lambda: NOW)
+def test_a_plain_test_reads_it(usage_emulator):
+    assert b'"results"' in get(usage_emulator)
+    assert len(usage_emulator.requests) == 1
+
+@pytest.mark.usage_emulator(now=lambda: NOW, quirks=Quirks(result_key="result"))
+def test_a_marker_sets_it_up(usage_emulator):
+    assert b'"results"' not in get(usage_emulator)
+"""
+
+CLIENTS_TESTS = """
+async def test_the_client_reads_the_emulator(usage_client, usage_emulator):
+    total = await usage_client.completions(period="7d").total()
+    assert total.num_model_requests > 0
+    assert usage_emulator.requests
+"""
+
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Run:
+    """Run tests of a user with the plugin, whether the package is installed or not."""
+
+    def run_tests(source: str, *arguments: str) -> pytest.RunResult:
+        pytester.makepyfile(source)
+        plugin = ("-p", "no:usage_async", "-p", "usage_async.emulator.plugin")
+        scope = ("-o", "asyncio_default_fixture_loop_scope=function")
+        options = arguments if "no:asyncio" in arguments else (*scope, *arguments)
+        return pytester.runpytest_inprocess(*plugin, "-W", "error", *options)
+
+    return run_tests
+
+
+def test_importing_the_plugin_imports_nothing_heavy() -> None:
+    subprocess.run([sys.executable, "-c", IMPORTS, ROOT], check=True)  # noqa: S603
+
+
+def test_the_emulator_fixture_serves_plain_tests(run: Run) -> None:
+    run(USERS_TESTS, "--strict-markers").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_the_client_fixture_reads_the_emulator(mode: str, run: Run) -> None:
+    marker = "import pytest\npytestmark = pytest.mark.asyncio\n" if mode == "strict" else ""
+    run(marker + CLIENTS_TESTS, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=1)
+
+
+def test_the_emulator_fixture_works_without_pytest_asyncio(run: Run) -> None:
+    run(USERS_TESTS, "-p", "no:asyncio").assert_outcomes(passed=2)

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from asking import DAY, MIDNIGHT, NOW, Asker, rows_of
+
+from usage_async.emulator import Emulator, Organization, Quirks
+
+ORGANIZATION = Organization(0)
+COMPLETIONS = "/organization/usage/completions"
+COSTS = "/organization/costs"
+SESSIONS = "/organization/usage/code_interpreter_sessions"
+WEEK = [("start_time", MIDNIGHT - 7 * DAY), ("end_time", MIDNIGHT)]
+
+
+def emulator(**quirks: Any) -> Emulator:
+    return Emulator(ORGANIZATION, now=lambda: NOW, quirks=Quirks(**quirks))
+
+
+async def plain_and_odd(
+    ask: Asker, path: str, params: list[tuple[str, Any]], **quirks: Any
+) -> tuple[Any, Any]:
+    async with emulator() as plain, emulator(**quirks) as odd:
+        return (await ask(plain, path, params)).json, (await ask(odd, path, params)).json
+
+
+async def test_rows_can_be_called_result(ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, result_key="result")
+    assert [b["result"] for b in odd["data"]] == [b["results"] for b in plain["data"]]
+    assert not any("results" in bucket for bucket in odd["data"])
+
+
+async def test_amounts_can_be_numbers(ask: Asker) -> None:
+    params = [*WEEK, ("group_by", "line_item")]
+    plain, odd = await plain_and_odd(ask, COSTS, params, number_amounts=True)
+    strings = [row["amount"]["value"] for row in rows_of([plain])]
+    numbers = [row["amount"]["value"] for row in rows_of([odd])]
+    assert all(isinstance(value, str) for value in strings)
+    assert all(isinstance(value, Decimal) for value in numbers)
+    assert numbers == [Decimal(value) for value in strings]
+
+
+async def test_iso_fields_can_be_left_out(ask: Asker) -> None:
+    _, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, iso_fields=False)
+    assert not any("start_time_iso" in b or "end_time_iso" in b for b in odd["data"])
+
+
+async def test_unknown_fields_come_on_every_level(ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, unknown_fields=True)
+    assert odd.pop("generated_by") == {"version": 7}
+    for bucket in odd["data"]:
+        assert bucket.pop("granularity") == "exact"
+    for row in rows_of([odd]):
+        assert row.pop("compute_units") == Decimal("1.5")
+        assert row.pop("labels") == {"team": None, "steps": [1, 2]}
+    assert odd == plain
+
+
+@pytest.mark.parametrize("path", [COMPLETIONS, COSTS])
+async def test_rows_of_other_kinds_come_beside_the_own(path: str, ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, path, WEEK, other_kinds=True)
+    for before, after in zip(plain["data"], odd["data"], strict=True):
+        own = len(before["results"])
+        assert after["results"][:own] == before["results"]
+        kinds = [row["object"] for row in after["results"][own:]]
+        assert len(kinds) == (2 if own else 0)
+        assert "organization.usage.teleports.result" in kinds or not own
+        assert all(kind != before["results"][0]["object"] for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        (COMPLETIONS, "batch"),
+        (COSTS, "project_id"),
+        (COSTS, "line_item"),
+        ("/organization/usage/vector_stores", "project_id"),
+    ],
+)
+async def test_repeated_rows_add_up_to_the_row(path: str, group: str, ask: Asker) -> None:
+    params = [*WEEK, ("group_by", group)]
+    plain, odd = await plain_and_odd(ask, path, params, repeated_rows=True)
+    for before, after in zip(plain["data"], odd["data"], strict=True):
+        assert len(after["results"]) == 2 * len(before["results"])
+        for number, row in enumerate(before["results"]):
+            halves = after["results"][2 * number : 2 * number + 2]
+            for name, value in row.items():
+                if isinstance(value, bool):
+                    assert value is halves[0][name] is halves[1][name]
+                elif isinstance(value, int | Decimal):
+                    assert value == sum(half[name] for half in halves)
+                elif name == "amount":
+                    amounts = [Decimal(half["amount"]["value"]) for half in halves]
+                    assert Decimal(value["value"]) == sum(amounts)
+
+
+async def test_batch_can_be_a_string(ask: Asker) -> None:
+    params = [*WEEK, ("group_by", "batch")]
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, params, string_batch=True)
+    assert {row["batch"] for row in rows_of([plain])} == {True, False}
+    assert {row["batch"] for row in rows_of([odd])} == {"true", "false"}
+    _, ungrouped = await plain_and_odd(ask, COMPLETIONS, WEEK, string_batch=True)
+    assert {row["batch"] for row in rows_of([ungrouped])} == {None}
+
+
+async def test_sessions_can_have_their_old_name(ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, SESSIONS, WEEK, legacy_sessions=True)
+    new = [row["num_sessions"] for row in rows_of([plain])]
+    assert [row["sessions"] for row in rows_of([odd])] == new
+    assert not any("num_sessions" in row for row in rows_of([odd]))
+
+
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        {"short_pages": True},
+        {"extra_empty_page": True},
+        {"hollow_pages": True},
+        {"short_pages": True, "extra_empty_page": True, "hollow_pages": True},
+    ],
+    ids=" ".join,
+)
+async def test_odd_pages_still_have_every_bucket_once(quirks: dict[str, bool], ask: Asker) -> None:
+    params = [("start_time", MIDNIGHT - 30 * DAY), ("end_time", MIDNIGHT), ("limit", 7)]
+    async with emulator() as plain, emulator(**quirks) as odd:
+        usual = await ask.pages(plain, COMPLETIONS, params)
+        unusual = await ask.pages(odd, COMPLETIONS, params)
+    assert [b for page in unusual for b in page["data"]] == [b for p in usual for b in p["data"]]
+    sizes = [len(page["data"]) for page in unusual]
+    assert len(sizes) > len(usual)
+    if "hollow_pages" in quirks:
+        assert sizes[1::2][:3] == [0, 0, 0]
+    if "extra_empty_page" in quirks:
+        assert sizes[-1] == 0
+
+
+async def test_every_so_manieth_bucket_can_be_missing(ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, missing_buckets=3)
+    kept = [b for b in plain["data"] if b["start_time"] // DAY % 3]
+    assert odd["data"] == kept
+    assert len(kept) < 7
+
+
+async def test_a_bucket_can_be_repeated(ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, repeated_buckets=True)
+    assert odd["data"] == [plain["data"][0], *plain["data"]]
+
+
+async def test_a_bucket_can_contradict_itself(ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, contradicting_buckets=True)
+    first, second = odd["data"][:2]
+    assert first["start_time"] == second["start_time"]
+    assert first["results"] != second["results"]
+    assert [first, *odd["data"][2:]] == plain["data"]
+
+
+async def test_a_page_can_begin_before_the_range(ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, foreign_buckets=True)
+    assert odd["data"][0]["start_time"] == MIDNIGHT - 8 * DAY
+    assert odd["data"][1:] == plain["data"]
+
+
+async def test_an_empty_page_stays_empty_under_quirks_of_buckets(ask: Asker) -> None:
+    quirks = {"repeated_buckets": True, "contradicting_buckets": True, "foreign_buckets": True}
+    _, odd = await plain_and_odd(ask, COMPLETIONS, [("start_time", MIDNIGHT + DAY)], **quirks)
+    assert odd["data"] == []
+
+
+async def test_a_cursor_can_be_missing(ask: Asker) -> None:
+    params = [("start_time", MIDNIGHT - 30 * DAY)]
+    _, odd = await plain_and_odd(ask, COMPLETIONS, params, cursors="missing")
+    assert (odd["has_more"], odd["next_page"]) == (True, None)
+
+
+@pytest.mark.parametrize(("cursors", "distinct"), [("repeated", 1), ("looping", 3)])
+async def test_cursors_can_lead_nowhere(cursors: str, distinct: int, ask: Asker) -> None:
+    params = [("start_time", MIDNIGHT - 30 * DAY)]
+    async with emulator(cursors=cursors) as server:
+        pages = await ask.pages(server, COMPLETIONS, params, most=9)
+    assert len(pages) == 9
+    assert len({page["next_page"] for page in pages}) == distinct
+
+
+async def test_costs_can_refuse_users_by_project(ask: Asker) -> None:
+    groups = [("group_by", "user_id"), ("group_by", "project_id")]
+    async with emulator(refuse_user_by_project=True) as server:
+        both = await ask(server, COSTS, [*WEEK, *groups])
+        one = await ask(server, COSTS, [*WEEK, groups[0]])
+    assert (both.status, both.json["error"]["param"], one.status) == (400, "group_by", 200)
+
+
+async def test_an_archived_project_can_refuse_its_keys(ask: Asker) -> None:
+    archived = next(project for project in ORGANIZATION.projects if project.archived)
+    path = f"/organization/projects/{archived.id}/api_keys"
+    async with emulator() as plain, emulator(refuse_archived_projects=True) as odd:
+        listed, refused = await ask(plain, path), await ask(odd, path)
+    assert [key["name"] for key in listed.json["data"]] == ["demo"]
+    assert refused.status == 400
+
+
+async def test_a_page_of_costs_can_be_larger(ask: Asker) -> None:
+    params = [("start_time", MIDNIGHT - 200 * DAY), ("limit", 180)]
+    _, odd = await plain_and_odd(ask, COSTS, params, costs_page_buckets=180)
+    assert len(odd["data"]) == 180
+
+
+async def test_young_days_can_still_grow(ask: Asker) -> None:
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, settling_days=3)
+    requests = [
+        [sum(row["num_model_requests"] for row in bucket["results"]) for bucket in page["data"]]
+        for page in (plain, odd)
+    ]
+    assert requests[0][:5] == requests[1][:5]
+    assert all(young < old for young, old in zip(requests[1][5:], requests[0][5:], strict=True))

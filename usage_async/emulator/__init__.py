@@ -1,0 +1,46 @@
+"""A local organization that speaks the API, for tests, demonstrations and benchmarks.
+
+    async with Emulator() as server:
+        async with UsageClient(server.admin_key, base_url=server.url) as client:
+            ...
+
+What was used depends on the organization's seed and the time alone; `Faults` and `Quirks` say what
+goes wrong and what is odd, by default nothing.
+
+Names are imported when they are first used, so that the pytest plugin costs nothing until then.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from usage_async.emulator.dataset import Organization
+    from usage_async.emulator.faults import Faults
+    from usage_async.emulator.quirks import Quirks
+    from usage_async.emulator.server import Emulator, Request, serve
+    from usage_async.emulator.thread import running
+
+__all__ = ["Emulator", "Faults", "Organization", "Quirks", "Request", "running", "serve"]
+
+_HOMES = {
+    "Emulator": "server",
+    "Faults": "faults",
+    "Organization": "dataset",
+    "Quirks": "quirks",
+    "Request": "server",
+    "running": "thread",
+    "serve": "server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,21 @@
+"""The `usage_client` fixture, apart from the plugin because it needs pytest-asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+
+if TYPE_CHECKING:
+    from usage_async import UsageClient
+    from usage_async.emulator.server import Emulator
+
+
+@pytest_asyncio.fixture
+async def usage_client(usage_emulator: Emulator) -> AsyncIterator[UsageClient]:
+    """A client of the `usage_emulator` of the test."""
+    from usage_async import UsageClient
+
+    async with UsageClient(usage_emulator.admin_key, base_url=usage_emulator.url) as client:
+        yield client

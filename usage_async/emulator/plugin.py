@@ -1,0 +1,37 @@
+"""A pytest plugin for those who build on this library: its fixtures need no key and no network.
+
+`usage_emulator` is a running emulator, for asynchronous and plain tests alike; the marker
+`@pytest.mark.usage_emulator(faults=…, quirks=…, …)` sets it up. `usage_client` is a client of it,
+and needs pytest-asyncio. Everything heavy is imported when a fixture is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from usage_async.emulator.server import Emulator
+
+_MARKER = "usage_emulator(**options): the options of the `Emulator` of the `usage_emulator` fixture"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker, and the client where there is something to run it."""
+    config.addinivalue_line("markers", _MARKER)
+    if config.pluginmanager.hasplugin("asyncio"):
+        from usage_async.emulator import _client_fixture
+
+        config.pluginmanager.register(_client_fixture, "usage_async_client")
+
+
+@pytest.fixture
+def usage_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    """A running emulator, in a thread of its own; see `usage_async.emulator.Emulator`."""
+    from usage_async.emulator import Emulator, running
+
+    marker = request.node.get_closest_marker("usage_emulator")
+    with running(Emulator(**(marker.kwargs if marker else {}))) as server:
+        yield server

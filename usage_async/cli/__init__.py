@@ -1,0 +1,23 @@
+"""The terminal: `usage-async`, everything that the client can do without writing code.
+
+Nothing heavy is imported before it is needed: `usage-async --help` has to be there at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+__all__ = ["main"]
+
+_NEEDS = ("cyclopts", "rich")
+
+
+def main() -> None:
+    """Run `usage-async` with the arguments of the process, and exit."""
+    if not all(map(find_spec, _NEEDS)):
+        sys.stderr.write('usage-async: the terminal is an extra: pip install "usage-async[cli]"\n')
+        sys.exit(2)
+    from usage_async.cli._run import run
+
+    sys.exit(run(sys.argv[1:]))

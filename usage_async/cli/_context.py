@@ -1,0 +1,63 @@
+"""What a command has at hand: the clocks, the terminal, and what was warned of."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from usage_async.cli._text import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from usage_async._runtime import Runtime
+
+T = TypeVar("T")
+
+
+class Context:
+    """What a command has at hand.
+
+    Args:
+        runtime: The clocks; those of the machine where there is none.
+        warnings: What the library warned of so far; it grows.
+    """
+
+    def __init__(self, runtime: Runtime | None, warnings: dict[str, None]) -> None:
+        self._runtime = runtime
+        self.warnings = warnings
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The clocks."""
+        from usage_async._runtime import Runtime
+
+        return self._runtime or Runtime()
+
+    @cached_property
+    def out(self) -> Console:
+        """Standard output, for people."""
+        return _console(stderr=False)
+
+    @cached_property
+    def err(self) -> Console:
+        """Standard error, for people."""
+        return _console(stderr=True)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, in an event loop of its own."""
+        return asyncio.run(work)
+
+    def note_warnings(self) -> None:
+        """Write to standard error, a line each, what the library warned of."""
+        for message in self.warnings:
+            sys.stderr.write(f"usage-async: note: {clean(message)}\n")
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,66 @@
+"""CSV: exact values for programs, guarded cells for spreadsheets.
+
+Values are written as they are (RFC 4180, lines ended by a line feed): Decimals in full, `true` and
+`false`, nothing where there is no value and `""` for an empty text, so that reading gives back what
+was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from usage_async._convert import dumps, to_dict
+from usage_async._fields import fields_of
+from usage_async.models import UsageRow, UsageTimeBucket
+
+_QUOTED = frozenset('",\r\n')
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+ROW_COLUMNS = tuple(a.name for a in fields_of(UsageRow))
+"""The columns of flat rows: the fields of `UsageRow`, for every endpoint the same."""
+
+
+def line(values: Iterable[Any]) -> bytes:
+    """Write one line of raw, exact cells."""
+    return (",".join(map(_cell, values)) + "\n").encode()
+
+
+def guarded(values: Iterable[Any]) -> bytes:
+    """Write one line for a spreadsheet: a text that would be a formula begins with `'`."""
+    return line(
+        f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        for value in values
+    )
+
+
+def rows(bucket: UsageTimeBucket[Any]) -> bytes:
+    """Write the results of a bucket as lines of `ROW_COLUMNS`; unknown fields as JSON."""
+    return b"".join(
+        line(_unknown(row) if name == "extra" else getattr(row, name) for name in ROW_COLUMNS)
+        for row in bucket.rows()
+    )
+
+
+def _unknown(row: UsageRow) -> str | None:
+    if not row.extra:
+        return None
+    return dumps({key: value for key, value in to_dict(row).items() if key in row.extra}).decode()
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case int() | Decimal():
+            return str(value)
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    if text and _QUOTED.isdisjoint(text) and text == text.strip():
+        return text
+    return '"' + text.replace('"', '""') + '"'

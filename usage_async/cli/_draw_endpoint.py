@@ -1,0 +1,110 @@
+"""Drawing what one endpoint gave, and what each endpoint takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from rich.console import Console
+from rich.text import Text
+
+from usage_async._fields import fields_of
+from usage_async.cli._page import Page
+from usage_async.cli._text import clean, count, money, size
+from usage_async.endpoints import ENDPOINTS, Endpoint
+from usage_async.models import CostsResultAmount
+
+if TYPE_CHECKING:
+    from usage_async.cli._total_command import Sums
+
+_MEANT = ("flow", "level", "money")
+
+
+def total(console: Console, name: str, sums: Sums) -> None:
+    """Draw the sums of an endpoint."""
+    page = Page(console)
+    page.line((clean(name), "bold"))
+    page.line(f"{sums.period.start:%Y-%m-%d %H:%M} to {sums.period.end:%Y-%m-%d %H:%M} UTC")
+    page.console.print()
+    for row in sums.totals:
+        _figures(page, row)
+    if sums.by:
+        page.title(f"By {', '.join(sums.by)}")
+        _groups(page, sums)
+
+
+def _figures(page: Page, row: Any) -> None:
+    rows: list[tuple[str, str, Text]] = []
+    for a in fields_of(type(row)):
+        value = getattr(row, a.name)
+        if a.metadata["kind"] in _MEANT and value is not None:
+            rows.append((a.name, _exact(value), Text(_unit(value, a.metadata["unit"]))))
+    page.table(("", ""), [row[:2] for row in rows], words=[row[2] for row in rows])
+
+
+def _exact(value: Any) -> str:
+    if isinstance(value, CostsResultAmount):
+        return money(value.value, value.currency)
+    return f"{value:,}"
+
+
+def _unit(value: Any, unit: str) -> str:
+    if isinstance(value, CostsResultAmount):
+        return f"exactly {value.value.normalize():f}" if value.value else ""
+    return f"{unit}, {size(value)}" if unit == "bytes" else unit
+
+
+def _groups(page: Page, sums: Sums) -> None:
+    kind = type(sums.totals[0])
+    names = [
+        a.name
+        for a in fields_of(kind)
+        if a.default is attrs.NOTHING or a.metadata["kind"] == "money"
+    ]
+    rows: list[tuple[str | Text, ...]] = [
+        (_label(row, sums.by), *(_short(getattr(row, name), name) for name in names))
+        for row in sums.groups
+    ]
+    page.table((", ".join(sums.by), *names), rows)
+
+
+def _label(row: Any, by: tuple[str, ...]) -> Text:
+    parts = []
+    for name in by:
+        value = row.extra[name] if name in row.extra else getattr(row, name)
+        parts.append("(none)" if value is None else clean(str(value)))
+    text = Text(", ".join(parts))
+    for note in ("project_name", "user_email"):
+        value = getattr(row, note, None)
+        if value:
+            text.append(f"  {clean(value)}", style="dim")
+    return text
+
+
+def _short(value: Any, name: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, CostsResultAmount):
+        return money(value.value, value.currency)
+    return size(value) if name == "usage_bytes" else count(value)
+
+
+def endpoints(console: Console) -> None:
+    """Draw what each endpoint takes and gives."""
+    page = Page(console)
+    for endpoint in ENDPOINTS.values():
+        page.line((endpoint.name, "bold"), (f"  {endpoint.path}", "dim"))
+        for name, text in _about(endpoint):
+            page.hanging(f"  {name:<9}", text)
+        page.console.print()
+
+
+def _about(endpoint: Endpoint) -> list[tuple[str, str]]:
+    widths = (f"{width} (at most {limit} a page)" for width, limit in endpoint.limits.items())
+    metrics = (a.name for a in fields_of(endpoint.result_class) if a.metadata["kind"] in _MEANT)
+    return [
+        ("gives", ", ".join(metrics)),
+        ("group-by", ", ".join(endpoint.group_by)),
+        ("filters", ", ".join(name.replace("_", "-") for name in endpoint.filters)),
+        ("widths", ", ".join(widths)),
+    ]

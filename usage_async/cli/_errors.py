@@ -1,0 +1,48 @@
+"""What an error says to a person at a terminal: one line, and what to do."""
+
+from __future__ import annotations
+
+from usage_async import errors
+
+_KEYS_PAGE = "https://platform.openai.com/settings/organization/admin-keys"
+_NO_KEY = "no admin key: set OPENAI_ADMIN_KEY (or OPENAI_ADMIN_KEY_FILE), or try --demo without one"
+
+
+def explain(error: Exception) -> str:
+    """Give the line for an error."""
+    if isinstance(error, errors.ConfigurationError) and error.message.startswith("no admin key"):
+        return _NO_KEY
+    if isinstance(error, OSError):
+        return ": ".join(filter(None, (error.filename, error.strerror or str(error))))
+    if not isinstance(error, errors.UsageError):
+        return f"{type(error).__name__}: {error}: this is a bug here; --debug shows where"
+    message, hint = error.message, _hint(error)
+    return f"{message.rstrip('.')}: {hint}" if hint else message
+
+
+def _hint(error: errors.UsageError) -> str | None:
+    if isinstance(error, errors.RangeUnavailableError):
+        return f"begin at {error.earliest:%Y-%m-%d} or later"
+    if isinstance(error, errors.PermissionDeniedError) and error.missing_scopes:
+        return f"the key lacks {', '.join(error.missing_scopes)}"
+    if isinstance(error, errors.RateLimitError) and error.code == "insufficient_quota":
+        return "the organization has no credit left"
+    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
+
+
+_ADMIN_KEY = f"this takes an admin key of the organization, from {_KEYS_PAGE}"
+_AGAIN = "try again in a minute"
+_HINTS: tuple[tuple[type[errors.UsageError], str], ...] = (
+    (errors.AuthenticationError, _ADMIN_KEY),
+    (errors.PermissionDeniedError, _ADMIN_KEY),
+    (errors.NotFoundError, "see that --base-url is right"),
+    (errors.RateLimitError, _AGAIN),
+    (errors.InternalServerError, _AGAIN),
+    (errors.APITimeoutError, "try again, or a shorter range"),
+    (errors.APIConnectionError, "see the network and --proxy, or run `usage-async doctor`"),
+    (errors.PaginationError, "try again; if it stays, run `usage-async doctor`"),
+    (errors.ResponseError, "something on the way may have changed it; run `usage-async doctor`"),
+    (errors.IncompleteError, "run `usage-async verify` to see what is whole"),
+    (errors.MixedCurrencyError, "the report keeps currencies apart"),
+)
+"""What to do, by kind of error; the first that fits."""

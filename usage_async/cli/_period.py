@@ -1,0 +1,89 @@
+"""The period of a report, and the one that it is compared with; pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from usage_async.errors import QueryError
+from usage_async.query import TimeRange, build
+
+DEFAULT_PERIOD = "last-month"
+_DAY_S = 86400
+
+
+def find_period(
+    now: int,
+    *,
+    period: str | None = None,
+    days: int | None = None,
+    start: str | None = None,
+    end: str | None = None,
+) -> TimeRange:
+    """Turn what the command line says into a range of whole days, the last one maybe running.
+
+    Args:
+        now: Unix seconds.
+        period: As `period=` of a query.
+        days: So many days, today included.
+        start: As `start_time=` of a query.
+        end: As `end_time=` of a query.
+
+    Raises:
+        QueryError: It is not one period, or a wrong one.
+    """
+    given = [name for name, value in (("--period", period), ("--days", days)) if value is not None]
+    if start is not None or end is not None:
+        given.append("--start and --end")
+    if len(given) > 1:
+        msg = f"{' and '.join(given)} contradict each other: say one of them"
+        raise QueryError(msg)
+    if days is not None:
+        if days < 1:
+            raise QueryError("--days takes a number of at least 1")
+        today = now - now % _DAY_S
+        found = TimeRange(today - (days - 1) * _DAY_S, now)
+    elif given and start is None and period is None:
+        raise QueryError("--end needs --start")
+    else:
+        params = {"start_time": start, "end_time": end, "period": period}
+        if not given:
+            params["period"] = DEFAULT_PERIOD
+        found = build("costs", params).resolve(now)
+    first = found.start_time - found.start_time % _DAY_S
+    # Money comes by the day: a day that is cut would be billed whole, but used in part.
+    last = -(-found.end_time // _DAY_S) * _DAY_S
+    return TimeRange(first, min(last, now))
+
+
+def period_before(period: TimeRange) -> TimeRange:
+    """Give the range that a period is compared with.
+
+    A whole month is compared with the month before, a running one with as much of the month
+    before, anything else with as many days before.
+    """
+    start, end = period.start, period.end
+    if start.day == 1 and _is_within_month(start, end):
+        first = (start - timedelta(days=1)).replace(day=1)
+        if end == _next_month(start):
+            return TimeRange(int(first.timestamp()), period.start_time)
+        length = end - start
+        return TimeRange(
+            int(first.timestamp()), min(int((first + length).timestamp()), period.start_time)
+        )
+    length_s = -(-(period.end_time - period.start_time) // _DAY_S) * _DAY_S
+    return TimeRange(period.start_time - length_s, period.start_time)
+
+
+def is_running(period: TimeRange, now: int) -> bool:
+    """Whether a period is the current month, not yet over."""
+    start = period.start
+    today = datetime.fromtimestamp(now, UTC)
+    return start.day == 1 and (start.year, start.month) == (today.year, today.month)
+
+
+def _next_month(first: datetime) -> datetime:
+    return (first + timedelta(days=31)).replace(day=1)
+
+
+def _is_within_month(start: datetime, end: datetime) -> bool:
+    return end <= _next_month(start)

@@ -1,0 +1,121 @@
+"""Reading everything that a report is made of, at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import attrs
+
+from usage_async.cli._report import Plan, Reading, Readings
+from usage_async.client import UsageClient, UsageQuery
+from usage_async.endpoints import ENDPOINTS
+from usage_async.errors import (
+    BadRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RangeUnavailableError,
+    UsageError,
+)
+from usage_async.query import TimeRange
+
+_REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
+"""What concerns one query only: its section stays blank, the rest still comes."""
+
+
+@attrs.define
+class _Section:
+    query: UsageQuery[Any]
+    reading: Reading = attrs.field(factory=Reading)
+    error: UsageError | None = None
+
+
+async def read(client: UsageClient, plan: Plan, advance: Callable[[], object]) -> Readings:
+    """Read what a report is made of.
+
+    Args:
+        client: Of the organization.
+        plan: What the report is about.
+        advance: Called after every query, `queries(plan)` times.
+
+    Raises:
+        UsageError: The service refused everything, or could not be reached.
+    """
+    costs, usage = _costs(client, plan), _usage(client, plan)
+    sections = [*costs.values(), *usage.values()]
+    await _in_parallel([_fill(section, advance) for section in sections])
+    errors = [section.error for section in sections]
+    if errors[0] is not None and (
+        isinstance(errors[0], RangeUnavailableError) or None not in errors
+    ):
+        raise errors[0]
+    return Readings(
+        **{name: section.reading for name, section in costs.items()},
+        usage={name: section.reading for name, section in usage.items()},
+    )
+
+
+def queries(plan: Plan) -> int:
+    """Give the number of queries that a report takes."""
+    return len(ENDPOINTS) + (1 if plan.before is None else 3)
+
+
+def _costs(client: UsageClient, plan: Plan) -> dict[str, _Section]:
+    by = [plan.grouping.costs]
+
+    def section(period: TimeRange, **params: Any) -> _Section:
+        start, end = period.start_time, period.end_time
+        return _Section(client.query("costs", start_time=start, end_time=end, **params))
+
+    sections = {
+        "costs": section(plan.period),
+        "costs_by": section(plan.period, group_by=by, clamp=True),
+    }
+    if plan.before is not None:
+        sections["costs_before"] = section(plan.before)
+        sections["costs_by_before"] = section(plan.before, group_by=by)
+    return sections
+
+
+def _usage(client: UsageClient, plan: Plan) -> dict[str, _Section]:
+    start, end, dimension = plan.period.start_time, plan.period.end_time, plan.grouping.usage
+    return {
+        endpoint.name: _Section(
+            client.query(
+                endpoint.name,
+                start_time=start,
+                end_time=end,
+                group_by=[dimension] if dimension in endpoint.group_by else None,
+            )
+        )
+        for endpoint in ENDPOINTS.values()
+        if endpoint.name != "costs"
+    }
+
+
+async def _fill(section: _Section, advance: Callable[[], object]) -> None:
+    try:
+        section.reading = Reading(tuple(await section.query.collect()))
+    except _REFUSALS as error:
+        section.error = error
+        section.reading = Reading(refusal=error.message)
+    advance()
+
+
+async def _in_parallel(work: list[Coroutine[Any, Any, None]]) -> None:
+    """Run everything; the first error ends the rest.
+
+    Raises:
+        UsageError: That error.
+    """
+    failure: BaseException
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except BaseExceptionGroup as errors:
+        failure = errors.exceptions[0]
+    else:
+        return
+    raise failure

@@ -1,0 +1,114 @@
+"""One run of `usage-async`: its arguments, its exit code, and the one line of an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from usage_async.cli._text import clean
+
+if TYPE_CHECKING:
+    from usage_async._runtime import Runtime
+
+OK = 0
+SERVICE = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def run(tokens: Sequence[str], *, runtime: Runtime | None = None) -> int:
+    """Run a command.
+
+    Args:
+        tokens: The arguments, without the name of the program.
+        runtime: The clocks that its figures and a built-in organization go by, for tests.
+
+    Returns:
+        The exit code: 0, 1 where the service or a file failed, 2 where the command is wrong, 130
+        after Ctrl-C.
+    """
+    from cyclopts import CycloptsError
+
+    from usage_async.cli._app import app
+    from usage_async.cli._context import Context
+
+    _survive_odd_characters()
+    try:
+        with _gathered_warnings() as warnings:
+            command, bound, ignored = app.parse_args(
+                list(tokens), print_error=False, exit_on_error=False
+            )
+            context = Context(runtime, warnings)
+            given = {}
+            if "context" in ignored:
+                bound.apply_defaults()
+                given["context"] = context
+            code: int | None = command(*bound.args, **bound.kwargs, **given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return OK
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except CycloptsError as error:
+        return _fail(f"{error} Try --help.", USAGE)
+    except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
+        if "--debug" in tokens:
+            traceback.print_exc()
+            return _code(error)
+        from usage_async.cli._errors import explain
+
+        return _fail(explain(error), _code(error))
+    return code or OK
+
+
+def _code(error: Exception) -> int:
+    from usage_async.errors import ConfigurationError, QueryError
+
+    return USAGE if isinstance(error, ConfigurationError | QueryError) else SERVICE
+
+
+def _fail(line: str, code: int) -> int:
+    sys.stderr.write(f"usage-async: {clean(line)}\n")
+    return code
+
+
+def _survive_odd_characters() -> None:
+    """Write a question mark for what the encoding of the terminal does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _forget_stdout() -> None:
+    """Give what is still buffered to nobody: the reader of the pipe has left."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+class _Gatherer(logging.Handler):
+    """Keeps what the library warns of, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages[record.getMessage()] = None
+
+
+@contextmanager
+def _gathered_warnings() -> Iterator[dict[str, None]]:
+    log, gatherer = logging.getLogger("usage_async"), _Gatherer()
+    log.addHandler(gatherer)
+    try:
+        yield gatherer.messages
+    finally:
+        log.removeHandler(gatherer)

@@ -1,0 +1,83 @@
+"""Text for people: what is safe to print, and figures that are easy to read.
+
+Sums are exact until they arrive here; this is the only room that rounds.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Categories that can steer a terminal or reorder a line: controls, bidi marks, separators."""
+_ROUNDING = Context(prec=6600, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN)
+_CENT = Decimal("0.01")
+_HUGE = Decimal(10) ** 15
+_SCALES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+_BINARY = ((2**50, "PiB"), (2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_EXACT_BELOW = 10_000
+
+
+def clean(text: str) -> str:
+    """Write every character out that could steer a terminal or break a line."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSAFE else char
+        for char in text
+    )
+
+
+def money(value: Decimal, currency: str, *, sign: bool = False) -> str:
+    """Write an amount rounded to cents, such as `$1,234.50`.
+
+    Args:
+        value: Whole units of the currency.
+        currency: Lowercase ISO 4217 code.
+        sign: Write a plus as well.
+    """
+    size = abs(value)
+    less = ""
+    if size >= _HUGE:
+        text = f"{size:.3E}"
+    elif size and size < _CENT / 2:
+        less, text = "<", "0.01"
+    else:
+        text = f"{size.quantize(_CENT, context=_ROUNDING):,}"
+    minus = "-" if value < 0 else "+" if sign and value else ""
+    if currency == "usd":
+        return f"{less}{minus}${text}"
+    return f"{less}{minus}{text} {clean(currency.upper())}"
+
+
+def percent(part: Decimal | int, whole: Decimal | int) -> str:
+    """Write a share such as `12.3%`; empty where there is no whole."""
+    if not whole:
+        return ""
+    share = _ROUNDING.multiply(Decimal(100), ratio(part, whole))
+    if abs(share) >= _EXACT_BELOW:
+        return f"{share:.1E}%"
+    return f"{share.quantize(Decimal('0.1'), context=_ROUNDING)}%"
+
+
+def ratio(part: Decimal | int, whole: Decimal | int) -> Decimal:
+    """Divide, to 28 digits: for shares and bars, never for sums."""
+    return Context(prec=28, Emax=10**6, Emin=-(10**6)).divide(Decimal(part), Decimal(whole))
+
+
+def count(value: int) -> str:
+    """Write a number of things with at most four digits, such as `9,120`, `440.3M`."""
+    if abs(value) < _EXACT_BELOW:
+        return f"{value:,}"
+    return _scaled(value, _SCALES, "")
+
+
+def size(value: int) -> str:
+    """Write a number of bytes, such as `164.2 GiB`."""
+    return _scaled(value, _BINARY, " ") if abs(value) >= _BINARY[-1][0] else f"{value} B"
+
+
+def _scaled(value: int, scales: tuple[tuple[int, str], ...], gap: str) -> str:
+    factor, unit = next(scale for scale in scales if abs(value) >= scale[0])
+    scaled = ratio(value, factor).quantize(Decimal("0.1"), context=_ROUNDING)
+    return f"{scaled:,}{gap}{unit}" if scaled < _HUGE else f"{scaled:.3E}{gap}{unit}"

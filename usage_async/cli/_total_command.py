@@ -1,0 +1,152 @@
+"""`usage-async total`: an endpoint's figures, added up exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import attrs
+from cyclopts import Group
+
+from usage_async._convert import dumps, to_dict
+from usage_async._fields import fields_of
+from usage_async.cli import _csv
+from usage_async.cli._connect import Connection, connect
+from usage_async.cli._context import Context
+from usage_async.cli._options import Asked, endpoint_app, option, split_list
+from usage_async.cli._output import destination
+from usage_async.errors import QueryError
+from usage_async.query import TimeRange, build
+from usage_async.totals import Totals
+
+Format = Literal["table", "json", "csv"]
+
+_GROUP = Group("Output", sort_key=30)
+_OPTIONS = (
+    option(
+        "by",
+        list[str] | None,
+        None,
+        group=_GROUP,
+        negative="",
+        consume_multiple=True,
+        converter=split_list,
+        help="A row for each of these; default: what --group-by says.",
+    ),
+    option(
+        "format",
+        Format,
+        "table",
+        group=_GROUP,
+        help="table: rounded, for people; json, csv: exact, for programs.",
+    ),
+)
+
+
+@attrs.frozen
+class Sums:
+    """What was added up.
+
+    Attributes:
+        by: The dimensions that tell the groups apart.
+        period: What was read.
+        totals: Everything, a row a currency.
+        groups: A row a group, the largest first.
+    """
+
+    by: tuple[str, ...]
+    period: TimeRange
+    totals: list[Any]
+    groups: list[Any]
+
+
+def _total(
+    asked: Asked,
+    connection: Connection,
+    context: Context,
+    *,
+    by: Sequence[str] | None = None,
+    format: Format = "table",  # noqa: A002 - the name of the option
+) -> None:
+    group_by = asked.params.get("group_by")
+    by = tuple(by or group_by or ())
+    missing = [name for name in by if name not in (group_by or by)]
+    if missing:
+        msg = f"--by {missing[0]} is not among --group-by: leave --group-by out, or add it"
+        raise QueryError(msg)
+    asked = attrs.evolve(asked, params={**asked.params, "group_by": group_by or by or None})
+    sums = context.run(_add_up(asked, by, connection, context))
+    if format == "table":
+        from usage_async.cli import _draw_endpoint
+
+        _draw_endpoint.total(context.out, asked.name, sums)
+    else:
+        with destination(None) as sink:
+            sink.write(_as_json(asked.name, sums) if format == "json" else _as_csv(sums))
+    context.note_warnings()
+
+
+async def _add_up(
+    asked: Asked, by: tuple[str, ...], connection: Connection, context: Context
+) -> Sums:
+    async with connect(connection, context) as client:
+        query = client.query(asked.name, unchecked=asked.unchecked, **asked.params)
+        endpoint = build(asked.name, asked.params, unchecked=asked.unchecked).endpoint
+        total: Totals[Any] = Totals(endpoint.result_class, endpoint.measure)
+        groups: Totals[Any] = Totals(endpoint.result_class, endpoint.measure, by)
+        async with query.stream() as stream:
+            async for bucket in stream:
+                total.add(bucket)
+                groups.add(bucket)
+        return Sums(
+            by=by,
+            period=TimeRange(stream.start_time, stream.end_time),
+            totals=total.groups() or [total.total()],
+            groups=groups.groups() if by else [],
+        )
+
+
+def _as_json(name: str, sums: Sums) -> bytes:
+    """Write sums as JSON, amounts as strings."""
+    value = {
+        "endpoint": name,
+        "start_time": sums.period.start_time,
+        "end_time": sums.period.end_time,
+        "group_by": list(sums.by),
+        "totals": [to_dict(row) for row in sums.totals],
+        "groups": [to_dict(row) for row in sums.groups],
+    }
+    return dumps(value) + b"\n"
+
+
+def _as_csv(sums: Sums) -> bytes:
+    """Write the groups, or the totals where there are none, as raw and exact lines."""
+    rows = sums.groups if sums.by else sums.totals
+    names = [*sums.by, *metrics(sums.totals[0])]
+    lines = [_csv.line([*names, "currency"] if "amount" in names else names)]
+    for row in rows:
+        values = [getattr(row, name) for name in names]
+        if "amount" in names:
+            amount = row.amount
+            values[names.index("amount")] = amount and amount.value
+            values.append(amount and amount.currency)
+        lines.append(_csv.line(values))
+    return b"".join(lines)
+
+
+def metrics(row: Any) -> list[str]:
+    """Name the fields of a row that add up."""
+    return [
+        a.name
+        for a in fields_of(type(row))
+        if a.metadata["kind"] in ("flow", "level", "money", "quantity") or a.name == "quantity_unit"
+    ]
+
+
+app = endpoint_app(
+    "total",
+    "Add an endpoint's figures up, exactly.",
+    _total,
+    _OPTIONS,
+    "costs --period 2026-10 --by project_id",
+)

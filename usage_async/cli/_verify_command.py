@@ -1,0 +1,58 @@
+"""`usage-async verify`: whether an endpoint's figures are whole."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from usage_async.cli._connect import Connection, connect
+from usage_async.cli._context import Context
+from usage_async.cli._options import Asked, endpoint_app
+from usage_async.cli._run import OK, SERVICE
+
+if TYPE_CHECKING:
+    from usage_async._proof import Verification
+
+_SHOWN = 10
+
+
+def _verify(asked: Asked, connection: Connection, context: Context) -> int:
+    found = context.run(_ask(asked, connection, context))
+    for line in _lines(found):
+        context.out.print(line, soft_wrap=True)
+    context.note_warnings()
+    return OK if found.ok else SERVICE
+
+
+async def _ask(asked: Asked, connection: Connection, context: Context) -> Verification:
+    async with connect(connection, context) as client:
+        query = client.query(asked.name, unchecked=asked.unchecked, **asked.params)
+        return await query.verify()
+
+
+def _lines(found: Verification) -> list[str]:
+    lines = [
+        f"checked    {len(found.checked):>6}  came once, and the groups add up to the whole",
+        f"unsettled  {len(found.unsettled):>6}  may still be revised; not compared",
+        f"missing    {len(found.missing):>6}  never came",
+        f"differing  {len(found.differing):>6}  the groups do not add up to the whole",
+    ]
+    for name, starts in (("missing", found.missing), ("differing", found.differing)):
+        lines += [f"{name}: the bucket of {_time(start)}" for start in starts[:_SHOWN]]
+        if len(starts) > _SHOWN:
+            lines.append(f"{name}: and {len(starts) - _SHOWN} more")
+    return [*lines, "whole" if found.ok else "NOT whole"]
+
+
+def _time(start: int) -> str:
+    return f"{datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+app = endpoint_app(
+    "verify",
+    "Prove that an endpoint's figures are whole: every bucket came once, and over settled ones the "
+    "groups add up to the ungrouped figure. Exit code 1 where they do not.",
+    _verify,
+    (),
+    "costs --period 2026-10 --group-by project_id",
+)

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import attrs
 
@@ -20,7 +21,7 @@ from usage_async.errors import ConfigurationError
 KEY_VARIABLE = "OPENAI_ADMIN_KEY"
 KEY_FILE_VARIABLE = "OPENAI_ADMIN_KEY_FILE"
 
-_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _ADMIN_PREFIX = "sk-admin-"
 
 _log = logging.getLogger("usage_async")
@@ -30,17 +31,23 @@ KeySource = str | Callable[[], Awaitable[str]]
 
 
 class Secret(str):
-    """A string whose repr does not tell it."""
+    """A string whose repr does not tell it, nor that of its parts."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "<secret>"
 
+    def __getitem__(self, index: SupportsIndex | slice) -> Secret:
+        # What prints locals cuts long strings before it asks for their repr.
+        return Secret(super().__getitem__(index))
 
-def conceal(source: KeySource | None) -> KeySource | None:
+
+def conceal(source: Any) -> KeySource | None:
     """Make a key that was handed in a `Secret`; to be called before anything can fail."""
-    return Secret(source) if isinstance(source, str) else source
+    if isinstance(source, str):
+        return Secret(source)
+    return source if source is None or callable(source) else Secret()
 
 
 @attrs.define(eq=False)
@@ -50,16 +57,18 @@ class KeyCustody:
     _source: KeySource | None = attrs.field(repr=False)
     _key: Secret | None = attrs.field(default=None, init=False, repr=False)
     _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
+    _times_asked: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self._source, str):
-            self._key = _checked(Secret(self._source))
+            self._key = _checked(self._source)
 
     async def authorization(self) -> dict[str, str]:
         """Give the `Authorization` header; no header where there is no key."""
         if self._key is None and self._source is not None:
             await self.renew(None)
-        return {"Authorization": Secret(f"Bearer {self._key:s}")} if self._key else {}
+        bearer = self._bearer()
+        return {} if bearer is None else {"Authorization": bearer}
 
     async def renew(self, refused: str | None) -> bool:
         """Ask for the key again.
@@ -72,10 +81,16 @@ class KeyCustody:
         """
         if self._source is None or isinstance(self._source, str):
             return False
+        times_asked = self._times_asked
         async with self._lock:
-            if refused == (self._key and f"Bearer {self._key:s}"):
-                self._key = _checked(Secret(await self._source()))
-        return refused != f"Bearer {self._key:s}"
+            # Whoever waited for the lock, waited for the answer.
+            if times_asked == self._times_asked and refused == self._bearer():
+                self._key = _checked(conceal(await self._source()))
+                self._times_asked += 1
+        return refused != self._bearer()
+
+    def _bearer(self) -> Secret | None:
+        return None if self._key is None else Secret("Bearer " + self._key)
 
 
 def find_key() -> Secret:
@@ -98,9 +113,9 @@ def find_key() -> Secret:
     raise ConfigurationError(msg)
 
 
-def _checked(key: Secret) -> Secret:
-    if not _PRINTABLE.fullmatch(key):
-        msg = "the admin key is empty, or holds blanks, line ends or characters beyond ASCII"
+def _checked(key: object) -> Secret:
+    if not isinstance(key, Secret) or not PRINTABLE.fullmatch(key):
+        msg = "the admin key is not a text, is empty, or holds blanks or what is not ASCII"
         raise ConfigurationError(msg)
     if not key.startswith(_ADMIN_PREFIX):
         _log.warning("the key does not start with %s; usage needs an admin key", _ADMIN_PREFIX)

@@ -14,7 +14,7 @@ from usage_async._codec import Decoded
 from usage_async._fetch import Fetcher
 from usage_async._pages import Merge, Stream
 from usage_async._plan import Window, plan
-from usage_async.errors import ConfigurationError, UsageError
+from usage_async.errors import ConfigurationError
 from usage_async.models import Notice, UsageResponse, UsageResult
 from usage_async.query import Query
 
@@ -49,19 +49,20 @@ class Engine:
         """
         if self.closed:
             raise ConfigurationError("this client is closed")
-        loop = asyncio.get_running_loop()
-        if self.loop is None:
-            self.loop = loop
-        elif self.loop is not loop:
+        self.check_loop()
+        self.loop = asyncio.get_running_loop()
+
+    def check_loop(self) -> None:
+        """Refuse to work in two event loops.
+
+        Raises:
+            ConfigurationError: The client was used in another one.
+        """
+        if self.loop not in (None, asyncio.get_running_loop()):
             raise ConfigurationError("this client belongs to another event loop; make one a loop")
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that ends with this client."""
-        try:
-            self.check_usable()
-        except UsageError:
-            work.close()
-            raise
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -122,6 +123,7 @@ class Engine:
             times=attrs.evolve(times, start_time=start),
             windows=deque(windows),
             get_page=get_page,
+            check_usable=self.check_usable,
             spawn=self.spawn,
             concurrency=concurrency,
             now=now,

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from usage_async._codec import BATCH_BYTES, Decoded, decode, decode_error
+from usage_async._codec import Decoded, decode, decode_error
 from usage_async._retry import RetryBudget, RetryPolicy, next_delay
-from usage_async.errors import AuthenticationError, RateLimitError, ResponseError, UsageError
+from usage_async.errors import (
+    APIStatusError,
+    AuthenticationError,
+    RateLimitError,
+    ResponseError,
+    UsageError,
+    redact,
+)
 from usage_async.models import UsageResult
 
 if TYPE_CHECKING:
@@ -25,6 +32,8 @@ R = TypeVar("R", bound=UsageResult)
 _log = logging.getLogger("usage_async")
 
 _OK = range(200, 300)
+_SMALL_BYTES = 1 << 16
+"""A page that is read at once: some 3 ms with care, even if several of them arrive together."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +73,7 @@ class Fetcher:
     headers: Mapping[str, str]
     trace: Callable[[RequestEvent], object] | None = None
     budget: RetryBudget = attrs.field(init=False)
+    _decoding: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.budget = RetryBudget(self.policy.budget)
@@ -76,30 +86,29 @@ class Fetcher:
         Raises:
             UsageError: What the last try ended in.
         """
-        begun = self.runtime.monotonic()
+        begun: float | None = None
         attempt, renewed = 1, False
         while True:
             authorization = await self.custody.authorization()
-            try:
-                return await self._once(
-                    path, params, {**self.headers, **authorization}, kind, attempt
-                )
-            except UsageError as error:
-                failure = error
-            if isinstance(failure, AuthenticationError) and not renewed:
+            headers = {**self.headers, **authorization}
+            started_at, outcome = await self._once(path, params, headers, kind, attempt)
+            if isinstance(outcome, Decoded):
+                return outcome
+            begun = started_at if begun is None else begun
+            if isinstance(outcome, AuthenticationError) and not renewed:
                 renewed = await self.custody.renew(authorization.get("Authorization"))
                 if renewed:
                     continue
             delay = next_delay(
-                failure,
+                outcome,
                 attempt,
                 policy=self.policy,
                 elapsed_s=self.runtime.monotonic() - begun,
                 jitter=self.runtime.random(),
             )
-            if delay is None or not self.budget.spend(failure):
-                raise failure
-            if isinstance(failure, RateLimitError):
+            if delay is None or not self.budget.spend(outcome):
+                raise outcome
+            if isinstance(outcome, RateLimitError):
                 self.limiter.cool_down(delay)
             else:
                 await self.runtime.sleep(delay)
@@ -112,25 +121,27 @@ class Fetcher:
         headers: Mapping[str, str],
         kind: type[R],
         attempt: int,
-    ) -> Decoded[R]:
+    ) -> tuple[float, Decoded[R] | UsageError]:
+        """Try once; gives when the request started, and what came of it."""
         async with self.limiter.slot() as started_at:
             try:
                 status, replied, body = await self.transport(path, params, headers)
-            except UsageError as error:
+            except BaseException as error:
                 self._observe(path, attempt, started_at, error=type(error).__name__)
+                if isinstance(error, UsageError):
+                    return started_at, error
                 raise
             ended_at = self.runtime.monotonic()
         replied = {name.lower(): value for name, value in replied.items()}
-        request_id = replied.get("x-request-id")
-        outcome: Decoded[R] | UsageError
+        request_id = redact(replied.get("x-request-id", "")) or None
+        outcome: Decoded[R] | ResponseError | APIStatusError
         if status in _OK:
-            try:
-                outcome = await _decode_in_turns(body, kind)
-            except ResponseError as error:
-                error.request_id = request_id
-                outcome = error
+            outcome = await self._page(body, kind)
         else:
             outcome = decode_error(status, replied, body, self.runtime.now())
+        failure = None if isinstance(outcome, Decoded) else outcome
+        if failure is not None:
+            failure.request_id = request_id
         self._observe(
             path,
             attempt,
@@ -139,15 +150,32 @@ class Fetcher:
             status=status,
             bytes=len(body),
             request_id=request_id,
-            error=type(outcome).__name__ if isinstance(outcome, UsageError) else None,
+            error=type(failure).__name__ if failure else None,
         )
-        if isinstance(outcome, RateLimitError):
+        if isinstance(failure, RateLimitError):
             self.limiter.throttled(started_at)
-        if isinstance(outcome, UsageError):
-            raise outcome
-        self.limiter.succeeded()
-        self.budget.give_back()
-        return outcome
+        elif failure is None:
+            self.limiter.succeeded()
+            self.budget.give_back()
+        return started_at, outcome
+
+    async def _page(self, body: bytes, kind: type[R]) -> Decoded[R] | ResponseError:
+        """Read a page; where it is large, the event loop gets a turn before every batch."""
+        steps = decode(body, kind)
+        # One page at a time: those that arrive together must not add up to one long turn.
+        async with self._decoding:
+            while True:
+                if len(body) > _SMALL_BYTES:
+                    await asyncio.sleep(0)
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    decoded: Decoded[R] = done.value
+                    return decoded
+                except ResponseError as error:
+                    # Where it came from holds the body, which would live and be shown with it.
+                    error.__context__ = None
+                    return error.with_traceback(None)
 
     def _observe(
         self, path: str, attempt: int, started_at: float, ended_at: float | None = None, **data: Any
@@ -155,9 +183,10 @@ class Fetcher:
         seconds = (self.runtime.monotonic() if ended_at is None else ended_at) - started_at
         event = RequestEvent(path=path, attempt=attempt, seconds=seconds, **data)
         _log.debug(
-            "GET %s: %s, %d bytes, %.3f s, attempt %d, request %s",
+            "GET %s: %s %s, %d bytes, %.3f s, attempt %d, request %s",
             event.path,
-            event.error or event.status,
+            event.status,
+            event.error or "OK",
             event.bytes,
             event.seconds,
             event.attempt,
@@ -165,16 +194,3 @@ class Fetcher:
         )
         if self.trace is not None:
             self.trace(event)
-
-
-async def _decode_in_turns(body: bytes, kind: type[R]) -> Decoded[R]:
-    """Read a page; where it is large, the event loop gets a turn after every batch."""
-    steps = decode(body, kind)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            decoded: Decoded[R] = done.value
-            return decoded
-        if len(body) > BATCH_BYTES:
-            await asyncio.sleep(0)

@@ -72,7 +72,7 @@ class Limiter:
             started_at: When the request started: requests that were in flight together when the
                 service had enough count as one.
         """
-        if started_at >= self._halved_at:
+        if started_at > self._halved_at:
             self.limit = max(self.limit / 2, 1.0)
             self._halved_at = self._runtime.monotonic()
             _log.debug("throttled: %r", self)

@@ -72,6 +72,7 @@ class Merge(Generic[R]):
         times: The range that is read.
         windows: What is left of it, earliest first.
         get_page: Reads one page: of a window, from a cursor.
+        check_usable: Raises where the client was closed.
         spawn: Starts a task that the client ends when it is closed.
         concurrency: The most pages held, the one that the caller works on included.
         now: Unix seconds at which the run began.
@@ -83,6 +84,7 @@ class Merge(Generic[R]):
     times: TimeRange
     windows: deque[Window]
     get_page: Callable[[Window, str | None], Awaitable[Decoded[R]]]
+    check_usable: Callable[[], None]
     spawn: Spawn
     concurrency: int
     now: int
@@ -99,6 +101,7 @@ class Merge(Generic[R]):
         Raises:
             UsageError: What the page's request ended in, or 401 and 403 of any request.
         """
+        self.check_usable()
         while self.windows:
             window = self.windows[0]
             if self._head is None or self._head.window != window:
@@ -107,9 +110,9 @@ class Merge(Generic[R]):
             try:
                 decoded = await self._outcome(self.tasks[window])
             except RangeUnavailableError as error:
-                if not self.clamp:
+                if not self.clamp or self.page is not None:
                     raise
-                self._adapt(error)
+                self._adapt(error, self._head)
                 continue
             del self.tasks[window]
             page, notices = self._head.accept(decoded.page)
@@ -120,46 +123,54 @@ class Merge(Generic[R]):
             return page
         return None
 
-    def _begin(self, head: WindowReading[R]) -> None:
-        """Start the requests that there is room for: the head's next, then first pages."""
+    def _run(self) -> _Requests[R]:
         if self._requests is None:
             self._requests = _Requests(self.get_page)
+        return self._requests
+
+    def _begin(self, head: WindowReading[R]) -> None:
+        """Start the requests that there is room for: the head's next, then first pages."""
+        requests = self._run()
         for window in self.windows:
             if window in self.tasks:
                 continue
             is_head = window is head.window
-            if not is_head and (self._requests.failed or len(self.tasks) >= self.concurrency):
+            if not is_head and (requests.failed or len(self.tasks) >= self.concurrency):
                 break
             cursor = head.cursor if is_head else None
-            self.tasks[window] = self.spawn(self._requests.read(window, cursor))
+            self.tasks[window] = self.spawn(requests.read(window, cursor))
 
     async def _outcome(self, task: _Task[R]) -> Decoded[R]:
-        assert self._requests is not None  # noqa: S101 - for the type checkers
-        urgent = self._requests.urgent
+        urgent = self._run().urgent
         await asyncio.wait((task, urgent), return_when=asyncio.FIRST_COMPLETED)
         if urgent.done():
             raise urgent.result()
         if task.cancelled():
-            msg = "the client was closed while this stream was being read"
+            msg = "the stream or its client was closed while this was being read"
             raise UsageError(msg)
         outcome = task.result()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def _adapt(self, error: RangeUnavailableError) -> None:
+    def _adapt(self, error: RangeUnavailableError, head: WindowReading[R]) -> None:
         """Take what lies before the history out of the whole plan."""
         floor = int(error.earliest.timestamp())
         left = {window: window.after(floor) for window in self.windows}
-        if left[self.windows[0]] == self.windows[0]:
+        if left[head.window] == head.window:
             raise error
+        # The history's begin moves on at midnight, perhaps when some of the window was read.
+        left[head.window] = head.window.after(max(floor, head.next_start))
         for window, rest in left.items():
             if rest != window and window in self.tasks:
                 self.tasks.pop(window).cancel()
         self.windows = deque(rest for rest in left.values() if rest is not None)
-        self.times = attrs.evolve(self.times, start_time=floor)
-        if self._requests is not None:
-            self._requests.failed = False
+        self._run().failed = False
+        if self.times.start_time == head.next_start:
+            first = self.windows[0].start if self.windows else self.times.end_time
+            self.times = attrs.evolve(self.times, start_time=first)
+        if floor <= head.next_start:
+            return
         start = error.earliest.isoformat().replace("+00:00", "Z")
         message = f"the service's data begin at {start}; nothing before it was read"
         self.notify(Notice(code="clamped", message=message, start_time=floor))
@@ -178,7 +189,6 @@ class Stream(Generic[T]):
     Leaving `async with` waits until every request has ended. After a bare `break` the dropped
     stream cancels them. After a failure, a cancellation or a caller's timeout within `anext` the
     stream is dead: it raises, since a run that broke off must not look like one that finished.
-
     """
 
     def __init__(

@@ -106,7 +106,7 @@ def next_delay(
     """
     if attempt >= policy.attempts or not is_retryable(failure, attempt):
         return None
-    delay = jitter * min(policy.cap_s, policy.base_s * 2.0 ** (attempt - 1))
+    delay = jitter * min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
     asked = failure.retry_after if isinstance(failure, APIStatusError) else None
     if asked is not None:
         if asked > policy.retry_after_cap_s:

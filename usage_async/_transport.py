@@ -32,7 +32,7 @@ Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaita
 `APIConnectionError`, `APITimeoutError` or `ResponseError`, and returns any status."""
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_MIN_PORT_LESS_HOST = 1
+_SERVER_ERROR = 500
 
 
 @attrs.frozen(kw_only=True)
@@ -74,19 +74,39 @@ def check_base_url(text: str) -> URL:
     return url
 
 
+def check_proxy(text: str) -> URL:
+    """Check a proxy; what is wrong with it is told without its password.
+
+    Raises:
+        ConfigurationError: Not an http or https URL.
+    """
+    try:
+        url = URL(text)
+        usable = url.scheme in ("http", "https") and bool(url.host)
+    except ValueError:
+        usable = False
+    if not usable:
+        msg = "proxy is not a URL such as http://proxy.example:3128"
+        raise ConfigurationError(msg)
+    return url
+
+
 class AiohttpTransport:
     """Sends GET requests below one base URL over an aiohttp session.
+
+    aiohttp itself sends a request once more, at once, where the connection ends before any header:
+    a kept connection that the service has closed meanwhile is no failure.
 
     Args:
         base_url: As `check_base_url` gives it.
         timeout: Of each request.
         max_page_bytes: The most bytes of a body, after decompression.
-        proxy: URL of an HTTP proxy; the environment is not read.
+        proxy: URL of an HTTP proxy, for https; http goes to loopback, which needs none.
         ssl: A context with other certificates; the default verifies against the system's.
         session: The caller's session: used, never closed or reconfigured.
 
     Raises:
-        ConfigurationError: The session has its own `auth`.
+        ConfigurationError: The session has its own `auth`, or the proxy is no URL.
     """
 
     def __init__(
@@ -102,12 +122,18 @@ class AiohttpTransport:
         if session is not None and session.auth is not None:
             msg = "the session has its own auth, which would be sent instead of the key"
             raise ConfigurationError(msg)
+        proxy_url = None if proxy is None else check_proxy(proxy)
         self._base_url = base_url
+        self._limits = timeout
         self._timeout = aiohttp.ClientTimeout(
-            total=timeout.total_s, connect=timeout.connect_s, sock_read=timeout.read_s
+            total=timeout.total_s,
+            # It counts the wait for a free connection, and a caller's session may have few.
+            connect=timeout.connect_s if session is None else None,
+            sock_connect=timeout.connect_s,
+            sock_read=timeout.read_s,
         )
         self._max_page_bytes = max_page_bytes
-        self._proxy = proxy
+        self._proxy = proxy_url if base_url.scheme == "https" else None
         self._ssl = ssl
         self._given_session = session
         self._own_session: aiohttp.ClientSession | None = None
@@ -116,23 +142,32 @@ class AiohttpTransport:
         self, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str]
     ) -> Reply:
         """Send one GET."""
+        session = self._session()
         url = self._base_url.joinpath(path.removeprefix("/")).with_query(list(params))
         try:
-            async with self._session().get(
-                url,
-                headers=headers,
-                allow_redirects=False,
-                raise_for_status=False,
-                timeout=self._timeout,
-                proxy=self._proxy,
-                ssl=self._ssl or True,
-            ) as response:
-                body = await self._read(response)
-                replied = {name.lower(): value for name, value in response.headers.items()}
-                return response.status, replied, body
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            return await self._get(session, url, headers)
+        except UsageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - none of aiohttp's may leave this room
             failure = self._failure(error)
         raise failure
+
+    async def _get(
+        self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]
+    ) -> Reply:
+        async with session.get(
+            url,
+            headers=headers,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            timeout=self._timeout,
+            proxy=self._proxy,
+            ssl=self._ssl or True,
+        ) as response:
+            body = await self._read(response)
+            replied = {name.lower(): value for name, value in response.headers.items()}
+            return response.status, replied, body
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         chunks, size = [], 0
@@ -148,25 +183,43 @@ class AiohttpTransport:
     def _failure(self, error: Exception) -> UsageError:
         """Say in our words what aiohttp raised."""
         place = f"{self._base_url.host}:{self._base_url.port}"
+        failure: UsageError
         match error:
-            case aiohttp.ClientSSLError() | ssl_module.SSLError():
-                certificate = "the TLS certificate or connection of"
-                return APIConnectionError(
-                    f"{certificate} {place} is not to be trusted", retryable=False
-                )
+            case aiohttp.ClientSSLError():
+                msg = f"the TLS certificate or connection of {place} is not to be trusted"
+                failure = APIConnectionError(f"{msg}: {_what(error)}", retryable=False)
+            case aiohttp.ClientHttpProxyError():
+                msg = f"the proxy refuses to connect to {place}: {error.status}"
+                failure = APIConnectionError(msg, retryable=error.status >= _SERVER_ERROR)
             case TimeoutError():
-                return APITimeoutError(f"no whole answer from {place} in time ({_what(error)})")
-            case aiohttp.ClientPayloadError() if isinstance(
-                error.__cause__, http_exceptions.ContentEncodingError
-            ):
-                return ResponseError(f"the reply of {place} is not in the encoding that it claims")
-            case aiohttp.ClientResponseError() | http_exceptions.HttpProcessingError():
-                return ResponseError(f"the reply of {place} is not HTTP that can be read")
+                failure = APITimeoutError(f"{place} {self._lateness(error)}")
+            case aiohttp.ClientPayloadError() if _is_wrongly_encoded(error):
+                failure = ResponseError(f"{place} replied in another encoding than it claims")
+            case aiohttp.ClientResponseError():
+                failure = ResponseError(f"{place} did not reply in readable HTTP")
+            case aiohttp.InvalidURL():
+                failure = ConfigurationError("the session's proxy is not a URL")
+            case ValueError():
+                msg = f"aiohttp will not send the key to {place}: {_what(error)}"
+                failure = ConfigurationError(f"{msg} (such as those of a netrc file)")
+            case aiohttp.ClientError() | OSError():
+                failure = APIConnectionError(f"no whole answer from {place}: {_what(error)}")
             case _:
-                return APIConnectionError(f"no connection to {place}: {_what(error)}")
+                msg = f"the request to {place} failed: {type(error).__name__}: {_what(error)}"
+                failure = APIConnectionError(msg, retryable=False)
+        return failure
+
+    def _lateness(self, error: TimeoutError) -> str:
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return f"took no connection within {self._limits.connect_s:g} s"
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return f"was silent for {self._limits.read_s:g} s"
+        return f"gave no whole answer within {self._limits.total_s:g} s"
 
     def _session(self) -> aiohttp.ClientSession:
         if self._given_session is not None:
+            if self._given_session.closed:
+                raise ConfigurationError("the session that was handed in is closed")
             return self._given_session
         if self._own_session is None:
             self._own_session = aiohttp.ClientSession(
@@ -184,3 +237,7 @@ class AiohttpTransport:
 
 def _what(error: Exception) -> str:
     return redact(str(error)) or type(error).__name__
+
+
+def _is_wrongly_encoded(error: aiohttp.ClientPayloadError) -> bool:
+    return isinstance(error.__cause__, http_exceptions.ContentEncodingError)

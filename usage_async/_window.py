@@ -40,13 +40,18 @@ class WindowReading(Generic[R]):
     """The first start that has not come yet; not known when a saved cursor began the reading."""
     _missing: list[range] = attrs.field(factory=list, init=False)
     _cursors: set[str] = attrs.field(init=False)
-    _recent: dict[int, UsageTimeBucket[R]] = attrs.field(factory=dict, init=False)
-    """The buckets of this page and the one before, to recognise what comes again."""
+    _last: tuple[UsageTimeBucket[R], ...] = attrs.field(default=(), init=False)
+    """The buckets of the page before, to recognise what comes again."""
     _empty_pages: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._due = self.window.start if self.cursor is None else None
         self._cursors = {self.cursor} if self.cursor else set()
+
+    @property
+    def next_start(self) -> int:
+        """The first start that has not come yet; without a page, that of the window."""
+        return self.window.start if self._due is None else self._due
 
     def accept(self, page: UsageResponse[R]) -> tuple[UsageResponse[R], list[Notice]]:
         """Check a page, and decide on what follows it.
@@ -59,21 +64,33 @@ class WindowReading(Generic[R]):
             PaginationError: Going on would lose or double figures, or never end.
         """
         notices: list[Notice] = []
-        data = tuple(self._new(page.data, notices))
-        self._recent = {bucket.start_time: bucket for bucket in page.data}
+        data = page.data if self._is_due(page.data) else tuple(self._new(page.data, notices))
+        self._last = page.data
         self._follow(page, found=bool(data))
         if self.done:
             notices.extend(self._gaps())
         return (page if data == page.data else attrs.evolve(page, data=data)), notices
 
+    def _is_due(self, data: tuple[UsageTimeBucket[R], ...]) -> bool:
+        """Whether a page is the usual one: just the buckets that come next, one after another."""
+        width = self.window.width_s
+        if self._due is None or not width:
+            return False
+        due = range(self._due, self.window.end, width)[: len(data)]
+        if [bucket.start_time for bucket in data] != list(due):
+            return False
+        self._due += len(due) * width
+        return True
+
     def _new(
         self, data: tuple[UsageTimeBucket[R], ...], notices: list[Notice]
     ) -> Iterator[UsageTimeBucket[R]]:
+        recent = {bucket.start_time: bucket for bucket in self._last}
         for bucket in sorted(data, key=lambda bucket: bucket.start_time):
             start = bucket.start_time
             if not self.window.start <= start < self.window.end:
                 notices.append(_notice("bucket-outside-range", start, "lies outside the range"))
-            elif (same := self._recent.get(start)) is not None:
+            elif (same := recent.get(start)) is not None:
                 if same != bucket:
                     msg = f"two different buckets start at {_iso(start)}"
                     raise PaginationError(msg)
@@ -82,7 +99,7 @@ class WindowReading(Generic[R]):
                 msg = f"the bucket that starts at {_iso(start)} came after later ones"
                 raise PaginationError(msg)
             else:
-                self._recent[start] = bucket
+                recent[start] = bucket
                 self._expect_after(start)
                 yield bucket
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 import attrs
 
-from usage_async._custody import KeyCustody, KeySource, conceal, find_key
+from usage_async._custody import PRINTABLE, KeyCustody, KeySource, conceal, find_key
 from usage_async._engine import Engine
 from usage_async._fetch import Fetcher, RequestEvent
 from usage_async._limiter import Limiter
@@ -137,7 +137,7 @@ class UsageClient:
             )
         headers = {"Accept": "application/json", "User-Agent": f"usage-async/{version()}"}
         if organization is not None:
-            headers["OpenAI-Organization"] = organization
+            headers["OpenAI-Organization"] = _organization(organization)
         runtime = runtime or Runtime()
         fetcher = Fetcher(
             transport=transport,
@@ -251,10 +251,17 @@ class UsageClient:
         raise failure
 
     async def close(self) -> None:
-        """End every request of this client, and its own session; can be called again."""
-        await self._engine.close()
-        if self._own_transport is not None:
-            await self._own_transport.close()
+        """End every request of this client, and its own session; can be called again.
+
+        Raises:
+            ConfigurationError: It was used in another event loop.
+        """
+        self._engine.check_loop()
+        try:
+            await self._engine.close()
+        finally:
+            if self._own_transport is not None:
+                await self._own_transport.close()
 
     async def __aenter__(self) -> Self:
         self._engine.check_usable()
@@ -270,6 +277,12 @@ class UsageClient:
         engine = getattr(self, "_engine", None)
         if engine is not None and engine.loop is not None and not engine.closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+
+
+def _organization(text: str) -> str:
+    if not PRINTABLE.fullmatch(text):
+        raise ConfigurationError(f"organization takes an id such as 'org-…', not {text!r}")
+    return text
 
 
 def _base_url() -> str:
@@ -318,7 +331,8 @@ class UsageQuery(Generic[R]):
 
     async def first(self) -> UsageTimeBucket[R] | None:
         """Read the first bucket, by one request; None where there is none."""
-        one = attrs.evolve(self._query, limit=1)
+        # A cursor is bound to the limit that it was made with.
+        one = self._query if self._query.page else attrs.evolve(self._query, limit=1)
         async with self._engine.start(one, self._kind, _buckets, concurrency=1) as stream:
             return await anext(stream, None)
 

@@ -165,6 +165,8 @@ class Endpoint:
     params: Any
     limits: Mapping[str, int]
     measure: str
+    object: str = attrs.field(init=False)
+    """The `object` of its rows; empty where it is not known."""
     group_by: tuple[str, ...] = attrs.field(init=False)
     """The dimensions that it groups by."""
     filters: Mapping[str, Filter] = attrs.field(init=False)
@@ -177,6 +179,8 @@ class Endpoint:
             for name, hint in hints.items()
             if name not in get_type_hints(_Range) and name not in ("bucket_width", "group_by")
         }
+        kind = next(a.default for a in fields_of(self.result_class) if a.name == "object")
+        object.__setattr__(self, "object", "" if kind is attrs.NOTHING else kind)
         object.__setattr__(self, "group_by", _choices(hints["group_by"]))
         object.__setattr__(self, "filters", MappingProxyType(filters))
 
@@ -184,11 +188,6 @@ class Endpoint:
     def bucket_widths(self) -> tuple[str, ...]:
         """The bucket widths that it offers, finest first."""
         return tuple(self.limits)
-
-    @property
-    def object(self) -> str:
-        """The `object` of its rows."""
-        return next(str(a.default) for a in fields_of(self.result_class) if a.name == "object")
 
 
 def _choices(hint: Any) -> tuple[str, ...]:

@@ -20,13 +20,15 @@ PATH = re.compile(r"/organization/[a-z0-9_/]+")
 """The only paths that are ever requested."""
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"(19[7-9][0-9]|[2-8][0-9]{3})-(0[1-9]|1[0-2])")
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
 _MILLISECONDS_FROM = 10**11
 """Unix seconds reach this in the year 5138; milliseconds passed it in 1973."""
 
 Calendar = Literal["this-month", "last-month", "today", "yesterday"]
 CALENDAR: tuple[Calendar, ...] = ("this-month", "last-month", "today", "yesterday")
+
+_ARRAYS = (list, tuple, set, frozenset)
 
 Params = list[tuple[str, str]]
 
@@ -116,8 +118,10 @@ class Query:
     def _instant(self, value: int | timedelta | None, now: int) -> int:
         if isinstance(value, timedelta):
             value = now - int(value.total_seconds())
-            return value - value % (self.width_s or 1)
-        return now if value is None else value
+            value -= value % (self.width_s or 1)
+        if value is None:
+            return now
+        return value if value >= 0 else _refuse("times before 1970 cannot be asked for")
 
     def params(self, start: int, end: int, *, limit: int | None, page: str | None) -> Params:
         """Give the pairs of the query string, arrays as repeated keys."""
@@ -240,7 +244,7 @@ def _texts(name: str, value: Any, choices: Sequence[str], *, unchecked: bool) ->
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
         _refuse(f"{name} takes a list of strings, not {value!r}; write [{value!r}]")
-    texts = tuple(dict.fromkeys(value))
+    texts = list(value)
     if not texts:
         _refuse(f"{name} is empty, which would read everything; leave it out to mean that")
     for text in texts:
@@ -248,12 +252,12 @@ def _texts(name: str, value: Any, choices: Sequence[str], *, unchecked: bool) ->
             _refuse(f"{name} takes strings, not {text!r}")
         if choices and text not in choices and not unchecked:
             _refuse(f"{name} takes {', '.join(choices)}; not {text!r}")
-    return texts
+    return tuple(dict.fromkeys(texts))
 
 
 def _pairs(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for name, value in values.items():
-        items = value if isinstance(value, list | tuple) else (value,)
+        items = value if isinstance(value, _ARRAYS) else (value,)
         yield from ((name, _text(item)) for item in items)
 
 
@@ -262,7 +266,7 @@ def _text(value: Any) -> str:
 
 
 def _frozen(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | set | frozenset) else value
+    return list(value) if isinstance(value, _ARRAYS) else value
 
 
 def _range(
@@ -277,7 +281,8 @@ def _range(
         return parse_period(period)
     if start is None:
         _refuse('start_time or period is required, such as start_time="2026-10-01" or period="7d"')
-    start, end = parse_time("start_time", start), end and parse_time("end_time", end)
+    start = parse_time("start_time", start)
+    end = None if end is None else parse_time("end_time", end)
     if isinstance(start, int) and isinstance(end, int) and start >= end:
         _refuse(f"start_time {_iso(start)} is not before end_time {_iso(end)}")
     return start, end

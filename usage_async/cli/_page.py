@@ -98,7 +98,13 @@ class Page:
             last = max(_MIN_BAR, room - names)
         elif shares:
             last = max(_MIN_BAR, min(_MAX_BAR, room - names))
-        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+        table = Table(
+            box=None,
+            pad_edge=False,
+            padding=(0, _GAP, 0, 0),
+            header_style="dim",
+            show_header=any(headers),
+        )
         table.add_column(
             headers[0], width=min(names, room - last), no_wrap=True, overflow="ellipsis"
         )

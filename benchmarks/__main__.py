@@ -1,0 +1,40 @@
+"""`python -m benchmarks [--quick] [--only SCENARIO]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.scenarios import SCENARIOS, Row
+from benchmarks.table import about, document, lines, target_lines
+from benchmarks.targets import targets
+
+_QUICK = ("import", "decode", "requests", "month", "stall")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the short ones, within a minute")
+    parser.add_argument("--only", metavar="SCENARIO", choices=SCENARIOS, help=", ".join(SCENARIOS))
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).with_name("results.json"), metavar="FILE"
+    )
+    arguments = parser.parse_args()
+    names = [arguments.only] if arguments.only else list(_QUICK if arguments.quick else SCENARIOS)
+    rows: list[Row] = []
+    for name in names:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        rows += SCENARIOS[name](quick=arguments.quick)
+    judged = list(targets(rows))
+    machine = about()
+    versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
+    print(f"{machine['machine']['processor']}, {machine['machine']['cores']} cores; {versions}\n")
+    print("\n".join([*lines(rows), "", *target_lines(judged)]))
+    text = json.dumps(document(rows, judged), indent=1)
+    arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

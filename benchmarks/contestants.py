@@ -1,0 +1,195 @@
+"""Who reads the pages over the network: this library, what else there is, and two floors.
+
+Each is an async context manager that gives a function from a dataset to its sums: the client is
+opened once, and reads any number of datasets with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+from benchmarks.data import Dataset, Sums, measure
+
+KEY = "sk-admin-benchmark"
+
+Read = Callable[[Dataset], Coroutine[Any, Any, Sums]]
+Open = Callable[[str, int], AbstractAsyncContextManager[Read]]
+"""`(url, concurrency)`; who follows cursors takes no notice of the latter."""
+
+
+@asynccontextmanager
+async def usage_async(url: str, concurrency: int) -> AsyncIterator[Read]:
+    from usage_async import UsageClient
+
+    async with UsageClient(KEY, base_url=url, concurrency=concurrency) as client:
+
+        async def read(dataset: Dataset) -> Sums:
+            name = measure(dataset.endpoint)
+            rows, total = 0, Decimal(0) if name == "amount" else 0
+            async for bucket in client.query(dataset.endpoint, **_params(dataset)):
+                rows += len(bucket.results)
+                for row in bucket.results:
+                    figure = getattr(row, name)
+                    total += figure.value if name == "amount" else figure
+            return Sums(rows, total)
+
+        yield read
+
+
+@asynccontextmanager
+async def openai(url: str, _: int) -> AsyncIterator[Read]:
+    """The official client, with the loop that its users write."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(api_key="", admin_api_key=KEY, base_url=url) as client:
+
+        async def read(dataset: Dataset) -> Sums:
+            get = getattr(client.admin.organization.usage, dataset.endpoint)
+            name = measure(dataset.endpoint)
+            params = _params(dataset)
+            rows, total = 0, 0.0 if name == "amount" else 0
+            while True:
+                page = await get(**params)
+                for bucket in page.data:
+                    rows += len(bucket.results)
+                    for row in bucket.results:
+                        figure = getattr(row, name)
+                        total += float(figure.value) if name == "amount" else figure
+                if not page.has_more:
+                    return Sums(rows, total)
+                params["page"] = page.next_page
+
+        yield read
+
+
+@asynccontextmanager
+async def httpx_pydantic(url: str, _: int) -> AsyncIterator[Read]:
+    """What is written by hand with care: models of one's own, validated."""
+    import httpx
+
+    from benchmarks.hand_written import Page
+
+    async with httpx.AsyncClient(timeout=120) as client:
+
+        async def read(dataset: Dataset) -> Sums:
+            params = _params(dataset)
+            rows, total = 0, 0
+            while True:
+                reply = await client.get(url + dataset.path, params=params, headers=_headers())
+                reply.raise_for_status()
+                page = Page.model_validate_json(reply.content)
+                for bucket in page.data:
+                    rows += len(bucket.results)
+                    for row in bucket.results:
+                        total += row.input_tokens
+                if not page.has_more:
+                    return Sums(rows, total)
+                params["page"] = page.next_page
+
+        yield read
+
+
+@asynccontextmanager
+async def aiohttp_json(url: str, _: int) -> AsyncIterator[Read]:
+    """What is written by hand in a hurry: dicts."""
+    import aiohttp
+
+    async with aiohttp.ClientSession(headers=_headers()) as session:
+
+        async def read(dataset: Dataset) -> Sums:
+            name = measure(dataset.endpoint)
+            params = _params(dataset)
+            rows, total = 0, 0
+            while True:
+                async with session.get(url + dataset.path, params=params) as reply:
+                    reply.raise_for_status()
+                    page = json.loads(await reply.read())
+                for bucket in page["data"]:
+                    rows += len(bucket["results"])
+                    for row in bucket["results"]:
+                        figure = row[name]
+                        total += float(figure["value"]) if name == "amount" else figure
+                if not page["has_more"]:
+                    return Sums(rows, total)
+                params["page"] = page["next_page"]
+
+        yield read
+
+
+@asynccontextmanager
+async def floor_bytes(url: str, concurrency: int) -> AsyncIterator[Read]:
+    """The windows' bytes, and nothing done with them."""
+
+    async def count(body: bytes, _: Dataset) -> Sums:  # noqa: RUF029 - as the other floor
+        return Sums(bytes=len(body))
+
+    async with _windows(url, concurrency, count) as read:
+        yield read
+
+
+@asynccontextmanager
+async def floor_structs(url: str, concurrency: int) -> AsyncIterator[Read]:
+    """The windows, decoded at once into the leanest classes there are."""
+    from benchmarks.structs import decoder
+
+    async def add(body: bytes, dataset: Dataset) -> Sums:  # noqa: RUF029 - as the other floor
+        rows, total = 0, 0
+        name = measure(dataset.endpoint)
+        for bucket in decoder(dataset.endpoint)(body).data:
+            rows += len(bucket.results)
+            for row in bucket.results:
+                total += getattr(row, name)
+        return Sums(rows, total)
+
+    async with _windows(url, concurrency, add) as read:
+        yield read
+
+
+@asynccontextmanager
+async def _windows(
+    url: str, concurrency: int, use: Callable[[bytes, Dataset], Awaitable[Sums]]
+) -> AsyncIterator[Read]:
+    """Read all windows of a dataset at once, as many at a time as there are connections."""
+    import aiohttp
+
+    connector = aiohttp.TCPConnector(limit=concurrency)
+    async with aiohttp.ClientSession(connector=connector, headers=_headers()) as session:
+
+        async def window(dataset: Dataset, begin: int, end: int) -> Sums:
+            params = {**_params(dataset), "start_time": begin, "end_time": end}
+            async with session.get(url + dataset.path, params=params) as reply:
+                return await use(await reply.read(), dataset)
+
+        async def read(dataset: Dataset) -> Sums:
+            windows = (window(dataset, begin, end) for begin, end in dataset.windows())
+            return sum(await asyncio.gather(*windows), Sums())
+
+        yield read
+
+
+def _params(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "start_time": dataset.start,
+        "end_time": dataset.end,
+        "bucket_width": dataset.width,
+        "limit": dataset.limit,
+    }
+
+
+def _headers() -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEY}"}
+
+
+OPEN: dict[str, Open] = {
+    "usage_async": usage_async,
+    "openai": openai,
+    "httpx + pydantic": httpx_pydantic,
+    "aiohttp + json": aiohttp_json,
+    "floor: bytes": floor_bytes,
+    "floor: structs": floor_structs,
+}

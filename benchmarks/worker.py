@@ -1,0 +1,121 @@
+"""One contestant in a process of its own: a round for every line that it is sent.
+
+`python -m benchmarks.worker ENTRY` takes what `race.Entry` says as JSON, warms up, says so, and
+answers every line with the figures of a round. The wall time and the CPU time are those of the
+work alone; the peak memory is that of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import attrs
+
+from benchmarks.data import Dataset, Sums, page, window_bytes
+from benchmarks.race import Entry, Figures
+
+_TICK_S = 0.001
+
+
+async def _read(entry: Entry, datasets: Sequence[Dataset], clients: int) -> Sums:
+    from benchmarks.contestants import OPEN
+
+    async with AsyncExitStack() as stack:
+        reads = [
+            await stack.enter_async_context(OPEN[entry.contestant](entry.url, entry.concurrency))
+            for _ in range(clients)
+        ]
+        found = await asyncio.gather(*(read(dataset) for read in reads for dataset in datasets))
+    return sum(found, Sums())
+
+
+async def _ticking(work: Any) -> tuple[Any, float]:
+    """Run work; gives the longest time, too, for which nothing else had its turn."""
+    longest = 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(_TICK_S)
+            longest = max(longest, time.perf_counter() - before - _TICK_S)
+
+    ticker = asyncio.create_task(tick())
+    try:
+        return await work, longest
+    finally:
+        ticker.cancel()
+
+
+def _check(found: Sums, entry: Entry) -> None:
+    """The same sums for everybody: exact where integers are summed, near where floats are."""
+    wanted = sum((dataset.sums() for dataset in entry.datasets), Sums())
+    if entry.contestant == "floor: bytes":
+        assert found.bytes == entry.clients * sum(map(window_bytes, entry.datasets)), found
+        return
+    assert found.rows == entry.clients * wanted.rows, (found, wanted)
+    assert math.isclose(found.total, entry.clients * wanted.total, rel_tol=1e-12), (found, wanted)
+
+
+def _network(entry: Entry) -> Callable[[], Figures]:
+    warm = [attrs.evolve(dataset, pages=1) for dataset in entry.datasets]
+    if entry.warm:
+        asyncio.run(_read(entry, warm, 1))
+
+    async def run() -> tuple[Sums, Figures]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        found, stall = await _read(entry, entry.datasets, entry.clients), None
+        return found, Figures(time.perf_counter() - wall, time.process_time() - cpu, stall_s=stall)
+
+    async def run_ticking() -> tuple[Sums, Figures]:
+        (found, figures), stall = await _ticking(run())
+        return found, attrs.evolve(figures, stall_s=stall)
+
+    def round_() -> Figures:
+        found, figures = asyncio.run(run_ticking() if entry.ticking else run())
+        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        _check(found, entry)
+        return attrs.evolve(figures, rss_mb=rss)
+
+    return round_
+
+
+def _decoding(entry: Entry) -> Callable[[], Figures]:
+    from benchmarks.decoders import DECODERS
+
+    (dataset,) = entry.datasets
+    body, wanted = page(dataset), dataset.sums().rows
+    decode = DECODERS[entry.contestant](dataset)
+    times = max(1, 2_000_000 // len(body))
+    decode(body)
+
+    def round_() -> Figures:
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(times):
+            assert decode(body) == wanted
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return Figures(wall / times, cpu / times)
+
+    return round_
+
+
+def main() -> None:
+    entry = Entry.from_json(sys.argv[1])
+    run = _network(entry) if entry.url else _decoding(entry)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        gc.collect()
+        print(json.dumps(attrs.asdict(run())), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What the tests of the I/O side share: an honest service, clients of it, and the key that is sought.
+
+The service is a pure function from parameters to a body; it stands behind sockets (`honest`) as
+well as behind a fake transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from faultserver import FaultServer, Request, Wire
+
+from usage_async import Runtime, UsageClient
+
+KEY = "sk-admin-" + "canary-0123456789-" * 8 + "AbCdEfGh"
+"""As long as a real one: what prints locals cuts long strings."""
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+WIDTHS = {"1m": MINUTE, "1h": HOUR, "1d": DAY}
+
+START = 1_764_547_200
+"""2025-12-01, midnight UTC."""
+NOW = START + 300 * DAY
+
+
+def bucket(start: int, width: int = DAY) -> dict[str, Any]:
+    """The one true bucket of an instant."""
+    row = {
+        "object": "organization.usage.completions.result",
+        "input_tokens": start // width,
+        "output_tokens": 1,
+        "num_model_requests": 1,
+    }
+    end = start + width
+    return {"object": "bucket", "start_time": start, "end_time": end, "results": [row]}
+
+
+def page(data: Iterable[Any] = (), next_page: str | None = None, **more: Any) -> bytes:
+    """A page of buckets."""
+    fields = {"has_more": next_page is not None, "next_page": next_page, **more}
+    return json.dumps({"object": "page", "data": list(data), **fields}).encode()
+
+
+def serve(params: Iterable[tuple[str, str]], size: Callable[[int], int] | None = None) -> bytes:
+    """Answer a query: its start floored, at most `limit` buckets, a cursor to the others.
+
+    Args:
+        params: As sent.
+        size: The most buckets of the page that begins at an instant; 0 puts an empty page with a
+            cursor before it.
+    """
+    given = dict(params)
+    width = WIDTHS[given["bucket_width"]]
+    begin, end = int(given["start_time"]), int(given["end_time"])
+    cursor = given.get("page")
+    begin = begin - begin % width if cursor is None else int(cursor.strip("page_=/+"))
+    most = int(given["limit"]) if size is None else min(int(given["limit"]), size(begin))
+    if most == 0 and cursor is not None and cursor.endswith("="):
+        most = 1
+    starts = range(begin, end, width)[:most]
+    rest = starts[-1] + width if starts else begin
+    mark = "=" if most == 0 else "+/"
+    data = [bucket(start, width) for start in starts]
+    return page(data, f"page_{rest}{mark}" if rest < end else None)
+
+
+async def honest(request: Request, wire: Wire) -> None:
+    """Behave well."""
+    await wire.reply(serve(request.params), headers={"x-request-id": "req_1"})
+
+
+def client_of(server: FaultServer, **options: Any) -> UsageClient:
+    """A client of a server; the real clock is fine where nothing is retried."""
+    return UsageClient(**{"admin_key": KEY, "base_url": server.url, **options})
+
+
+def days(client: UsageClient, count: int, **params: Any) -> Any:
+    """A query of so many days."""
+    return client.completions(start_time=START, end_time=START + count * DAY, **params)
+
+
+async def turns(count: int) -> None:
+    """Let the event loop turn."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Clock:
+    """Time that passes only by sleeping, and chance that is always one half.
+
+    Attributes:
+        slept: What was slept, in order, in seconds.
+    """
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+        self.slept: list[float] = []
+        self.runtime = Runtime(
+            now=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep, random=lambda: 0.5
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        """Pass at once."""
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)

@@ -1,0 +1,184 @@
+"""The table of endpoints: it says what the API's specification says, and all else derives from it."""
+
+import typing
+
+import attrs
+import pytest
+from values import NAMES, SPEC, START, one_bucket, one_page
+
+from usage_async import ENDPOINTS, UnknownResult, UsageClient, loads
+from usage_async._codec import decode
+from usage_async._convert import result_classes
+from usage_async._fields import described, fields_of
+from usage_async.endpoints import (
+    DEFAULT_LIMITS,
+    WIDTH_SECONDS,
+    Endpoint,
+    Filter,
+    TokenParams,
+    unknown_endpoint,
+)
+from usage_async.models import UsageResponse, UsageResult
+from usage_async.query import build
+
+every_endpoint = pytest.mark.parametrize("name", NAMES)
+
+
+def test_the_table_has_the_endpoints_of_the_specification():
+    assert set(ENDPOINTS) == set(SPEC["endpoints"])
+
+
+@every_endpoint
+def test_an_endpoint_is_what_the_specification_says(name):
+    want, endpoint = SPEC["endpoints"][name], ENDPOINTS[name]
+    params = want["params"]
+    common = {"start_time", "end_time", "bucket_width", "limit", "page", "group_by"}
+    assert endpoint.name == name
+    assert endpoint.path == want["path"]
+    assert endpoint.object == want["object"]
+    assert endpoint.result_class.__name__ == want["result_class"]
+    assert list(endpoint.group_by) == params["group_by"]["enum"]
+    assert set(endpoint.filters) == set(params) - common
+    assert endpoint.bucket_widths == tuple(params["bucket_width"]["enum"])
+    assert dict(endpoint.limits) == {width: cap["max"] for width, cap in want["limits"].items()}
+    for width, cap in want["limits"].items():
+        assert DEFAULT_LIMITS[width] == cap["default"]
+    for parameter, what in endpoint.filters.items():
+        assert what.type is (bool if params[parameter]["type"] == "boolean" else str)
+        assert list(what.choices) == params[parameter].get("enum", [])
+        assert what.dimension == parameter.removesuffix("s")
+
+
+@every_endpoint
+def test_a_result_has_the_fields_of_the_specification_with_their_types(name):
+    endpoint = ENDPOINTS[name]
+    hints = typing.get_type_hints(endpoint.result_class)
+    fields = {a.name: a for a in fields_of(endpoint.result_class)}
+    for field, want in SPEC["results"][endpoint.object].items():
+        if field in ("object", "amount"):
+            continue
+        types = set(typing.get_args(hints[field])) or {hints[field]}
+        kind = want["type"] if isinstance(want["type"], str) else "str"
+        assert {"float": "Decimal"}.get(kind, kind) in {of.__name__ for of in types}
+        assert want["required"] is (type(None) not in types)
+        assert want["required"] is (fields[field].default is attrs.NOTHING)
+
+
+@every_endpoint
+def test_an_endpoint_ranks_by_a_metric_and_groups_by_dimensions_that_its_rows_have(name):
+    endpoint = ENDPOINTS[name]
+    kinds = {a.name: a.metadata["kind"] for a in fields_of(endpoint.result_class)}
+    assert kinds[endpoint.measure] in ("flow", "level", "money")
+    assert {kinds[dimension] for dimension in endpoint.group_by} == {"dimension"}
+    for what in endpoint.filters.values():
+        assert kinds[what.dimension] == "dimension"
+
+
+@every_endpoint
+async def test_the_client_has_a_method_of_that_name(name):
+    async with UsageClient(transport=refuse) as client:
+        query = getattr(client, name)(start_time=START)
+        assert query == client.query(name, start_time=START)
+
+
+async def refuse(*_):
+    raise AssertionError
+
+
+def test_the_table_cannot_be_changed_by_what_it_gives():
+    endpoint = ENDPOINTS["completions"]
+    with pytest.raises(TypeError):
+        endpoint.filters["more"] = Filter("more", str)
+    with pytest.raises(TypeError):
+        endpoint.limits["1d"] = 1
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        endpoint.path = "/organization/other"
+
+
+def test_a_width_is_so_many_seconds():
+    assert WIDTH_SECONDS == {"1m": 60, "1h": 3600, "1d": 86400}
+
+
+def test_of_an_unknown_endpoint_only_its_path_is_known():
+    path = "/organization/usage/brand_new"
+    endpoint = unknown_endpoint(path)
+    assert (endpoint.name, endpoint.path) == (path, path)
+    assert endpoint.result_class is UnknownResult
+    assert (endpoint.group_by, dict(endpoint.filters), endpoint.bucket_widths) == ((), {}, ())
+    assert unknown_endpoint(path) is endpoint
+
+
+# A made-up endpoint: described in one place, found everywhere
+
+
+@pytest.fixture
+def dreams(monkeypatch):
+    """`dreams`: rows that count seconds, by project and size."""
+
+    @described
+    class UsageDreamsResult(UsageResult):
+        """Dreams."""
+
+        object: typing.Literal["organization.usage.dreams.result"] = (
+            "organization.usage.dreams.result"
+        )
+        seconds: int
+        project_id: str | None = None
+        size: str | None = None
+
+    class DreamsParams(TokenParams, total=False):
+        sizes: typing.Sequence[typing.Literal["short", "long"]] | None
+        group_by: typing.Sequence[typing.Literal["project_id", "size"]] | None
+
+    endpoint = Endpoint(
+        name="dreams",
+        path="/organization/usage/dreams",
+        result_class=UsageDreamsResult,
+        params=DreamsParams,
+        limits={"1h": 24, "1d": 7},
+        measure="seconds",
+    )
+    monkeypatch.setitem(ENDPOINTS, "dreams", endpoint)
+    return endpoint
+
+
+def dream(**fields):
+    return {"object": "organization.usage.dreams.result", "seconds": 3, **fields}
+
+
+def test_a_new_endpoint_is_checked_before_a_request(dreams):
+    query = build("dreams", {"start_time": START, "group_by": ["size"], "sizes": ["short"]})
+    assert query.endpoint is dreams
+    assert query.page_limit == 7
+    assert ("sizes", "short") in query.params(START, START + 1, limit=None, page=None)
+    assert build("/organization/usage/dreams", {"start_time": START}).endpoint is dreams
+
+
+def test_the_rows_of_a_new_endpoint_are_read(dreams):
+    assert result_classes()[dreams.object] is dreams.result_class
+    body = one_page(one_bucket(dream(size="short")))
+    for kind in (dreams.result_class, UsageResult):
+        (bucket,) = loads(body, UsageResponse[kind]).data
+        assert bucket.results == (dreams.result_class(seconds=3, size="short"),)
+    steps = decode(body, dreams.result_class)
+    with pytest.raises(StopIteration) as done:
+        while True:
+            next(steps)
+    assert done.value.value.page.data == (bucket,)
+
+
+async def test_a_new_endpoint_is_asked_by_its_name_and_added_up(dreams):
+    asked = []
+
+    async def transport(path, params, headers):
+        asked.append(path)
+        rows = [dream(size="short"), dream(size="long", seconds=4)]
+        return 200, {}, one_page(one_bucket(*rows))
+
+    async with UsageClient(transport=transport) as client:
+        query = client.query("dreams", period="2024-11-01", group_by=["size"])
+        totals = await query.totals("size")
+        assert [(row.size, row.seconds) for row in totals] == [("long", 4), ("short", 3)]
+        assert (await query.total()).seconds == 7
+        assert [row.seconds async for row in query.rows()] == [3, 4]
+    assert asked == ["/organization/usage/dreams"] * 3

@@ -1,0 +1,316 @@
+"""One request, whole: its retries, its key, and what can be seen of it."""
+
+import asyncio
+import logging
+
+import pytest
+from service import KEY, START, bucket, days, page, serve, turns
+
+from usage_async import (
+    APIConnectionError,
+    AuthenticationError,
+    ConfigurationError,
+    InternalServerError,
+    RateLimitError,
+    RequestEvent,
+    ResponseError,
+    RetryPolicy,
+    UsageClient,
+)
+from usage_async._custody import KeyCustody, Secret
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+HEADERS = {"X-Request-Id": "req_1"}
+
+
+class Scripted:
+    """A transport that answers from a list; an exception is raised, a last answer stays."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.sent = []
+
+    async def __call__(self, path, params, headers):
+        self.sent.append((path, params, headers))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        await asyncio.sleep(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer is None:
+            return 200, HEADERS, serve(params)
+        status, body = answer
+        return status, HEADERS, body
+
+
+def client_of(transport, clock, **options):
+    return UsageClient(
+        **{"admin_key": KEY, "transport": transport, "runtime": clock.runtime, **options}
+    )
+
+
+LINE = "GET /organization/usage/completions: {}, {} bytes, 0.000 s, attempt {}, request {}"
+
+
+async def test_every_try_is_one_event_and_one_debug_line(clock, caplog):
+    caplog.set_level(logging.DEBUG)
+    events = []
+    transport = Scripted((200, b"<html>"), (500, b"{}"), APIConnectionError("gone"), None)
+    async with client_of(transport, clock, trace=events.append) as client:
+        await days(client, 1).collect()
+    path, size = "/organization/usage/completions", len(serve(transport.sent[-1][1]))
+    assert events == [
+        RequestEvent(
+            path=path,
+            attempt=1,
+            seconds=0,
+            status=200,
+            bytes=6,
+            request_id="req_1",
+            error="ResponseError",
+        ),
+        RequestEvent(
+            path=path,
+            attempt=2,
+            seconds=0,
+            status=500,
+            bytes=2,
+            request_id="req_1",
+            error="InternalServerError",
+        ),
+        RequestEvent(path=path, attempt=3, seconds=0, error="APIConnectionError"),
+        RequestEvent(path=path, attempt=4, seconds=0, status=200, bytes=size, request_id="req_1"),
+    ]
+    assert [r.getMessage() for r in caplog.records if r.name == "usage_async"] == [
+        LINE.format("200 ResponseError", 6, 1, "req_1"),
+        LINE.format("500 InternalServerError", 2, 2, "req_1"),
+        LINE.format("None APIConnectionError", 0, 3, None),
+        LINE.format("200 OK", size, 4, "req_1"),
+    ]
+
+
+async def test_there_is_one_logger_and_it_is_quiet_when_all_is_well(clock, caplog):
+    caplog.set_level(logging.INFO)
+    async with client_of(Scripted(None), clock) as client:
+        await days(client, 3).collect()
+    assert not caplog.records
+    ours = [name for name in logging.root.manager.loggerDict if name.startswith("usage")]
+    assert {name.partition(".")[0] for name in ours} == {"usage_async"}
+
+
+async def test_seconds_are_those_of_the_request_and_not_of_waiting_for_a_slot(clock):
+    async def slow(path, params, headers):
+        clock.now += 2
+        await asyncio.sleep(0)
+        return 200, {}, serve(params)
+
+    events = []
+    async with client_of(slow, clock, trace=events.append, concurrency=2) as client:
+        client.limiter.maximum = client.limiter.limit = 1
+        await days(client, 4, limit=2).collect()
+    assert [event.seconds for event in events] == [2, 2]
+
+
+async def test_a_hook_that_fails_is_heard_of(clock):
+    def broken(event):
+        raise LookupError("no such metric")
+
+    async with client_of(Scripted(None), clock, trace=broken) as client:
+        with pytest.raises(LookupError, match="no such metric"):
+            await days(client, 1).collect()
+
+
+async def test_what_a_transport_raises_of_its_own_is_seen_and_not_retried(clock):
+    events = []
+    transport = Scripted(LookupError("no such recording"))
+    async with client_of(transport, clock, trace=events.append) as client:
+        with pytest.raises(LookupError, match="no such recording"):
+            await days(client, 1).collect()
+    assert [event.error for event in events] == ["LookupError"]
+
+
+async def test_a_request_that_is_cancelled_is_seen(clock):
+    async def hang(path, params, headers):
+        await asyncio.Event().wait()
+
+    events = []
+    async with client_of(hang, clock, trace=events.append) as client:
+        reading = asyncio.create_task(days(client, 1).collect())
+        await turns(5)
+        reading.cancel()
+        await asyncio.wait([reading])
+    assert [event.error for event in events] == ["CancelledError"]
+
+
+async def test_a_key_that_was_rotated_is_asked_for_once_and_the_page_is_read(clock):
+    keys = iter(["sk-admin-old", "sk-admin-new"])
+
+    async def rotate():
+        await asyncio.sleep(0)
+        return next(keys)
+
+    async def serve_new(path, params, headers):
+        await asyncio.sleep(0)
+        good = headers["Authorization"] == "Bearer sk-admin-new"
+        return (200, {}, serve(params)) if good else (401, {}, b"{}")
+
+    async with client_of(serve_new, clock, admin_key=rotate) as client:
+        assert len(await days(client, 16, limit=2).collect()) == 16
+        assert len(await days(client, 16, limit=2).collect()) == 16
+    assert next(keys, None) is None
+    assert not clock.slept
+
+
+async def test_a_key_that_stays_refused_is_asked_for_once_more_and_then_told(clock):
+    asked = []
+
+    async def same():
+        await asyncio.sleep(0)
+        asked.append(1)
+        return KEY
+
+    transport = Scripted((401, b"{}"))
+    async with client_of(transport, clock, admin_key=same) as client:
+        with pytest.raises(AuthenticationError, match="sk-admin-…"):
+            await days(client, 16, limit=2).collect()
+    assert len(asked) == 2
+    assert len(transport.sent) == 8
+
+
+async def test_a_new_key_that_is_refused_too_is_told(clock):
+    keys = iter([f"sk-admin-{number}" for number in range(100)])
+
+    async def another():
+        return next(keys)
+
+    transport = Scripted((401, b"{}"))
+    async with client_of(transport, clock, admin_key=another) as client:
+        with pytest.raises(AuthenticationError):
+            await days(client, 1).collect()
+    assert len(transport.sent) == 2
+
+
+@pytest.mark.parametrize("key", [None, b"sk-admin-x", "", "a b"])
+async def test_what_an_async_callable_gives_must_be_a_key(clock, key):
+    async def give():
+        return key
+
+    transport = Scripted(None)
+    async with client_of(transport, clock, admin_key=give) as client:
+        with pytest.raises(ConfigurationError, match="the admin key is not a text"):
+            await days(client, 1).collect()
+    assert not transport.sent
+
+
+async def test_a_key_that_is_no_admin_key_only_warns(clock, caplog):
+    async with client_of(Scripted(None), clock, admin_key="sk-proj-1") as client:
+        await days(client, 1).collect()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the key does not start with sk-admin-; usage needs an admin key"
+    ]
+
+
+async def test_a_transport_of_ones_own_needs_no_key(clock, monkeypatch):
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin-of-the-developer")
+    transport = Scripted(None)
+    async with client_of(transport, clock, admin_key=None) as client:
+        await days(client, 1).collect()
+    assert "Authorization" not in transport.sent[0][2]
+
+
+def test_a_key_is_found_in_the_environment_or_in_the_file_that_it_names(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_ADMIN_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_ADMIN_KEY_FILE", raising=False)
+    with pytest.raises(ConfigurationError, match="no admin key: set OPENAI_ADMIN_KEY"):
+        UsageClient()
+    file = tmp_path / "key"
+    monkeypatch.setenv("OPENAI_ADMIN_KEY_FILE", str(file))
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file") as caught:
+        UsageClient()
+    assert caught.value.__context__ is None
+    file.write_text("sk-admin-in-the-file\n")
+    assert held(UsageClient()) == "sk-admin-in-the-file"
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin-of-the-environment")
+    assert held(UsageClient()) == "sk-admin-of-the-environment"
+    assert held(UsageClient("sk-admin-given")) == "sk-admin-given"
+
+
+def held(client):
+    return client._engine.fetcher.custody._key
+
+
+def test_a_secret_and_its_parts_are_not_shown():
+    secret = Secret("sk-admin-canary")
+    shown = [repr(secret), repr(secret[:4]), repr(secret[0]), repr([secret]), f"{secret!r}"]
+    assert "canary" not in "".join(shown)
+    assert secret == "sk-admin-canary"
+    assert "canary" not in repr(KeyCustody(secret))
+
+
+async def test_the_deadline_begins_with_the_first_try_and_not_in_the_queue(clock):
+    transport = Scripted((500, b"{}"), None)
+    policy = RetryPolicy(deadline_s=10)
+    async with client_of(transport, clock, retry=policy) as client:
+        client.limiter.cool_down(1000)
+        assert await days(client, 1).collect()
+    assert len(transport.sent) == 2
+
+
+async def test_the_budget_ends_retries_and_successes_fill_it_again(clock):
+    transport = Scripted((500, b"{}"))
+    policy = RetryPolicy(budget=12)
+    async with client_of(transport, clock, retry=policy) as client:
+        with pytest.raises(InternalServerError):
+            await days(client, 1).collect()
+        assert len(transport.sent) == 3
+        transport.answers = [None]
+        await days(client, 20, limit=1).collect()
+        assert client._engine.fetcher.budget.left == 12
+
+
+async def test_a_429_is_waited_for_by_all_and_other_failures_by_their_own_request(clock):
+    transport = Scripted((429, b"{}"), None)
+    async with client_of(transport, clock) as client:
+        await days(client, 1).collect()
+        assert client.limiter.cooldown_until > 0
+    assert clock.slept == [0.25 + 0.25]
+
+
+async def test_a_throttled_request_gives_its_slot_to_others(clock):
+    async with client_of(Scripted((429, b"{}")), clock, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(RateLimitError):
+            await days(client, 1).collect()
+        assert (client.limiter.in_flight, client.limiter.limit) == (0, 4)
+
+
+async def test_a_refused_page_does_not_keep_its_body(clock):
+    transport = Scripted((200, page([{**bucket(START), "results": 1}])))
+    async with client_of(transport, clock) as client:
+        with pytest.raises(ResponseError) as caught:
+            await days(client, 1).collect()
+    error = caught.value
+    assert (error.request_id, error.__cause__, error.__context__) == ("req_1", None, None)
+    frames = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        frames.append(traceback.tb_frame.f_locals)
+        traceback = traceback.tb_next
+    assert not [True for frame in frames if "body" in frame]
+
+
+async def test_large_pages_that_arrive_together_are_decoded_one_at_a_time(clock):
+    row = bucket(START)["results"][0]
+
+    async def large(path, params, headers):
+        start = int(dict(params)["start_time"])
+        return 200, {}, page([{**bucket(start), "results": [row] * 1000}])
+
+    async with client_of(large, clock) as client:
+        fetcher = client._engine.fetcher
+        reading = asyncio.create_task(days(client, 4, limit=1).collect())
+        waiting = 0
+        while not reading.done():
+            await asyncio.sleep(0)
+            waiting = max(waiting, len(fetcher._decoding._waiters or ()))
+        assert len(await reading) == 4
+    assert waiting == 3

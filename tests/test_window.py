@@ -1,0 +1,282 @@
+"""The pages of one window: nothing twice, nothing lost, no endless loop."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from values import DAY, START
+
+from usage_async import PaginationError, UsageCompletionsResult, UsageResponse, UsageTimeBucket
+from usage_async._plan import Window
+from usage_async._window import WindowReading
+
+NOW = START + 400 * DAY
+FIVE_DAYS = Window(START, START + 5 * DAY, DAY)
+OPEN = Window(START + 5, START + 5 * DAY, None)
+
+
+def bucket(day, tokens=1, *, quiet=False):
+    start = START + int(day * DAY)
+    row = UsageCompletionsResult(input_tokens=tokens, output_tokens=0, num_model_requests=1)
+    return UsageTimeBucket(
+        start_time=start, end_time=start + DAY, results=() if quiet else (row,)
+    )
+
+
+def page(*days, cursor=None, **more):
+    data = tuple(day if isinstance(day, UsageTimeBucket) else bucket(day) for day in days)
+    return UsageResponse(**{"data": data, "has_more": cursor is not None, "next_page": cursor} | more)
+
+
+def read(*pages, window=FIVE_DAYS, now=NOW, cursor=None):
+    """Read pages; gives the days that came, the codes of the notices, and the reading."""
+    reading = WindowReading(window=window, now=now, cursor=cursor)
+    days, notices = [], []
+    for one in pages:
+        assert not reading.done
+        accepted, told = reading.accept(one)
+        days += [(one.start_time - START) / DAY for one in accepted.data]
+        notices += told
+    return days, notices, reading
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        pytest.param([page(0, 1, 2, 3, 4)], id="one page"),
+        pytest.param([page(0, 1, cursor="a"), page(2, 3, cursor="b"), page(4)], id="short pages"),
+        pytest.param([page(0, 1, cursor="a"), page(cursor="b"), page(2, 3, 4)], id="an empty page"),
+        pytest.param([page(0, 1, 2, 3, 4, cursor="a"), page(cursor="b")], id="a cursor at the end"),
+        pytest.param([page(0, 1, 2, 3, 4, cursor="a"), page()], id="an empty last page"),
+        pytest.param([page(3, 1, 4, 0, 2)], id="out of order within a page"),
+        pytest.param([page(0, 1, 2, 3, 4, next_page="page_=")], id="a cursor, but no more"),
+        pytest.param([page(0, 1, 2, bucket(3, quiet=True), bucket(4, quiet=True))], id="quiet days"),
+    ],
+)
+def test_every_bucket_comes_once_and_in_order(pages):
+    days, notices, reading = read(*pages)
+    assert days == [0, 1, 2, 3, 4]
+    assert reading.done
+    assert not notices
+
+
+def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
+    whole = page(0, 1, 2, 3, 4)
+    assert WindowReading(window=FIVE_DAYS, now=NOW).accept(whole)[0] is whole
+
+
+@pytest.mark.parametrize(
+    ("pages", "days", "notice", "day", "says"),
+    [
+        pytest.param(
+            [page(0, 1, 3, 4)],
+            [0, 1, 3, 4],
+            "missing-bucket",
+            2,
+            "1 bucket was not sent, the first starts at 2024-11-03T00:00:00Z",
+            id="missing in the middle",
+        ),
+        pytest.param(
+            [page(1, cursor="a"), page(3)],
+            [1, 3],
+            "missing-bucket",
+            0,
+            "3 buckets were not sent, the first starts at 2024-11-01T00:00:00Z",
+            id="missing here and there",
+        ),
+        pytest.param(
+            [page()], [], "missing-bucket", 0, "5 buckets were not sent, the first", id="all missing"
+        ),
+        pytest.param(
+            [page(0, 1, 1, 2, 3, 4)],
+            [0, 1, 2, 3, 4],
+            "repeated-bucket",
+            1,
+            "the bucket that starts at 2024-11-02T00:00:00Z came twice, and counts once",
+            id="repeated in a page",
+        ),
+        pytest.param(
+            [page(0, 1, 2, cursor="a"), page(2, 3, 4)],
+            [0, 1, 2, 3, 4],
+            "repeated-bucket",
+            2,
+            "came twice",
+            id="repeated in the next page",
+        ),
+        pytest.param(
+            [page(-1, 0, 1, 2, 3, 4)],
+            [0, 1, 2, 3, 4],
+            "bucket-outside-range",
+            -1,
+            "the bucket that starts at 2024-10-31T00:00:00Z lies outside the range",
+            id="before the range",
+        ),
+        pytest.param(
+            [page(0, 1, 2, 3, 4, 5)],
+            [0, 1, 2, 3, 4],
+            "bucket-outside-range",
+            5,
+            "lies outside the range",
+            id="after the range",
+        ),
+    ],
+)
+def test_what_is_missing_or_too_much_is_told(pages, days, notice, day, says):
+    came, notices, reading = read(*pages)
+    assert came == days
+    assert reading.done
+    (told,) = notices
+    assert (told.code, told.start_time) == (notice, START + day * DAY)
+    assert says in told.message
+
+
+@pytest.mark.parametrize(
+    ("pages", "says"),
+    [
+        pytest.param([page(0, bucket(0, 2))], "two different buckets start at 2024-11-01", id="rows"),
+        pytest.param(
+            [page(0, 1, cursor="a"), page(bucket(1, 2))], "two different buckets", id="next page"
+        ),
+        pytest.param(
+            [page(0, 1, cursor="a"), page(2, cursor="b"), page(0)],
+            "2024-11-01T00:00:00Z came after later ones",
+            id="much later",
+        ),
+        pytest.param([page(0, 2, cursor="a"), page(1)], "came after later ones", id="late"),
+        pytest.param([page(0, has_more=True)], "gives no cursor", id="no cursor"),
+        pytest.param([page(0, has_more=True, next_page="")], "gives no cursor", id="empty cursor"),
+        pytest.param([page(has_more=True)], "gives no cursor", id="empty page, no cursor"),
+        pytest.param([page(0, cursor="a"), page(1, cursor="a")], "in a circle", id="repeats"),
+        pytest.param(
+            [page(0, cursor="a"), page(1, cursor="b"), page(2, cursor="c"), page(3, cursor="a")],
+            "in a circle",
+            id="a loop of three",
+        ),
+        pytest.param(
+            [page(0, cursor="0")] + [page(cursor=str(count)) for count in range(1, 102)],
+            "in a circle",
+            id="empty pages for ever",
+        ),
+        pytest.param(
+            [page(0, cursor="0")] + [page(0, cursor=str(count)) for count in range(1, 102)],
+            "in a circle",
+            id="the same bucket for ever",
+        ),
+    ],
+)
+def test_what_would_lose_or_double_figures_is_an_error(pages, says):
+    *good, last = pages
+    _, _, reading = read(*good)
+    with pytest.raises(PaginationError, match=says):
+        reading.accept(last)
+
+
+def test_some_empty_pages_are_followed():
+    pages = [page(cursor=str(count)) for count in range(100)]
+    days, _, reading = read(*pages, page(0, 1, 2, 3, 4))
+    assert days == [0, 1, 2, 3, 4]
+    assert reading.done
+
+
+def test_a_bucket_that_is_not_over_need_not_come():
+    days, notices, _ = read(page(0, 1), now=START + 3 * DAY - 1)
+    assert (days, notices) == ([0, 1], [])
+    _, notices, _ = read(page(0, 1), now=START + 3 * DAY)
+    assert [notice.start_time for notice in notices] == [START + 2 * DAY]
+
+
+def test_an_empty_page_is_followed_on_while_a_bucket_is_due():
+    today = {"now": START + 3 * DAY - 1}
+    _, _, reading = read(page(0, cursor="a"), page(cursor="b"), **today)
+    assert not reading.done
+    _, _, reading = read(page(0, 1, cursor="a"), page(cursor="b"), **today)
+    assert reading.done
+
+
+def test_after_a_gap_an_empty_page_is_followed_on():
+    _, _, reading = read(page(0, 2, 3, 4, cursor="a"), page(cursor="b"))
+    assert not reading.done
+    assert reading.cursor == "b"
+
+
+def test_from_a_saved_cursor_the_first_bucket_may_be_any():
+    days, notices, reading = read(page(2, 3, cursor="b"), page(4), cursor="a")
+    assert (days, notices, reading.done) == ([2, 3, 4], [], True)
+    _, notices, _ = read(page(2, 4), cursor="a")
+    assert [notice.start_time for notice in notices] == [START + 3 * DAY]
+    _, notices, _ = read(page(), cursor="a")
+    assert not notices
+    _, _, reading = read(cursor="a")
+    with pytest.raises(PaginationError, match="in a circle"):
+        reading.accept(page(2, cursor="a"))
+
+
+def test_without_a_width_whatever_comes_in_order_is_taken():
+    days, notices, reading = read(page(0.5, cursor="a"), page(1, 3), window=OPEN)
+    assert (days, notices, reading.done) == ([0.5, 1, 3], [], True)
+    _, _, reading = read(page(1, cursor="a"), page(cursor="b"), window=OPEN)
+    assert not reading.done
+    with pytest.raises(PaginationError, match="came after later ones"):
+        reading.accept(page(0.5))
+
+
+def test_what_comes_next_is_known_at_any_time():
+    _, _, reading = read()
+    assert reading.next_start == START
+    _, _, reading = read(page(0, 1, cursor="a"))
+    assert reading.next_start == START + 2 * DAY
+    _, _, reading = read(cursor="a")
+    assert reading.next_start == START
+
+
+@st.composite
+def servings(draw):
+    """Pages that a server may send for five days: any cut, with repeats and strangers."""
+    pages, left = [], list(range(5))
+    while left or draw(st.booleans()):
+        count = draw(st.integers(0, len(left)))
+        days, left = left[:count], left[count:]
+        before = [days[0] - 1] if days and days[0] and draw(st.booleans()) and pages else []
+        days = before + days + draw(st.lists(st.sampled_from([-1, 5, 6]), max_size=1))
+        pages.append(draw(st.permutations(days)))
+        if len(pages) > 8:
+            pages.append(left)
+            break
+    last = len(pages) - 1
+    return [
+        page(*days, cursor=None if index == last else f"page_{index}")
+        for index, days in enumerate(pages)
+    ]
+
+
+@given(servings())
+def test_however_it_is_served_every_bucket_comes_exactly_once(pages):
+    reading = WindowReading(window=FIVE_DAYS, now=NOW)
+    days = []
+    for one in pages:
+        try:
+            accepted, notices = reading.accept(one)
+        except PaginationError:
+            # A bucket of more than a page ago cannot be told from another one.
+            return
+        assert {notice.code for notice in notices} <= {"repeated-bucket", "bucket-outside-range"}
+        days += [one.start_time for one in accepted.data]
+        if reading.done:
+            break
+    assert reading.done
+    assert days == [START + day * DAY for day in range(5)]
+
+
+@given(st.lists(st.lists(st.integers(-1, 6), max_size=4), max_size=6))
+def test_whatever_is_served_nothing_comes_twice_or_out_of_order(served):
+    reading = WindowReading(window=FIVE_DAYS, now=NOW)
+    days = []
+    for index, some in enumerate(served):
+        try:
+            accepted, _ = reading.accept(page(*some, cursor=f"page_{index}"))
+        except PaginationError:
+            break
+        days += [(one.start_time - START) // DAY for one in accepted.data]
+        if reading.done:
+            break
+    assert days == sorted(set(days))
+    assert set(days) <= set(range(5))

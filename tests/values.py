@@ -1,0 +1,136 @@
+"""What the tests of the pure rooms share: the captured bodies, and strategies for values."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import attrs
+from hypothesis import strategies as st
+
+from usage_async import (
+    ENDPOINTS,
+    CostsResultAmount,
+    Extra,
+    UnknownResult,
+    UsageResponse,
+    UsageTimeBucket,
+)
+
+SAMPLES = Path(__file__).parent / "samples"
+DAY = 86_400
+START = 1_730_419_200
+"""2024-11-01, midnight UTC: the bucket of the documented bodies."""
+
+NAMES = list(ENDPOINTS)
+
+
+def sample(name: str) -> bytes:
+    """A body as it came over the wire."""
+    return (SAMPLES / f"{name}.json").read_bytes()
+
+
+SPEC = json.loads(sample("usage-api"))
+
+PAGES = {
+    path.stem: next(name for name in NAMES if name in path.stem)
+    for path in sorted(SAMPLES.glob("*.json"))
+    if path.stem.startswith(("documented_", "live_", "legacy_"))
+}
+"""The endpoint of every sample that is a page."""
+
+ERRORS = sorted(path.stem for path in SAMPLES.glob("error_*.json"))
+
+
+def one_row(name: str, **fields: Any) -> dict[str, Any]:
+    """The least that a row of an endpoint holds."""
+    kind = ENDPOINTS[name].result_class
+    needed = {a.name: 1 for a in attrs.fields(kind) if a.default is attrs.NOTHING}
+    return {"object": ENDPOINTS[name].object, **needed, **fields}
+
+
+def one_bucket(*rows: dict[str, Any], start: int = START, **fields: Any) -> dict[str, Any]:
+    """A bucket of one day."""
+    times = {"start_time": start, "end_time": start + DAY}
+    return {"object": "bucket", **times, "results": list(rows), **fields}
+
+
+def one_page(*buckets: dict[str, Any], **fields: Any) -> bytes:
+    """A last page."""
+    page = {"object": "page", "data": list(buckets), "has_more": False, "next_page": None}
+    return json.dumps({**page, **fields}).encode()
+
+
+counts = st.integers(0, 10**15)
+texts = st.text(max_size=8) | st.sampled_from(["", "proj_x", "Default project", "a,b", "\u2028"])
+amounts = st.decimals(
+    allow_nan=False, allow_infinity=False, min_value=Decimal("-1e12"), max_value=Decimal("1e12")
+) | st.builds(
+    lambda digits, power: Decimal(digits).scaleb(power),
+    st.integers(-(10**40), 10**40),
+    st.integers(-6000, 200),
+)
+money = st.builds(CostsResultAmount, value=amounts, currency=st.sampled_from(["usd", "eur"]))
+
+json_values = st.recursive(
+    st.none() | st.booleans() | counts | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+"""JSON values without numbers that only a float can hold."""
+
+extras = st.just(Extra()) | st.builds(
+    Extra,
+    st.dictionaries(
+        st.text(max_size=4).map("new_".__add__) | st.just("extra"), json_values, max_size=2
+    ),
+)
+
+
+def _values(hint: Any) -> st.SearchStrategy[Any]:
+    strategies = {int: counts, bool: st.booleans(), str: texts, Decimal: amounts}
+    strategies |= {CostsResultAmount: money, Extra: extras, type(None): st.none()}
+    return st.one_of([strategies[of] for of in get_args(hint) or (hint,)])
+
+
+def rows(kind: Any, **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Rows of one kind; every field may be anything that it can be."""
+    hints = get_type_hints(kind)
+    fields = {
+        a.name: _values(hints[a.name])
+        for a in attrs.fields(kind)
+        if a.name != "object" and a.name not in fixed
+    }
+    if kind is UnknownResult:
+        fields["object"] = st.just("organization.usage.brand_new.result")
+    return st.builds(kind, **fields, **fixed)
+
+
+def buckets(kind: Any) -> st.SearchStrategy[Any]:
+    """Buckets whose rows are of one kind; now and then other kinds are among them."""
+    others = [rows(of) for of in (UnknownResult, ENDPOINTS["vector_stores"].result_class)]
+    other_results = st.lists(st.one_of(others), max_size=2).map(
+        lambda found: tuple(row for row in found if not isinstance(row, kind))
+    )
+    return st.builds(
+        UsageTimeBucket[kind],
+        start_time=st.integers(0, 4 * 10**9),
+        end_time=st.integers(0, 4 * 10**9),
+        results=st.lists(rows(kind), max_size=3).map(tuple),
+        other_results=st.just(()) if kind is UnknownResult else st.just(()) | other_results,
+        start_time_iso=st.none() | texts,
+        extra=extras,
+    )
+
+
+def pages(kind: Any) -> st.SearchStrategy[Any]:
+    """Pages of one kind."""
+    return st.builds(
+        UsageResponse[kind],
+        data=st.lists(buckets(kind), max_size=3).map(tuple),
+        has_more=st.booleans(),
+        next_page=st.none() | texts,
+        extra=extras,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from usage_async.errors import QueryError
@@ -15,6 +16,7 @@ def find_period(
     now: int,
     *,
     period: str | None = None,
+    month: str | None = None,
     days: int | None = None,
     start: str | None = None,
     end: str | None = None,
@@ -24,6 +26,7 @@ def find_period(
     Args:
         now: Unix seconds.
         period: As `period=` of a query.
+        month: Such as `2026-10`, or `last`, or `this`.
         days: So many days, today included.
         start: As `start_time=` of a query.
         end: As `end_time=` of a query.
@@ -31,7 +34,8 @@ def find_period(
     Raises:
         QueryError: It is not one period, or a wrong one.
     """
-    given = [name for name, value in (("--period", period), ("--days", days)) if value is not None]
+    options = {"--period": period, "--month": month, "--days": days}
+    given = [name for name, value in options.items() if value is not None]
     if start is not None or end is not None:
         given.append("--start and --end")
     if len(given) > 1:
@@ -42,9 +46,11 @@ def find_period(
             raise QueryError("--days takes a number of at least 1")
         today = now - now % _DAY_S
         found = TimeRange(today - (days - 1) * _DAY_S, now)
-    elif given and start is None and period is None:
+    elif end is not None and start is None:
         raise QueryError("--end needs --start")
     else:
+        if month is not None:
+            period = _month(month)
         params = {"start_time": start, "end_time": end, "period": period}
         if not given:
             params["period"] = DEFAULT_PERIOD
@@ -53,6 +59,15 @@ def find_period(
     # Money comes by the day: a day that is cut would be billed whole, but used in part.
     last = -(-found.end_time // _DAY_S) * _DAY_S
     return TimeRange(first, min(last, now))
+
+
+def _month(text: str) -> str:
+    if text in ("last", "this"):
+        return f"{text}-month"
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}", text):
+        msg = f"--month takes 2026-10, last, or this; not {text!r}"
+        raise QueryError(msg)
+    return text
 
 
 def period_before(period: TimeRange) -> TimeRange:
@@ -75,10 +90,9 @@ def period_before(period: TimeRange) -> TimeRange:
 
 
 def is_running(period: TimeRange, now: int) -> bool:
-    """Whether a period is the current month, not yet over."""
-    start = period.start
-    today = datetime.fromtimestamp(now, UTC)
-    return start.day == 1 and (start.year, start.month) == (today.year, today.month)
+    """Whether a period is the current month, up to now."""
+    first = datetime.fromtimestamp(now, UTC).date().replace(day=1)
+    return period.start.date() == first and period.end_time == now
 
 
 def _next_month(first: datetime) -> datetime:

@@ -6,13 +6,14 @@ Everything here is pure. `_read` fetches what it is made of, `_draw` and `_machi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
 import attrs
 
 from usage_async._fields import fields_of
+from usage_async.cli._insight import Pace, UnusualDay, change, pace, total, unusual_days
 from usage_async.endpoints import ENDPOINTS, Endpoint
 from usage_async.models import CostsResult, UsageTimeBucket
 from usage_async.query import TimeRange
@@ -23,9 +24,6 @@ By = Literal["project", "user", "api-key", "line-item", "model"]
 _ZERO = Decimal(0)
 _REQUESTS = "num_model_requests"
 _TOOL_CALLS = "num_requests"
-
-NOT_ATTRIBUTED = "not attributed"
-"""The label of what was billed, but not to any group."""
 
 
 @attrs.frozen
@@ -65,12 +63,19 @@ class Plan:
         period: The range, from one `now`.
         now: Unix seconds.
         before: The range that it is compared with.
+        running: Whether the period is the running month.
     """
 
     by: By
     period: TimeRange
     now: int
     before: TimeRange | None = None
+    running: bool = False
+
+    @property
+    def today(self) -> date:
+        """The day that it is, in UTC."""
+        return datetime.fromtimestamp(self.now, UTC).date()
 
     @property
     def grouping(self) -> Grouping:
@@ -139,6 +144,8 @@ class Spend:
         days: The amount of every day of the period.
         groups: The largest first; together they are the total, exactly.
         before: The total of the range that is compared with.
+        pace: Where the month is going, if it is the running one.
+        unusual: Days that are far from the usual.
     """
 
     currency: str
@@ -146,6 +153,8 @@ class Spend:
     days: tuple[tuple[date, Decimal], ...]
     groups: tuple[Group, ...]
     before: Decimal | None = None
+    pace: Pace | None = None
+    unusual: tuple[UnusualDay, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -204,6 +213,8 @@ def make_report(plan: Plan, readings: Readings) -> Report:
         _endpoint_use(ENDPOINTS[name], reading) for name, reading in readings.usage.items()
     )
     names = _names(readings.costs_by.buckets, plan.grouping.costs)
+    if readings.costs_by_before is not None:
+        names = _names(readings.costs_by_before.buckets, plan.grouping.costs) | names
     tokens = _tokens(plan, readings.usage, names)
     sections = [
         ("spend", readings.costs),
@@ -269,14 +280,6 @@ def _group_key(grouping: Grouping) -> Any:
     return lambda _, row: getattr(row, grouping.costs)
 
 
-def _total(sums: Amounts, currency: str) -> Decimal:
-    total = _ZERO
-    for (of, _), amount in sums.items():
-        if of == currency:
-            total = add(total, amount)
-    return total
-
-
 def _part(sums: Amounts, currency: str) -> dict[Any, Decimal]:
     return {key: amount for (of, key), amount in sums.items() if of == currency}
 
@@ -295,42 +298,45 @@ def _spends(
     requests = {row.id: row.requests for row in tokens} if plan.grouping.joined else {}
     spends = []
     for currency in {currency for currency, _ in (*by_day, *by_day_before)}:
-        total, total_before = _total(by_day, currency), _total(by_day_before, currency)
-        days = _part(by_day, currency)
-        groups = _groups(
-            _part(by_group, currency), total, refused=readings.costs_by.refusal is not None
+        amounts = _part(by_day, currency)
+        billed, billed_before = (
+            total(amounts.values()),
+            total(_part(by_day_before, currency).values()),
         )
+        days = tuple((day, amounts.get(day, _ZERO)) for day in days_of(plan.period))
+        refused = readings.costs_by.refusal is not None
+        groups = _groups(_part(by_group, currency), billed, refused=refused)
         groups_before = _groups(
-            _part(by_group_before, currency), total_before, refused=not compared_by
+            _part(by_group_before, currency), billed_before, refused=refused or not compared_by
         )
         spends.append(
             Spend(
                 currency=currency,
-                total=total,
-                days=tuple((day, days.get(day, _ZERO)) for day in days_of(plan.period)),
+                total=billed,
+                days=days,
                 groups=tuple(
                     Group(
                         id=key,
-                        name=names.get(key) if key is not None else None,
+                        name=names.get(key),
                         amount=groups.get(key, _ZERO),
                         before=groups_before.get(key, _ZERO) if compared_by else None,
                         requests=requests.get(key) if key is not None else None,
                     )
                     for key in _ranked(groups, groups_before)
                 ),
-                before=total_before if compared else None,
+                before=billed_before if compared else None,
+                pace=pace(days, plan.today) if plan.running else None,
+                unusual=unusual_days(days, plan.today),
             )
         )
     return tuple(sorted(spends, key=lambda spend: (-spend.total, spend.currency)))
 
 
-def _groups(sums: dict[Any, Decimal], total: Decimal, *, refused: bool) -> dict[Any, Decimal]:
+def _groups(sums: dict[Any, Decimal], billed: Decimal, *, refused: bool) -> dict[Any, Decimal]:
     """Complete the groups, so that together they are the total."""
     if refused:
         return {}
-    rest = total
-    for amount in sums.values():
-        rest = add(rest, amount.copy_negate())
+    rest = change(billed, total(sums.values()))
     if rest:
         sums[None] = add(sums.get(None, _ZERO), rest)
     return sums
@@ -355,7 +361,7 @@ def _totals(endpoint: Endpoint, reading: Reading, dimension: str | None) -> list
 def _endpoint_use(endpoint: Endpoint, reading: Reading) -> EndpointUse:
     if reading.refusal:
         return EndpointUse(name=endpoint.name, refusal=reading.refusal)
-    (total,) = _totals(endpoint, reading, None)
+    (whole,) = _totals(endpoint, reading, None)
     required = [
         a
         for a in fields_of(endpoint.result_class)
@@ -363,8 +369,8 @@ def _endpoint_use(endpoint: Endpoint, reading: Reading) -> EndpointUse:
     ]
     return EndpointUse(
         name=endpoint.name,
-        requests=getattr(total, _REQUESTS, None),
-        figures=tuple((a.name, getattr(total, a.name), a.metadata["unit"]) for a in required),
+        requests=getattr(whole, _REQUESTS, None),
+        figures=tuple((a.name, getattr(whole, a.name), a.metadata["unit"]) for a in required),
     )
 
 

@@ -24,7 +24,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure of this
         super().__init__(f"{status}: {body}")
         self.status = status
         self.body = body
-        self.headers = headers or {}
+        self.headers: dict[str, str] = headers or {}
 
 
 def error(

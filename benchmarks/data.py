@@ -99,7 +99,8 @@ def _amount(chance: random.Random) -> str:
 
 
 def _row(endpoint: str, chance: random.Random) -> dict[str, Any]:
-    row = {"object": _OBJECTS.get(endpoint, f"organization.usage.{endpoint}.result")}
+    kind = _OBJECTS.get(endpoint, f"organization.usage.{endpoint}.result")
+    row: dict[str, Any] = {"object": kind}
     for name, value in _ROWS[endpoint].items():
         if isinstance(value, dict):
             row[name] = {**value, "value": _amount(chance)}

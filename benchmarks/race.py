@@ -12,8 +12,8 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from statistics import median
-from typing import Any
 
 import attrs
 
@@ -78,7 +78,8 @@ class Entry:
 def child_environment() -> dict[str, str]:
     """The environment of a process that is measured: as a user's, with compiled modules kept."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {**kept, "PYTHONPYCACHEPREFIX": os.path.join(tempfile.gettempdir(), "benchmarks-pyc")}
+    compiled = Path(tempfile.gettempdir(), "benchmarks-compiled")
+    return {**kept, "PYTHONPYCACHEPREFIX": str(compiled)}
 
 
 @contextmanager
@@ -127,5 +128,5 @@ def middle(rounds: Sequence[Figures], name: str) -> float | None:
 
 def ratio(some: Sequence[Figures], others: Sequence[Figures], name: str) -> float:
     """The median of a figure's ratio, round by round."""
-    pairs: Any = zip(some, others, strict=True)
-    return median(getattr(one, name) / getattr(other, name) for one, other in pairs)
+    pairs = zip(some, others, strict=True)
+    return median(float(getattr(one, name) / getattr(other, name)) for one, other in pairs)

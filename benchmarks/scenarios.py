@@ -67,7 +67,7 @@ def decode(*, quick: bool) -> list[Row]:
     """Bytes into values, nothing else; the fastest lane first, then peers and floors."""
     lanes = (OURS, "usage_async, careful", "typed, no probe", "structs")
     everybody = (*lanes, OFFICIAL, "pydantic", "json", "orjson")
-    pages = [
+    pages: list[tuple[str, Dataset, tuple[str, ...]]] = [
         ("10 MB page", Dataset(rows=11), everybody),
         ("1 MB page, unknown fields", Dataset(rows=1, novel=True), everybody),
     ]

@@ -68,7 +68,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
 
 def target_lines(targets: Sequence[Target]) -> Iterator[str]:
     for target in targets:
-        bound = f"{'>=' if target.at_least else '<='} {target.wanted:g}"
+        bound = f"{'>=' if target.at_least else '<='} {target.bound:g}"
         verdict = "met" if target.met else "MISSED"
         yield f"{verdict:6}  {target.found:8.2f}  {bound:7}  {target.text}"
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import re
 
+import aiohttp
 import pytest
 from hypothesis import settings
 from service import Clock
@@ -12,6 +14,24 @@ from service import Clock
 settings.register_profile("short", deadline=None, max_examples=25)
 settings.register_profile("long", deadline=None, max_examples=5000)
 settings.load_profile("short")
+
+ALLOWED = re.compile(r"GET (127\.0\.0\.1|::1|localhost) (/v1)?/organization/[\w/-]+")
+
+
+@pytest.fixture(autouse=True)
+def only_documented_requests(monkeypatch):
+    """Whatever a test does, this package sends GETs to documented places of this machine."""
+    sent = set()
+    send = aiohttp.ClientRequest.send
+
+    def noted(request, connection):
+        if request.headers.get("User-Agent", "").startswith("usage-async/"):
+            sent.add(f"{request.method} {request.url.host} {request.url.path}")
+        return send(request, connection)
+
+    monkeypatch.setattr(aiohttp.ClientRequest, "send", noted)
+    yield
+    assert not {line for line in sent if not ALLOWED.fullmatch(line)}
 
 
 @pytest.fixture
@@ -28,7 +48,7 @@ async def nothing_left():
     yield
     for _ in range(3):
         await asyncio.sleep(0)
-    gc.collect()
+    gc.collect(1)
     await asyncio.sleep(0)
     assert not complaints
     assert asyncio.all_tasks() == {asyncio.current_task()}

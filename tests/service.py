@@ -1,4 +1,4 @@
-"""What the tests of the I/O side share: an honest service, clients of it, and the key that is sought.
+"""What the tests of the I/O side share: an honest service, its clients, and the key that is sought.
 
 The service is a pure function from parameters to a body; it stands behind sockets (`honest`) as
 well as behind a fake transport.
@@ -80,6 +80,12 @@ def client_of(server: FaultServer, **options: Any) -> UsageClient:
 def days(client: UsageClient, count: int, **params: Any) -> Any:
     """A query of so many days."""
     return client.completions(start_time=START, end_time=START + count * DAY, **params)
+
+
+async def read_into(read: list[Any], stream: Any) -> None:
+    """Read a stream; what came before an error is in the list."""
+    async for each in stream:
+        read.append(each)  # noqa: PERF401 - a comprehension would lose it
 
 
 async def turns(count: int) -> None:

@@ -17,7 +17,7 @@ import structlog
 from faultserver import FaultServer, answer, close, hang, raw, reset
 from rich.console import Console
 from rich.traceback import Traceback
-from service import DAY, KEY, START, Clock, bucket, days, honest, page, turns
+from service import KEY, START, Clock, bucket, days, honest, page, turns
 
 from usage_async import RetryPolicy, Timeout, UsageClient, UsageError
 
@@ -200,10 +200,12 @@ async def ask_for_bytes():
 
 @pytest.mark.parametrize("source", [ask, ask_in_vain, ask_for_bytes])
 async def test_a_key_that_is_asked_for_is_not_told(source):
-    async with FaultServer(echoing(401)) as server:
-        async with UsageClient(source, base_url=server.url) as client:
-            with pytest.raises((UsageError, LookupError)) as caught:
-                await refused(client)
+    async with (
+        FaultServer(echoing(401)) as server,
+        UsageClient(source, base_url=server.url) as client,
+    ):
+        with pytest.raises((UsageError, LookupError)) as caught:
+            await refused(client)
     assert_error_untold(caught.value)
 
 

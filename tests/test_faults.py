@@ -1,12 +1,9 @@
 """Every fault of the wire, over real sockets, one test a row of the table in the README."""
 
 import asyncio
-import base64
-import gc
 import gzip
 import json
 import logging
-import os
 import ssl
 import tracemalloc
 import zlib
@@ -15,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from faultserver import FaultServer, answer, close, hang, raw, reset, script
-from service import DAY, KEY, START, bucket, client_of, days, honest, page, serve, turns
+from service import DAY, KEY, START, bucket, client_of, days, honest, page, read_into, serve, turns
 
 from usage_async import (
     APIConnectionError,
@@ -132,7 +129,9 @@ def begun(head, *, then):
     return behave
 
 
-BODY = serve([("bucket_width", "1d"), ("start_time", START), ("end_time", START + DAY), ("limit", 9)])
+BODY = serve(
+    [("bucket_width", "1d"), ("start_time", START), ("end_time", START + DAY), ("limit", 9)]
+)
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + BODY
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + BODY[:5] + b"\r\n"
 
@@ -261,7 +260,9 @@ async def test_fault_09_json_that_is_no_page_is_refused(clock, fault):
 def bomb(size):
     """Some kilobytes of gzip that decompress to so many bytes."""
     pack = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return b"".join([pack.compress(b" " * 1_000_000) for _ in range(size // 1_000_000)]) + pack.flush()
+    return (
+        b"".join([pack.compress(b" " * 1_000_000) for _ in range(size // 1_000_000)]) + pack.flush()
+    )
 
 
 async def test_fault_10_a_gzip_bomb_stops_at_the_cap_within_three_times_its_memory(clock):
@@ -288,7 +289,7 @@ async def drip(_, wire):
 
 
 @pytest.mark.parametrize(
-    ("fault", "timeout", "message"),
+    ("fault", "limits", "message"),
     [
         pytest.param(hang, Timeout(read_s=0.03), "was silent for 0.03 s", id="hang, read"),
         pytest.param(hang, Timeout(total_s=0.03), "no whole answer within 0.03", id="hang, total"),
@@ -298,10 +299,10 @@ async def drip(_, wire):
         ),
     ],
 )
-async def test_fault_11_a_server_that_hangs_or_drips_meets_a_timeout(clock, fault, timeout, message):
+async def test_fault_11_a_server_that_hangs_or_drips_meets_a_timeout(clock, fault, limits, message):
     async with FaultServer(fault) as server:
         policy = RetryPolicy(attempts=2)
-        error = await fails(server, APITimeoutError, clock, timeout=timeout, retry=policy)
+        error = await fails(server, APITimeoutError, clock, timeout=limits, retry=policy)
         assert message in error.message
         assert len(server.requests) == 2
         assert error.message.startswith(f"127.0.0.1:{server.port} ")
@@ -318,7 +319,7 @@ async def test_fault_11_a_connection_that_is_never_accepted_meets_a_timeout(cloc
     policy, timeout = RetryPolicy(attempts=1), Timeout(connect_s=0.03)
     client = UsageClient(KEY, base_url=url, retry=policy, timeout=timeout)
     async with silent, client:
-        with pytest.raises(APITimeoutError, match="took no connection within 0.03 s"):
+        with pytest.raises(APITimeoutError, match=r"took no connection within 0\.03 s"):
             await days(client, 1).collect()
 
 
@@ -374,7 +375,9 @@ async def test_fault_13_a_429_storm_meets_one_cooldown_and_a_budget(clock):
         assert len(server.requests) <= 100 + client.limiter.maximum
 
 
-async def test_fault_13_after_a_429_the_limit_is_halved_and_nothing_starts_before_the_cooldown(clock):
+async def test_fault_13_after_a_429_the_limit_is_halved_and_nothing_starts_before_the_cooldown(
+    clock,
+):
     started, limits = [], []
 
     async def storm(request, wire):
@@ -429,9 +432,8 @@ async def test_fault_14_an_error_waits_for_its_turn_and_nothing_new_begins(clock
             stream = days(client, 30, limit=1).stream()
             read = []
             with pytest.raises(APIStatusError, match=str(status)):
-                async for each in stream:
-                    read.append((each.start_time - START) // DAY)
-        assert read == [0, 1, 2]
+                await read_into(read, stream)
+        assert [each.start_time for each in read] == [START + DAY * i for i in range(3)]
         assert len(server.requests) < 30
         await server.until_left()
 
@@ -461,18 +463,20 @@ def history_from(floor):
 
 async def test_fault_14_a_400_that_can_be_adapted_to_is_adapted_to_once_for_the_whole_plan(clock):
     floor = START + 20 * DAY
-    async with FaultServer(history_from(floor)) as server:
-        async with client_of(server, runtime=clock.runtime) as client:
-            async with days(client, 30, limit=1, clamp=True).stream() as stream:
-                read = [each.start_time async for each in stream]
-            assert read == [START + DAY * i for i in range(20, 30)]
-            assert [notice.code for notice in stream.notices] == ["clamped"]
-            assert stream.start_time == floor
-            refused = len(server.requests) - 10
-            assert refused <= client.limiter.maximum
-            with pytest.raises(RangeUnavailableError) as caught:
-                await days(client, 30, limit=1).collect()
-            assert caught.value.earliest.timestamp() == floor
+    async with (
+        FaultServer(history_from(floor)) as server,
+        client_of(server, runtime=clock.runtime) as client,
+    ):
+        async with days(client, 30, limit=1, clamp=True).stream() as stream:
+            read = [each.start_time async for each in stream]
+        assert read == [START + DAY * i for i in range(20, 30)]
+        assert [notice.code for notice in stream.notices] == ["clamped"]
+        assert stream.start_time == floor
+        refused = len(server.requests) - 10
+        assert refused <= client.limiter.maximum
+        with pytest.raises(RangeUnavailableError) as caught:
+            await days(client, 30, limit=1).collect()
+        assert caught.value.earliest.timestamp() == floor
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 599])
@@ -559,7 +563,13 @@ async def test_fault_17_cookies_are_ignored(clock):
 
 @pytest.mark.parametrize(
     "key",
-    ["", "sk-admin-canary\r\nX-Evil: 1", "sk-admin-canary x", "sk-admin-canary\u00e9", b"sk-admin-c"],
+    [
+        "",
+        "sk-admin-canary\r\nX-Evil: 1",
+        "sk-admin-canary x",
+        "sk-admin-canary\u00e9",
+        b"sk-admin-c",
+    ],
 )
 def test_fault_18_a_key_that_cannot_be_sent_is_refused_without_being_told(key):
     with pytest.raises(ConfigurationError) as caught:
@@ -622,20 +632,29 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize(("sent", "code", "read"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
 async def test_fault_21_odd_buckets_are_noticed_and_never_counted_twice(clock, sent, code, read):
     body = page(bucket(START + index * DAY) for index in sent)
-    async with FaultServer(answer(body)) as server:
-        async with client_of(server, runtime=clock.runtime) as client:
-            async with days(client, 3).stream() as stream:
-                starts = [(each.start_time - START) // DAY async for each in stream]
+    async with (
+        FaultServer(answer(body)) as server,
+        client_of(server, runtime=clock.runtime) as client,
+        days(client, 3).stream() as stream,
+    ):
+        starts = [(each.start_time - START) // DAY async for each in stream]
     assert starts == read
     assert [notice.code for notice in stream.notices] == [code]
 
 
 async def test_fault_21_one_start_with_different_rows_is_an_error(clock):
     body = page([bucket(START), bucket(START + DAY), DIFFERENT])
-    async with FaultServer(answer(body)) as server:
-        async with client_of(server, runtime=clock.runtime) as client:
-            with pytest.raises(PaginationError, match="two different buckets"):
-                await days(client, 3).collect()
+    async with (
+        FaultServer(answer(body)) as server,
+        client_of(server, runtime=clock.runtime) as client,
+    ):
+        with pytest.raises(PaginationError, match="two different buckets"):
+            await days(client, 3).collect()
+
+
+async def look_up(query):
+    async for each in query:
+        raise LookupError(each)
 
 
 async def leave(client, how):
@@ -646,9 +665,8 @@ async def leave(client, how):
             async for _ in query:
                 break
         case "exception":
-            with pytest.raises(ZeroDivisionError):
-                async for _ in query:
-                    1 / 0  # noqa: B018
+            with pytest.raises(LookupError):
+                await look_up(query)
         case "async with":
             async with query.stream() as stream:
                 await anext(stream)
@@ -676,11 +694,7 @@ async def test_fault_22_cancellation_at_every_turn_ends_every_request():
             before = asyncio.all_tasks()
             read = []
 
-            async def consume(client=client, read=read):
-                async for each in days(client, 6, limit=2):
-                    read.append(each)
-
-            task = asyncio.create_task(consume())
+            task = asyncio.create_task(read_into(read, days(client, 6, limit=2)))
             await turns(count)
             whole = task.done()
             task.cancel()
@@ -711,13 +725,16 @@ async def test_fault_22_a_timeout_around_one_anext_that_is_caught_kills_the_stre
 
 
 async def test_fault_23_a_slow_consumer_holds_at_most_concurrency_pages():
-    async with FaultServer(honest) as server, client_of(server, concurrency=4) as client:
-        async with days(client, 30, limit=1).pages() as stream:
-            for taken in range(1, 10):
-                await anext(stream)
-                await turns(200)
-                # The page that was taken, and three that wait.
-                assert len(server.requests) == taken + 3
+    async with (
+        FaultServer(honest) as server,
+        client_of(server, concurrency=4) as client,
+        days(client, 30, limit=1).pages() as stream,
+    ):
+        for taken in range(1, 10):
+            await anext(stream)
+            await turns(200)
+            # The page that was taken, and three that wait.
+            assert len(server.requests) == taken + 3
 
 
 async def test_fault_24_a_page_of_ten_megabytes_is_decoded_in_many_turns():
@@ -751,8 +768,8 @@ def test_fault_25_two_event_loops_are_refused():
         with pytest.raises(ConfigurationError, match="another event loop"):
             asyncio.run(use(client))
     with pytest.warns(ResourceWarning, match="unclosed"):
-        del client
-        gc.collect()
+        client = None
+    assert client is None
 
 
 async def replies(body):

@@ -177,6 +177,25 @@ async def test_a_key_that_stays_refused_is_asked_for_once_more_and_then_told(clo
     assert len(transport.sent) == 8
 
 
+async def test_a_401_that_comes_after_the_key_was_renewed_asks_for_none(clock):
+    keys = iter(["sk-admin-old", "sk-admin-new"])
+    late = asyncio.Event()
+
+    async def rotate():
+        return next(keys)
+
+    async def serve_new(path, params, headers):
+        if headers["Authorization"] == "Bearer sk-admin-new":
+            late.set()
+            return 200, {}, serve(params)
+        if dict(params)["start_time"] != str(START):
+            await late.wait()
+        return 401, {}, b"{}"
+
+    async with client_of(serve_new, clock, admin_key=rotate) as client:
+        assert len(await days(client, 2, limit=1).collect()) == 2
+
+
 async def test_a_new_key_that_is_refused_too_is_told(clock):
     keys = iter([f"sk-admin-{number}" for number in range(100)])
 

@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from service import DAY, HOUR, NOW, START, WIDTHS, Clock, days, serve, turns
+from service import DAY, HOUR, NOW, START, WIDTHS, Clock, days, read_into, serve, turns
 
 from usage_async import (
     BadRequestError,
@@ -126,7 +126,10 @@ async def test_one_request_at_a_time_is_plain_cursor_following():
     service = Service()
     async with client_of(service, concurrency=1) as client:
         await days(client, 30, limit=10).collect()
-    assert service.sent == [(START, None), *((START, f"page_{START + i * DAY}+/") for i in (10, 20))]
+    assert service.sent == [
+        (START, None),
+        *((START, f"page_{START + i * DAY}+/") for i in (10, 20)),
+    ]
 
 
 async def test_all_queries_of_a_client_share_its_concurrency_and_each_gets_its_turn():
@@ -165,8 +168,7 @@ async def test_errors_come_in_order_whichever_was_first():
         stream = days(client, 30, limit=1).stream()
         read = []
         with pytest.raises(NotFoundError):
-            async for bucket in stream:
-                read.append(bucket)  # noqa: PERF401 - what came before the error counts
+            await read_into(read, stream)
         assert numbers(read) == [0, 1, 2, 3]
         with pytest.raises(UsageError, match="this stream broke off: 404: No"):
             await anext(stream)
@@ -199,9 +201,11 @@ async def test_a_clamp_begins_where_the_history_does(limit):
 
 async def test_a_clamp_past_the_end_leaves_nothing():
     service = Service(fail={day: begins(50) for day in range(20)})
-    async with client_of(service) as client:
-        async with days(client, 20, limit=5, clamp=True).stream() as stream:
-            assert [bucket async for bucket in stream] == []
+    async with (
+        client_of(service) as client,
+        days(client, 20, limit=5, clamp=True).stream() as stream,
+    ):
+        assert [bucket async for bucket in stream] == []
     assert stream.start_time == stream.end_time == START + 20 * DAY
     assert [notice.code for notice in stream.notices] == ["clamped"]
 
@@ -224,11 +228,13 @@ async def test_a_saved_cursor_cannot_be_clamped():
 async def test_a_history_that_moves_on_while_it_is_read_doubles_nothing(floor):
     """At midnight the floor passes the start that the first pages were read from."""
     service = Service()
-    async with client_of(service, concurrency=1) as client:
-        async with days(client, 9, limit=2, clamp=True).stream() as stream:
-            read = [await anext(stream) for _ in range(5)]
-            service.fail[0] = begins(floor)
-            read += [bucket async for bucket in stream]
+    async with (
+        client_of(service, concurrency=1) as client,
+        days(client, 9, limit=2, clamp=True).stream() as stream,
+    ):
+        read = [await anext(stream) for _ in range(5)]
+        service.fail[0] = begins(floor)
+        read += [bucket async for bucket in stream]
     left = range(max(floor, 6), 9)
     assert numbers(read) == [*range(6), *left]
     assert stream.start_time == START
@@ -311,16 +317,11 @@ async def test_an_exception_at_any_await_of_a_stream_kills_it_and_its_requests(c
         async with client_of(Service(), concurrency=concurrency) as client:
             stream = days(client, 6, limit=1).stream()
             read = []
-
-            async def consume(stream=stream, read=read):
-                async for bucket in stream:
-                    read.append(bucket)  # noqa: PERF401 - it is broken off
-
-            consuming = consume()
+            consuming = read_into(read, stream)
             for awaits, future in enumerate(by_hand(consuming)):
                 if awaits == hit:
                     break
-                while not future.done():
+                while not future.done():  # noqa: ASYNC110 - it is driven by hand
                     await asyncio.sleep(0)
             else:
                 assert numbers(read) == list(range(6))
@@ -376,29 +377,33 @@ async def test_cancellation_at_any_turn_of_any_use_leaves_nothing(concurrency, u
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-async def test_a_caught_timeout_at_any_turn_never_skips_a_bucket_nor_looks_like_the_end(concurrency):
+async def test_a_caught_timeout_at_any_turn_never_skips_a_bucket_nor_looks_like_the_end(
+    concurrency,
+):
     outcomes = Counter()
     for count in range(100):
-        async with client_of(Service(), concurrency=concurrency) as client:
-            async with days(client, 4, limit=1).stream() as stream:
-                read = [await anext(stream)]
-                one = asyncio.create_task(anext(stream))
-                await turns(count)
-                one.cancel()
-                try:
-                    read.append(await one)
-                except asyncio.CancelledError:
-                    if count == 0:  # it had not begun
-                        assert numbers([bucket async for bucket in stream]) == [1, 2, 3]
-                        continue
-                    with pytest.raises(UsageError, match="broke off: CancelledError"):
-                        await anext(stream)
-                    outcomes["dead"] += 1
-                else:
-                    read += [bucket async for bucket in stream]
-                    assert numbers(read) == [0, 1, 2, 3]
-                    outcomes["whole"] += 1
-                    break
+        async with (
+            client_of(Service(), concurrency=concurrency) as client,
+            days(client, 4, limit=1).stream() as stream,
+        ):
+            read = [await anext(stream)]
+            one = asyncio.create_task(anext(stream))
+            await turns(count)
+            one.cancel()
+            try:
+                read.append(await one)
+            except asyncio.CancelledError:
+                if count == 0:  # it had not begun
+                    assert numbers([bucket async for bucket in stream]) == [1, 2, 3]
+                    continue
+                with pytest.raises(UsageError, match="broke off: CancelledError"):
+                    await anext(stream)
+                outcomes["dead"] += 1
+            else:
+                read += [bucket async for bucket in stream]
+                assert numbers(read) == [0, 1, 2, 3]
+                outcomes["whole"] += 1
+                break
     assert outcomes["whole"]
     assert outcomes["dead"] > 1
 
@@ -414,17 +419,14 @@ def test_a_stream_that_outlives_its_loop_is_dropped_in_silence():
     loop = asyncio.new_event_loop()
     client = client_of(Service())
     stream = days(client, 3, limit=1).stream()
-
-    async def first():
-        return await anext(stream)
-
-    loop.run_until_complete(first())
+    loop.run_until_complete(stream.__anext__())
     for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False
     loop.close()
-    del stream
+    stream = None
     with pytest.warns(ResourceWarning, match="unclosed"):
-        client = None  # noqa: F841 - the last reference
+        client = None
+    assert stream is client is None
     gc.collect()
 
 

@@ -203,16 +203,18 @@ async def test_a_session_of_the_caller_is_used_and_stays_as_it_was(options):
 
 @pytest.mark.parametrize("status", [302, 500])
 async def test_a_session_that_raises_for_status_changes_no_error(clock, status):
-    async with FaultServer(answer(b"{}", status, {"Location": "/v1/elsewhere"})) as server:
-        async with aiohttp.ClientSession(raise_for_status=True) as session:
-            async with client_of(server, session=session, runtime=clock.runtime) as client:
-                with pytest.raises(UsageError) as caught:
-                    await days(client, 1).collect()
+    async with (
+        FaultServer(answer(b"{}", status, {"Location": "/v1/elsewhere"})) as server,
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        client_of(server, session=session, runtime=clock.runtime) as client,
+    ):
+        with pytest.raises(UsageError) as caught:
+            await days(client, 1).collect()
     assert caught.value.status == status
 
 
 async def test_a_session_with_credentials_of_its_own_is_refused():
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="auth"):
         session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("me", "password"))
     async with session:
         with pytest.raises(ConfigurationError, match="its own auth"):
@@ -256,11 +258,13 @@ async def test_what_a_callers_middleware_raises_is_told_once_in_our_words(clock)
     async def broken(request, handler):
         raise LookupError("no such thing")
 
-    async with FaultServer(honest) as server:
-        async with aiohttp.ClientSession(middlewares=[broken]) as session:
-            async with client_of(server, session=session, runtime=clock.runtime) as client:
-                with pytest.raises(APIConnectionError, match="LookupError: no such") as caught:
-                    await days(client, 1).collect()
+    async with (
+        FaultServer(honest) as server,
+        aiohttp.ClientSession(middlewares=[broken]) as session,
+        client_of(server, session=session, runtime=clock.runtime) as client,
+    ):
+        with pytest.raises(APIConnectionError, match="LookupError: no such") as caught:
+            await days(client, 1).collect()
     assert not clock.slept
     assert caught.value.__context__ is None
 

@@ -8,7 +8,7 @@ read with care: its buckets are told apart without being read (`Raw`), then read
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -34,8 +34,8 @@ R = TypeVar("R", bound=UsageResult)
 
 WHOLE_BYTES = 1 << 21
 """Bytes that are read in one go where they hold just what is declared: some 6 ms."""
-BATCH_BYTES = 1 << 18
-"""Bytes that are decoded in one turn of the event loop: some 1 ms of typed decoding, some 10 ms of
+BATCH_BYTES = 1 << 20
+"""Bytes that are decoded in one turn of the event loop: some 4 ms of typed decoding, some 16 ms of
 careful reading."""
 
 _SERVER_ERROR = 500
@@ -152,7 +152,7 @@ def _read(
     made = using.loads_fast(text, cls)
     if made is None:
         try:
-            made = using.structure(parse(text), cls)
+            made = using.loads_careful(text, cls)
         except READING_ERRORS as error:
             raise refused(error, text, lambda path: _in_page(path, batch)) from None
         notices.update(dict.fromkeys(_drift(made, kind)))
@@ -176,27 +176,18 @@ def _joined(one: UsageTimeBucket[R], more: UsageTimeBucket[R]) -> UsageTimeBucke
     )
 
 
-def _drift(buckets: Iterable[UsageTimeBucket[R]], kind: type[R]) -> Iterator[Notice]:
+def _drift(buckets: Sequence[UsageTimeBucket[R]], kind: type[R]) -> Iterator[Notice]:
     """Name what a release newer than this one added to the wire."""
-    for bucket in buckets:
-        for row in bucket.other_results:
-            yield Notice(
-                code="other-results",
-                message=f"rows of kind {row.object!r} are in bucket.other_results",
-            )
-        for field in bucket.extra:
-            yield _unknown_field("bucket", field)
-        for row in bucket.results:
-            if kind is not UnknownResult:
-                for field in row.extra:
-                    yield _unknown_field(row.object, field)
-
-
-def _unknown_field(kind: str, field: str) -> Notice:
-    return Notice(
-        code="unknown-field",
-        message=f"{kind!r} has a field {field!r} that this release does not know; it is in extra",
-    )
+    for other in {row.object: None for bucket in buckets for row in bucket.other_results}:
+        message = f"rows of kind {other!r} are in bucket.other_results"
+        yield Notice(code="other-results", message=message)
+    fields = {("bucket", field): None for bucket in buckets for field in bucket.extra}
+    if kind is not UnknownResult:
+        rows = (row for bucket in buckets for row in bucket.results)
+        fields |= {(row.object, field): None for row in rows for field in row.extra}
+    for where, field in fields:
+        message = f"{where!r} has a field {field!r} that this release does not know; it is in extra"
+        yield Notice(code="unknown-field", message=message)
 
 
 def decode_error(

@@ -28,7 +28,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 from usage_async._fields import NO_EXTRA, Extra, exact_decimal
 from usage_async.endpoints import ENDPOINTS
 from usage_async.errors import ResponseError, redact, snippet
-from usage_async.models import UnknownResult, UsageResponse, UsageResult, UsageTimeBucket
+from usage_async.models import UnknownResult, UsageResponse, UsageResult, UsageRow, UsageTimeBucket
 
 JSON_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z"
 """A number as JSON writes it, which is stricter than what Decimal reads."""
@@ -113,7 +113,7 @@ def _has_extra(cls: Any) -> bool:
 def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     """Make the reader of a class: cattrs' own, then what it does not know goes to `extra`."""
     origin = get_origin(cls) or cls
-    names = attrs.fields_dict(origin).keys() - set(_OWN_FIELDS)
+    names = _names(origin)
     overrides: dict[str, Any] = dict(_OMITTED)
     if "batch" in names:
         overrides["batch"] = override(struct_hook=_batch)
@@ -132,12 +132,40 @@ def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, 
                 msg = f"expected a field {key}"
                 raise KeyError(msg)
         made = read(value, cls)
-        if unknown := value.keys() - names:
-            extra = Extra({key: value[key] for key in value if key in unknown})
-            object.__setattr__(made, "extra", extra)
+        _keep_unknown(made, value)
         return made
 
     return structure
+
+
+@cache
+def _names(cls: Hashable) -> frozenset[str]:
+    """The fields that a class reads."""
+    return frozenset(attrs.fields_dict(cast("Any", cls))).difference(_OWN_FIELDS)
+
+
+def _keep_unknown(made: Any, value: Mapping[str, Any]) -> None:
+    """Put what a fresh value's class does not know into its `extra`."""
+    kind: Any = type(made)
+    names = _names(kind)
+    if not names.issuperset(value):
+        extra = Extra({key: item for key, item in value.items() if key not in names})
+        object.__setattr__(made, "extra", extra)
+
+
+_PARTS = {UsageResponse: "data", UsageTimeBucket: "results"}
+
+
+def _keep_all_unknown(made: Any, value: Any) -> None:
+    """Do so for a value and its parts."""
+    if isinstance(made, tuple):
+        for part, part_value in zip(made, value, strict=True):
+            _keep_all_unknown(part, part_value)
+    elif isinstance(made, UsageResult | UsageRow):
+        _keep_unknown(made, value)
+    elif parts := _PARTS.get(type(made)):
+        _keep_unknown(made, value)
+        _keep_all_unknown(getattr(made, parts), value[parts])
 
 
 def _unstructure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any], Any]:
@@ -223,13 +251,14 @@ def _unstructure_array(_: Any, converter: BaseConverter) -> Callable[[Any], Any]
 
 
 @cache
-def _lane(cls: Hashable) -> Callable[[bytes], Any] | None:
+def _lane(cls: Hashable, *, drifted: bool = False) -> Callable[[bytes], Any] | None:
     """Make the fast reader of a class; None where only the careful one can tell the kinds apart.
 
-    The probe refuses what typed decoding would miss. What it made is turned into the class, at half
-    the price of decoding anew; only money is, since a probe has no exact number for it.
+    The probe refuses what typed decoding would miss and, unless the wire has `drifted`, fields that
+    the class does not know. What it made is turned into the class, at half the price of decoding
+    anew; only money is decoded anew, since a probe has no exact number for it.
     """
-    probed = _probe_type(cls)
+    probed = _probe_type(cls, drifted)
     if probed is None:
         return None
     probe, typed = msgspec.json.Decoder(probed).decode, msgspec.json.Decoder(cls).decode
@@ -256,7 +285,7 @@ _PROBED_DECIMAL = float | Annotated[str, msgspec.Meta(pattern=JSON_DECIMAL)]
 """Typed decoding alone takes `"NaN"`, `" 1 "` and `"1_000"`; as a float, 1e999 is out of range."""
 
 
-def _probe_type(hint: Any) -> Any:
+def _probe_type(hint: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `_lane`
     """Give the msgspec type that accepts just what typed decoding reads without any loss."""
     origin = get_origin(hint) or hint
     if origin is Decimal:
@@ -264,16 +293,16 @@ def _probe_type(hint: Any) -> Any:
     if origin in (UsageResult, UnknownResult) or isinstance(origin, TypeVar):
         return None
     if isinstance(origin, type) and attrs.has(origin):
-        return _probe_struct(hint, origin)
+        return _probe_struct(hint, origin, drifted)
     if _is_array(hint):
-        element = _probe_type(get_args(hint)[0])
+        element = _probe_type(get_args(hint)[0], drifted)
         return None if element is None else list[element]  # type: ignore[valid-type]
     if origin is UnionType:
-        return reduce(or_, map(_probe_type, get_args(hint)))
+        return reduce(or_, (_probe_type(arm, drifted) for arm in get_args(hint)))
     return hint
 
 
-def _probe_struct(hint: Any, cls: Any) -> Any:
+def _probe_struct(hint: Any, cls: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `_lane`
     bound = dict(zip(getattr(cls, "__parameters__", ()), get_args(hint), strict=False))
     hints = get_type_hints(cls)
     required = next((keys for base, keys in _REQUIRED.items() if issubclass(cls, base)), ())
@@ -282,7 +311,9 @@ def _probe_struct(hint: Any, cls: Any) -> Any:
         if attribute.name in _OWN_FIELDS:
             continue
         declared = hints[attribute.name]
-        probed = _probe_type(declared[tuple(bound.values())] if _is_open(declared) else declared)
+        if _is_open(declared):
+            declared = declared[tuple(bound.values())]
+        probed = _probe_type(declared, drifted)
         if probed is None:
             return None
         optional = attribute.default is not attrs.NOTHING and attribute.name not in required
@@ -293,7 +324,7 @@ def _probe_struct(hint: Any, cls: Any) -> Any:
         # They are no fields of the probe, so the wire cannot fill them; the class gets them as is.
         namespace={"extra": NO_EXTRA, "other_results": ()},
         kw_only=True,
-        forbid_unknown_fields=True,
+        forbid_unknown_fields=not drifted,
         gc=False,
     )
 
@@ -333,7 +364,7 @@ class UsageConverter(MsgspecJsonConverter):
     def loads(self, data: bytes, cl: type[T], **_: Any) -> T:
         """Read JSON text, numbers with a fraction exactly."""
         made = self.loads_fast(data, cl)
-        return self.structure(parse(data), cl) if made is None else made
+        return self.loads_careful(data, cl) if made is None else made
 
     def loads_fast(self, data: bytes, cl: type[T]) -> T | None:
         """Read JSON text that holds just what the class declares; None where it does not."""
@@ -345,6 +376,21 @@ class UsageConverter(MsgspecJsonConverter):
                 return cast("T", read(data))
         except msgspec.ValidationError:
             return None
+
+    def loads_careful(self, data: bytes, cl: type[T]) -> T:
+        """Read JSON text that holds more than the class declares, or something else."""
+        read = _lane(cast("Hashable", cl), drifted=True) if self.fast else None
+        with _collector_paused():
+            value = parse(data)
+            if read is not None:
+                try:
+                    made = read(data)
+                except msgspec.ValidationError:
+                    pass
+                else:
+                    _keep_all_unknown(made, value)
+                    return cast("T", made)
+            return self.structure(value, cl)
 
 
 def make_converter(*, fast: bool = True) -> UsageConverter:

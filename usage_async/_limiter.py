@@ -33,7 +33,7 @@ class Limiter:
     """
 
     maximum: int
-    _runtime: Runtime
+    _runtime: Runtime = attrs.field(repr=False)
     limit: float = attrs.field(init=False)
     in_flight: int = attrs.field(default=0, init=False)
     cooldown_until: float = attrs.field(default=0.0, init=False)

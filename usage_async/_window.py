@@ -65,8 +65,8 @@ class WindowReading(Generic[R]):
         """
         notices: list[Notice] = []
         data = page.data if self._is_due(page.data) else tuple(self._new(page.data, notices))
-        self._last = page.data
         self._follow(page, found=bool(data))
+        self._last = () if self.done else page.data
         if self.done:
             notices.extend(self._gaps())
         return (page if data == page.data else attrs.evolve(page, data=data)), notices

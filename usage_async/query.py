@@ -390,15 +390,13 @@ def parse_period(
 def _calendar(name: Calendar, now: int) -> tuple[int, int]:
     today = datetime.fromtimestamp(now, UTC).date()
     first = today.replace(day=1)
-    match name:
-        case "today":
-            return _midnight(today), now
-        case "yesterday":
-            return _midnight(today - timedelta(days=1)), _midnight(today)
-        case "this-month":
-            return _midnight(first), now
-        case "last-month":
-            return _midnight((first - timedelta(days=1)).replace(day=1)), _midnight(first)
+    if name == "today":
+        return _midnight(today), now
+    if name == "yesterday":
+        return _midnight(today - timedelta(days=1)), _midnight(today)
+    if name == "this-month":
+        return _midnight(first), now
+    return _midnight((first - timedelta(days=1)).replace(day=1)), _midnight(first)
 
 
 def _iso(instant: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from usage_async._fields import NO_EXTRA, Extra, fields_of
+from usage_async._fields import NO_EXTRA, Extra, exact_decimal, fields_of
 from usage_async.errors import IncompleteError, MixedCurrencyError, UsageError
 from usage_async.models import (
     CostsResult,
@@ -41,12 +41,12 @@ def add(one: Decimal, other: Decimal) -> Decimal:
     """Add two Decimals exactly, whatever the thread's context says.
 
     Raises:
-        UsageError: The exact sum has more than 6,600 digits.
+        UsageError: The exact sum is none that `models` accepts.
     """
     try:
-        return _EXACT.add(one, other)
-    except (Inexact, InvalidOperation, Overflow):
-        msg = "these amounts have no exact sum of at most 6,600 digits"
+        return exact_decimal(_EXACT.add(one, other))
+    except (Inexact, InvalidOperation, Overflow, ValueError):
+        msg = "these amounts have no exact sum that is a plain decimal"
         raise UsageError(msg) from None
 
 
@@ -113,16 +113,18 @@ class _Sum:
 
     def money(self) -> Iterator[dict[str, Any]]:
         """Give the fields of money, once for each currency."""
-        for currency in self.amounts or [None]:
+        several = len(self.amounts) > 1
+        unpaid = [None] if several and any(of is None for of, _ in self.quantities) else []
+        for currency in [*self.amounts, *unpaid] or [None]:
             fields: dict[str, Any] = {}
             if currency is not None:
                 value = self.amounts[currency]
                 fields["amount"] = CostsResultAmount(value=value, currency=currency)
-            alone = len(self.amounts) <= 1
-            units = {unit for of, unit in self.quantities if alone or of == currency}
+            together = {currency} if several else {currency, None}
+            units = {unit for of, unit in self.quantities if of in together}
             if len(units) == 1:
                 (unit,) = units
-                quantities = (self.quantities.get((of, unit), _ZERO) for of in {currency, None})
+                quantities = (self.quantities.get((of, unit), _ZERO) for of in together)
                 fields["quantity"] = reduce(add, quantities)
                 fields["quantity_unit"] = unit[0]
             yield fields

@@ -1,13 +1,18 @@
+import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 import attrs
 import pytest
 
 from usage_async import Runtime
 from usage_async.cli._run import run
+from usage_async.emulator import Emulator, running
 
 NOW = 1_795_348_800  # 2026-11-22T12:00:00Z, a Sunday
+
+_SETTINGS = ("OPENAI_", "USAGE_ASYNC_", "SSL_CERT")
+_SET = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "FORCE_COLOR", "NO_COLOR", "TERM")
 
 
 @attrs.frozen
@@ -20,29 +25,44 @@ class Ran:
 Cli = Callable[..., Ran]
 
 
-@pytest.fixture
-def cli(monkeypatch, capsys) -> Cli:
-    """Run `usage-async` in this process, at a fixed time, 80 columns wide, with no settings."""
-    for name in list(os.environ):
-        if name.upper().startswith(("OPENAI_", "USAGE_ASYNC_", "SSL_CERT")) or name.upper() in (
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "ALL_PROXY",
-            "NO_PROXY",
-            "FORCE_COLOR",
-            "TERM",
-        ):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "80")
+async def instantly(_seconds: float) -> None:
+    await asyncio.sleep(0)
 
-    def cli(*tokens: str, columns: int = 80, now: float = NOW) -> Ran:
-        monkeypatch.setenv("COLUMNS", str(columns))
-        code = run(_texts(tokens), runtime=Runtime(now=lambda: now))
+
+@pytest.fixture
+def bare(monkeypatch) -> pytest.MonkeyPatch:
+    """An environment without a setting that the terminal reads."""
+    for name in list(os.environ):
+        if name.upper().startswith(_SETTINGS) or name.upper() in _SET:
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture
+def cli(bare, capsys) -> Cli:
+    """Run `usage-async` in this process, at a fixed time, without a real wait."""
+
+    def cli(*tokens: object, columns: int = 80, now: float = NOW) -> Ran:
+        bare.setenv("COLUMNS", str(columns))
+        runtime = Runtime(now=lambda: now, sleep=instantly)
+        code = run([str(token) for token in tokens], runtime=runtime)
         out, err = capsys.readouterr()
         return Ran(code, out, err)
 
     return cli
 
 
-def _texts(tokens: Sequence[object]) -> list[str]:
-    return [str(token) for token in tokens]
+@pytest.fixture
+def serving(bare) -> Iterator[Callable[[Emulator], Emulator]]:
+    """Run an emulator that the environment points at."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def start(emulator: Emulator) -> Emulator:
+            server = stack.enter_context(running(emulator))
+            bare.setenv("USAGE_ASYNC_BASE_URL", server.url)
+            bare.setenv("OPENAI_ADMIN_KEY", server.admin_key)
+            return server
+
+        yield start

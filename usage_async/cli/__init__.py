@@ -5,8 +5,10 @@ Nothing heavy is imported before it is needed: `usage-async --help` has to be th
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib.util import find_spec
+from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -20,4 +22,10 @@ def main() -> None:
         sys.exit(2)
     from usage_async.cli._run import run
 
+    # Told to end, it ends as after Ctrl-C: what is half written goes.
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)

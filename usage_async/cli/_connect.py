@@ -11,8 +11,9 @@ import attrs
 from cyclopts import Group, Parameter
 
 if TYPE_CHECKING:
-    import ssl
+    from ssl import SSLContext
 
+    from usage_async._custody import Secret
     from usage_async._fetch import RequestEvent
     from usage_async.cli._context import Context
     from usage_async.client import UsageClient
@@ -27,7 +28,12 @@ class Connection:
 
     demo: Annotated[
         bool,
-        Parameter(group=_GROUP, negative="", help="Use a made-up organization; needs no key."),
+        Parameter(
+            group=_GROUP,
+            negative="",
+            show_default=False,
+            help="Use a made-up organization; needs no key.",
+        ),
     ] = False
     base_url: Annotated[
         str | None,
@@ -38,8 +44,60 @@ class Connection:
         Parameter(group=_GROUP, help="URL of an HTTP proxy, instead of HTTPS_PROXY."),
     ] = None
     debug: Annotated[
-        bool, Parameter(group=_GROUP, negative="", help="Show the traceback of an error.")
+        bool,
+        Parameter(
+            group=_GROUP, negative="", show_default=False, help="Show the traceback of an error."
+        ),
     ] = False
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where the figures are, and how to get there.
+
+    Attributes:
+        base_url: The address.
+        key: Opens it.
+        proxy: URL of an HTTP proxy.
+        ssl: Other certificates than those of the system.
+    """
+
+    base_url: str
+    key: Secret = attrs.field(repr=False)
+    proxy: str | None = None
+    ssl: SSLContext | None = None
+
+
+@asynccontextmanager
+async def place(connection: Connection, context: Context) -> AsyncIterator[Place]:
+    """Find where the figures are; a built-in organization is there for as long as the block.
+
+    Args:
+        connection: What the command line says.
+        context: The clocks.
+
+    Raises:
+        ConfigurationError: There is no key, or no certificates where the environment says.
+    """
+    from usage_async._custody import Secret, find_key
+    from usage_async.client import BASE_URL, BASE_URL_VARIABLE
+    from usage_async.errors import QueryError
+
+    if not connection.demo:
+        base_url = connection.base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
+        yield Place(
+            base_url=base_url,
+            key=find_key(),
+            proxy=connection.proxy or environment_proxy(base_url),
+            ssl=environment_certificates(),
+        )
+        return
+    if connection.base_url or connection.proxy:
+        raise QueryError("--demo goes nowhere: leave --base-url and --proxy out")
+    from usage_async.emulator import Emulator
+
+    async with Emulator(now=context.runtime.now) as server:
+        yield Place(base_url=server.url, key=Secret(server.admin_key))
 
 
 @asynccontextmanager
@@ -56,30 +114,19 @@ async def connect(
         context: The clocks.
         trace: Called after every try of a request.
     """
-    from usage_async.client import BASE_URL, BASE_URL_VARIABLE, UsageClient
-    from usage_async.errors import QueryError
+    from usage_async.client import UsageClient
 
-    if connection.demo:
-        if connection.base_url or connection.proxy:
-            raise QueryError("--demo goes nowhere: leave --base-url and --proxy out")
-        from usage_async.emulator import Emulator
-
-        async with (
-            Emulator(now=context.runtime.now) as server,
-            UsageClient(
-                server.admin_key, base_url=server.url, runtime=context.runtime, trace=trace
-            ) as client,
-        ):
-            yield client
-        return
-    base_url = connection.base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
-    async with UsageClient(
-        base_url=base_url,
-        proxy=connection.proxy or environment_proxy(base_url),
-        ssl=environment_certificates(),
-        runtime=context.runtime,
-        trace=trace,
-    ) as client:
+    async with (
+        place(connection, context) as there,
+        UsageClient(
+            there.key,
+            base_url=there.base_url,
+            proxy=there.proxy,
+            ssl=there.ssl,
+            runtime=context.runtime,
+            trace=trace,
+        ) as client,
+    ):
         yield client
 
 
@@ -98,7 +145,7 @@ def environment_proxy(base_url: str) -> str | None:
     return proxy
 
 
-def environment_certificates() -> ssl.SSLContext | None:
+def environment_certificates() -> SSLContext | None:
     """Give the certificates that `SSL_CERT_FILE` names; None for those of the system.
 
     Raises:
@@ -107,13 +154,13 @@ def environment_certificates() -> ssl.SSLContext | None:
     file = os.environ.get("SSL_CERT_FILE")
     if not file:
         return None
-    import ssl
+    from ssl import create_default_context
 
     from usage_async.errors import ConfigurationError
 
     try:
-        return ssl.create_default_context(cafile=file)
-    except (OSError, ssl.SSLError) as error:
+        return create_default_context(cafile=file)
+    except OSError as error:
         reason = error.strerror or "no certificates"
     msg = f"SSL_CERT_FILE names {file}, which cannot be read: {reason}"
     raise ConfigurationError(msg)

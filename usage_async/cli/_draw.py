@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
 
+from usage_async.cli import _insight as insight
 from usage_async.cli._page import Page
-from usage_async.cli._report import GROUPINGS, Group, Report, Spend, Tokens
+from usage_async.cli._report import Group, Report, Spend, Tokens
 from usage_async.cli._text import clean, count, money, percent, ratio, size
+from usage_async.models import SETTLES_AFTER
+from usage_async.query import TimeRange
 
 _SATURDAY = 5
+_MOVERS = 3
+_WIDE = 90
 
 
-def report(console: Console, shown: Report, *, notices: Sequence[str], footer: str) -> None:
-    """Draw a report."""
+def report(
+    console: Console, shown: Report, *, notices: Sequence[str], footer: str, top: int
+) -> None:
+    """Draw a report.
+
+    Args:
+        console: Where.
+        shown: The report.
+        notices: What a careful reader should know.
+        footer: The last line.
+        top: The most groups to draw; 0 draws all.
+    """
     page = Page(console)
     _head(page, shown)
     for spend in shown.spends:
         _days(page, spend)
-        _spend(page, shown, spend)
-    _tokens(page, shown)
+        _spend(page, shown, spend, top)
+        _movers(page, shown, spend)
+    _refused(page, shown)
+    _tokens(page, shown, top)
     _endpoints(page, shown)
     _notes(page, shown, notices)
     page.console.print()
@@ -34,99 +51,207 @@ def report(console: Console, shown: Report, *, notices: Sequence[str], footer: s
 def _head(page: Page, shown: Report) -> None:
     plan = shown.plan
     page.line((clean(shown.organization or "Organization"), "bold"))
-    first, end = plan.period.start, plan.period.end
-    running = plan.period.end_time >= plan.now
-    until = f"{end:%Y-%m-%d %H:%M}" if end.hour or end.minute else f"{end:%Y-%m-%d}"
-    page.line(f"{first:%Y-%m-%d} to {until} UTC", (" (still running)" if running else "", "yellow"))
+    still = " (still running)" if plan.period.end_time >= plan.now else ""
+    page.line(f"{_range(plan.period)} UTC", (still, "yellow"))
     page.console.print()
-    total = " + ".join(money(spend.total, spend.currency) for spend in shown.spends)
-    page.line("Total spend  ", (total or "nothing was billed", "bold green"))
+    if not shown.spends:
+        page.line("Total spend  ", ("nothing was billed", "bold"))
+    for spend in shown.spends:
+        parts: list[str | tuple[str, str]] = ["Total spend  "]
+        parts.append((money(spend.total, spend.currency), "bold green"))
+        if spend.before is not None and plan.before is not None:
+            parts.append(f"  {_change(spend.total, spend.before, spend.currency)}")
+            parts.append((f"  against {_range(plan.before)}", "dim"))
+        page.line(*parts)
+        if spend.pace is not None:
+            projected = money(spend.pace.projected, spend.currency)
+            page.line("Month's end  ", (f"about {projected}", "bold"))
+            rate = money(spend.pace.rate, spend.currency)
+            page.hanging(
+                "             ",
+                f"{spend.pace.whole_days} whole days as billed, every other day at {rate}, the"
+                f" mean of the last {spend.pace.over_days}",
+            )
+
+
+def _range(period: TimeRange) -> str:
+    end = period.end
+    until = f"{end:%Y-%m-%d %H:%M}" if end.hour or end.minute else f"{end:%Y-%m-%d}"
+    return f"{period.start:%Y-%m-%d} to {until}"
+
+
+def _change(amount: Decimal, before: Decimal, currency: str) -> str:
+    change = insight.change(amount, before)
+    share = percent(change, before)
+    return f"{money(change, currency, sign=True)}" + (
+        f" ({'+' if change > 0 else ''}{share})" if share else ""
+    )
 
 
 def _days(page: Page, spend: Spend) -> None:
-    page.title("Day by day", f"highest {money(max(a for _, a in spend.days), spend.currency)}")
     peak = max(amount for _, amount in spend.days)
+    page.title("Day by day", f"highest {money(peak, spend.currency)}")
     months = [list(days) for _, days in groupby(spend.days, lambda pair: pair[0].replace(day=1))]
     label = len("2026-10  ")
-    longest = max(map(len, months))
-    cell = max(1, min(3, (page.width - label - 14) // longest))
-    for days in months:
-        month = days[0][0]
-        text = Text(f"{month:%Y-%m}  ", no_wrap=True)
-        text.append(" " * (cell * (month.day - 1) if len(months) > 1 else 0))
+    totals = [money(insight.total(amount for _, amount in days), spend.currency) for days in months]
+    places = 31 if len(months) > 1 else len(months[0])
+    cell = max(1, min(3, (page.width - label - 2 - max(map(len, totals))) // places))
+    column = max(1, cell - 1)
+    for days, billed in zip(months, totals, strict=True):
+        first = days[0][0]
+        text = Text(f"{first:%Y-%m}  ", no_wrap=True)
+        text.append(" " * (cell * (first.day - 1) if len(months) > 1 else 0))
         for day, amount in days:
             style = "cyan" if day.weekday() < _SATURDAY else "blue"
-            text.append(_column(page, amount, peak) * max(1, cell - 1), style=style)
-            text.append(" " * (cell - max(1, cell - 1)))
-        amount = sum((a for _, a in days), Decimal(0))
-        text.append(f"  {money(amount, spend.currency)}", style="dim")
+            text.append(_bar(page, amount, peak) * column + " " * (cell - column), style=style)
+        text.append(" " * (label + cell * places + 2 - len(text)) + billed, style="dim")
         page.console.print(text, width=page.width, crop=True)
-    _ruler(page, months, label, cell)
+    _ruler(page, 1 if len(months) > 1 else months[0][0][0].day, places, cell)
+    for each in spend.unusual:
+        of = "weekend day" if each.day.weekday() >= _SATURDAY else "weekday"
+        page.wrapped(
+            f"{each.day:%a %Y-%m-%d}  {money(each.amount, spend.currency)}: unusual, the median"
+            f" {of} is {money(each.usual, spend.currency)}",
+            "yellow",
+        )
+    if spend.unusual:
+        page.wrapped(f"(unusual: {insight.UNUSUAL_RULE})", "dim")
 
 
-def _column(page: Page, amount: Decimal, peak: Decimal) -> str:
-    if amount <= 0 or peak <= 0:
+def _bar(page: Page, amount: Decimal, peak: Decimal) -> str:
+    if amount <= 0:
         return " "
     steps = len(page.bars) - 1
     return page.bars[max(1, min(steps, round(ratio(amount, peak) * steps)))]
 
 
-def _ruler(page: Page, months: list[list[tuple[date, Decimal]]], label: int, cell: int) -> None:
-    first = months[0][0][0].day if len(months) == 1 else 1
-    marks = [" "] * (label + 31 * cell + 2)
-    for place in range(max(map(len, months))):
+def _ruler(page: Page, first: int, places: int, cell: int) -> None:
+    label = len("2026-10  ")
+    marks = [" "] * (label + places * cell + 2)
+    for place in range(places):
         number = first + place
-        if number == first or number % 5 == 0:
+        if place == 0 or (number % 5 == 0 and place > 1):
             at = label + place * cell
             marks[at : at + 2] = f"{number:<2}"
     page.line(("".join(marks).rstrip(), "dim"))
 
 
-def _label(group: Group | Tokens, *, derived: bool = False) -> Text:
+def _label(group: Group | Tokens, nobody: str) -> Text:
     if group.id is None:
-        return Text("(no model in the line item)" if derived else "(not attributed)", style="dim")
-    text = Text(clean(group.name or group.id), overflow="ellipsis", no_wrap=True)
+        return Text(nobody, style="dim")
+    text = Text(clean(group.name or group.id))
     if group.name and group.name != group.id:
         text.append(f"  {clean(group.id)}", style="dim")
     return text
 
 
-def _spend(page: Page, shown: Report, spend: Spend) -> None:
-    grouping = GROUPINGS[shown.plan.by]
-    note = "derived from line items" if grouping.derived else ""
-    page.title(f"Spend by {grouping.noun}", note)
+def _spend(page: Page, shown: Report, spend: Spend, top: int) -> None:
+    grouping = shown.plan.grouping
     if not spend.groups:
-        reason = next((r for s, r in shown.refusals if s == f"spend by {grouping.noun}"), "")
-        page.wrapped(clean(reason) or "nothing was billed", "yellow")
         return
+    page.title(f"Spend by {grouping.noun}", "derived from line items" if grouping.derived else "")
+    nobody = "(no model in the line item)" if grouping.derived else "(not attributed)"
+    headers = [grouping.noun, "spend", "share"]
+    compared = any(group.before is not None for group in spend.groups)
+    is_wide = page.width >= _WIDE
+    rated = any(group.requests for group in spend.groups) and (is_wide or not compared)
+    headers += ["change"] * compared + ["per 1k requests" if is_wide else "per 1k"] * rated
+    groups, others = _split(spend.groups, top)
     rows = [
-        (
-            _label(group, derived=grouping.derived),
-            money(group.amount, spend.currency),
-            percent(group.amount, spend.total),
-        )
-        for group in spend.groups
+        [_label(group, nobody), *_money(group, spend, compared=compared, rated=rated)]
+        for group in groups
     ]
-    shares = [ratio(group.amount, spend.total or 1) for group in spend.groups]
-    page.table((grouping.noun, "spend", "share"), rows, shares=shares)
+    if others:
+        rest = Group(
+            id="others",
+            amount=insight.total(group.amount for group in others),
+            before=insight.total(group.before or Decimal(0) for group in others)
+            if compared
+            else None,
+        )
+        name = Text(f"({len(others)} others)", style="dim")
+        place = len(rows) - (1 if groups[-1].id is None else 0)
+        rows.insert(place, [name, *_money(rest, spend, compared=compared, rated=rated)])
+        groups.insert(place, rest)
+    shares = [ratio(group.amount, spend.total or 1) for group in groups]
+    page.table(headers, rows, shares=shares)
 
 
-def _tokens(page: Page, shown: Report) -> None:
-    noun = "model" if shown.plan.by == "line-item" else GROUPINGS[shown.plan.by].noun
+def _split(groups: Sequence[Group], top: int) -> tuple[list[Group], list[Group]]:
+    """Part the groups to draw from the others; what is not attributed is always drawn."""
+    named = [group for group in groups if group.id is not None]
+    nobody = [group for group in groups if group.id is None]
+    if not top or len(named) <= top + 1:
+        return list(groups), []
+    return [*named[:top], *nobody], named[top:]
+
+
+def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[str | Text]:
+    cells: list[str | Text] = [
+        money(group.amount, spend.currency),
+        percent(group.amount, spend.total),
+    ]
+    if compared:
+        before = group.before or Decimal(0)
+        cells.append(_change(group.amount, before, spend.currency))
+    if rated:
+        per_thousand = group.requests and ratio(group.amount * 1000, group.requests)
+        cells.append(money(per_thousand, spend.currency) if per_thousand else "")
+    return cells
+
+
+def _movers(page: Page, shown: Report, spend: Spend) -> None:
+    moves = [
+        (insight.change(group.amount, group.before), group)
+        for group in spend.groups
+        if group.before is not None and group.amount != group.before
+    ]
+    moves.sort(key=lambda move: -abs(move[0]))
+    if moves:
+        page.title("Top movers")
+    for change, group in moves[:_MOVERS]:
+        verb = "more" if change > 0 else "less"
+        nobody = "what has no model" if shown.plan.grouping.derived else "what is not attributed"
+        page.line(
+            (f"{money(abs(change), spend.currency)} {verb}  ", "red" if change > 0 else "green"),
+            clean(group.name or group.id or nobody),
+        )
+
+
+def _refused(page: Page, shown: Report) -> None:
+    for section, reason in shown.refusals:
+        if section not in {use.name for use in shown.endpoints}:
+            page.title(section[0].upper() + section[1:])
+            page.wrapped(f"refused: {clean(reason)}", "yellow")
+
+
+def _tokens(page: Page, shown: Report, top: int) -> None:
+    noun = "model" if shown.plan.by == "line-item" else shown.plan.grouping.noun
     if not shown.tokens:
         return
     page.title(f"Tokens and requests by {noun}")
-    rows = [
-        (
-            _label(row),
-            count(row.requests),
-            count(row.input),
-            percent(row.cached, row.input),
-            count(row.output),
-        )
-        for row in shown.tokens
-    ]
+    rows = [_token_cells(_label(row, "(not attributed)"), row) for row in shown.tokens]
+    if top and len(shown.tokens) > top + 1:
+        rest = shown.tokens[top:]
+        rows[top:] = [_token_cells(Text(f"({len(rest)} others)", style="dim"), _sum(rest))]
+    if len(shown.tokens) > 1:
+        rows.append(_token_cells(Text("all", style="dim"), _sum(shown.tokens)))
     page.table((noun, "requests", "input", "cached", "output"), rows)
+
+
+def _sum(rows: Sequence[Tokens]) -> Tokens:
+    return Tokens(
+        id=None,
+        requests=sum(row.requests for row in rows),
+        input=sum(row.input for row in rows),
+        cached=sum(row.cached for row in rows),
+        output=sum(row.output for row in rows),
+    )
+
+
+def _token_cells(label: Text, row: Tokens) -> list[str | Text]:
+    cached = percent(row.cached, row.input)
+    return [label, count(row.requests), count(row.input), cached, count(row.output)]
 
 
 def _endpoints(page: Page, shown: Report) -> None:
@@ -136,7 +261,8 @@ def _endpoints(page: Page, shown: Report) -> None:
     for use in shown.endpoints:
         rows.append((use.name, "" if use.requests is None else count(use.requests)))
         figures = ", ".join(_figure(*figure) for figure in use.figures)
-        words.append(Text(clean(use.refusal), style="yellow") if use.refusal else Text(figures))
+        refusal = f"refused: {clean(use.refusal)}" if use.refusal else ""
+        words.append(Text(refusal, style="yellow") if refusal else Text(figures))
     page.table(("endpoint", "requests"), rows, words=words)
 
 
@@ -147,8 +273,15 @@ def _figure(metric: str, value: int, unit: str) -> str:
 
 
 def _notes(page: Page, shown: Report, notices: Sequence[str]) -> None:
-    notes = [f"{section}: refused: {reason}" for section, reason in shown.refusals]
-    notes += notices
+    plan = shown.plan
+    notes = list(notices)
+    settled: date = (datetime.fromtimestamp(plan.now, UTC) - SETTLES_AFTER).date()
+    if plan.period.end.date() > settled:
+        notes.append(f"figures from {settled} on may still be revised")
+    if plan.before is not None and plan.period.end_time >= plan.now:
+        notes.append("the last day still runs, and is compared with a whole one")
+    if shown.is_empty:
+        notes.append("nothing was used or billed: is this the key of another organization?")
     if notes:
         page.title("Notices")
     for note in notes:

@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter
 
 from usage_async.cli._context import Context
 from usage_async.cli._options import option
-from usage_async.emulator import Emulator, Faults, Quirks, serve
+from usage_async.emulator import Faults, Quirks
 from usage_async.errors import QueryError
 
 _SWITCHES = (
@@ -21,11 +21,10 @@ _SWITCHES = (
 )
 
 
-def _emulate(*, port: int, context: Context, **switches: Any) -> None:
-    """Serve a made-up organization on this machine, for tests and demonstrations.
+def emulate(*, port: int, context: Context, **switches: Any) -> None:
+    """Serve a made-up organization on this machine."""
+    from usage_async.emulator import Emulator, serve
 
-    Example: usage-async emulate --port 8089 --error-rate 0.05
-    """
     made = [_make(kind, switches) for _, kind in _SWITCHES]
     emulator = Emulator(port=port, faults=made[0], quirks=made[1], now=context.runtime.now)
 
@@ -91,7 +90,7 @@ def _documentation(kind: Any) -> dict[str, str]:
 _PORT = Annotated[
     int, Parameter(group=Group("Server", sort_key=10), help="Where to listen; 0 takes a free one.")
 ]
-_emulate.__signature__ = Signature(  # type: ignore[attr-defined]
+emulate.__signature__ = Signature(  # type: ignore[attr-defined]
     [
         Argument("port", Argument.KEYWORD_ONLY, default=8089, annotation=_PORT),
         *(argument for group, kind in _SWITCHES for argument in _options(kind, group)),
@@ -100,5 +99,4 @@ _emulate.__signature__ = Signature(  # type: ignore[attr-defined]
         ),
     ]
 )
-_emulate.__annotations__ = {}
-emulate = _emulate
+emulate.__annotations__ = {}

@@ -10,10 +10,7 @@ from usage_async.cli._context import Context
 
 
 def endpoints(*, context: Annotated[Any, Parameter(parse=False)]) -> None:
-    """Show what each endpoint takes and gives.
-
-    Example: usage-async endpoints
-    """
+    """Show what each endpoint takes and gives."""
     from usage_async.cli import _draw_endpoint
 
     shown: Context = context

@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 from cyclopts import Group
 
-from usage_async._convert import dumps
-from usage_async.cli import _csv
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
 from usage_async.cli._options import Asked, endpoint_app, option
@@ -50,6 +48,8 @@ def _fetch(
     format: Format = "jsonl",  # noqa: A002 - the name of the option
     output: Path | None = None,
 ) -> None:
+    from usage_async.cli import _csv
+
     with destination(output) as sink:
         if format == "csv":
             sink.write(_csv.line(_csv.ROW_COLUMNS))
@@ -89,6 +89,8 @@ async def _stream(
 
 
 def _json_line(bucket: UsageTimeBucket[Any]) -> bytes:
+    from usage_async._convert import dumps
+
     return dumps(bucket) + b"\n"
 
 

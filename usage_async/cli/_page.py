@@ -18,6 +18,7 @@ _ASCII_BARS = " .:-=+*#@"
 _GAP = 2
 _MIN_BAR = 6
 _MAX_BAR = 30
+_MIN_NAME = 20
 _PARTS = ("", *"▏▎▍▌▋▊▉")
 
 
@@ -60,11 +61,11 @@ class Page:
         """Write a paragraph."""
         self.console.print(Text(text, style=style), width=self.width)
 
-    def hanging(self, label: str, text: str) -> None:
+    def hanging(self, label: str, text: str, style: str = "dim") -> None:
         """Write a label, and a paragraph beside it."""
         width = self.width - len(label)
         for line in Text(text).wrap(self.console, width):
-            self.line((label, "dim"), line.plain)
+            self.line(label, (line.plain, style))
             label = " " * len(label)
 
     def bar(self, share: Decimal, width: int) -> Text:
@@ -98,6 +99,8 @@ class Page:
             last = max(_MIN_BAR, room - names)
         elif shares:
             last = max(_MIN_BAR, min(_MAX_BAR, room - names))
+            if room - last < min(names, _MIN_NAME):
+                last, shares, room = 0, (), room + _GAP
         table = Table(
             box=None,
             pad_edge=False,

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from usage_async.errors import QueryError
 from usage_async.query import TimeRange, build
 
-DEFAULT_PERIOD = "last-month"
 _DAY_S = 86400
 
 
@@ -52,8 +51,6 @@ def find_period(
         if month is not None:
             period = _month(month)
         params = {"start_time": start, "end_time": end, "period": period}
-        if not given:
-            params["period"] = DEFAULT_PERIOD
         found = build("costs", params).resolve(now)
     first = found.start_time - found.start_time % _DAY_S
     # Money comes by the day: a day that is cut would be billed whole, but used in part.
@@ -74,18 +71,16 @@ def period_before(period: TimeRange) -> TimeRange:
     """Give the range that a period is compared with.
 
     A whole month is compared with the month before, a running one with as much of the month
-    before, anything else with as many days before.
+    before, anything else with as many days before. Money comes by the day: a day that still runs is
+    compared with a whole one.
     """
-    start, end = period.start, period.end
-    if start.day == 1 and _is_within_month(start, end):
-        first = (start - timedelta(days=1)).replace(day=1)
-        if end == _next_month(start):
-            return TimeRange(int(first.timestamp()), period.start_time)
-        length = end - start
-        return TimeRange(
-            int(first.timestamp()), min(int((first + length).timestamp()), period.start_time)
-        )
+    start = period.start
     length_s = -(-(period.end_time - period.start_time) // _DAY_S) * _DAY_S
+    if start.day == 1 and period.end <= _next_month(start):
+        first = int((start - timedelta(days=1)).replace(day=1).timestamp())
+        is_whole = period.end == _next_month(start)
+        end = period.start_time if is_whole else min(first + length_s, period.start_time)
+        return TimeRange(first, end)
     return TimeRange(period.start_time - length_s, period.start_time)
 
 
@@ -97,7 +92,3 @@ def is_running(period: TimeRange, now: int) -> bool:
 
 def _next_month(first: datetime) -> datetime:
     return (first + timedelta(days=31)).replace(day=1)
-
-
-def _is_within_month(start: datetime, end: datetime) -> bool:
-    return end <= _next_month(start)

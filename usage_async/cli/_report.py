@@ -206,6 +206,12 @@ class Report:
     endpoints: tuple[EndpointUse, ...]
     refusals: tuple[tuple[str, str], ...]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was used or billed."""
+        used = any(value for use in self.endpoints for _, value, _ in use.figures)
+        return not self.refusals and not used and not any(spend.total for spend in self.spends)
+
 
 def make_report(plan: Plan, readings: Readings) -> Report:
     """Add up what was read."""

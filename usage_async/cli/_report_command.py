@@ -2,68 +2,114 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from usage_async._fetch import RequestEvent
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
-from usage_async.cli._period import DEFAULT_PERIOD, find_period
-from usage_async.cli._read import queries, read
-from usage_async.cli._report import By, Plan, Report, make_report
 
-_PERIOD = Group("Period (UTC)", sort_key=10)
+if TYPE_CHECKING:
+    from usage_async._fetch import RequestEvent
+    from usage_async.cli._report import Plan, Report
+
+_PERIOD = Group("Period (UTC, whole days)", sort_key=10)
 _VIEW = Group("View", sort_key=20)
+_TOP = 15
+
+_DEFAULT_PERIOD = "last-month"
+
+_Text = str | None
+_By = Literal["project", "user", "api-key", "line-item", "model"]
 
 
 def report(
     *,
+    month: Annotated[_Text, Parameter(group=_PERIOD, help="2026-10, last, or this.")] = None,
     period: Annotated[
-        str | None,
+        _Text,
         Parameter(
             group=_PERIOD,
             help="last-month, this-month, yesterday, today, 2026-10, 2026-10-05, 7d."
-            f" Default: {DEFAULT_PERIOD}, whose figures are settled.",
+            f" Default: {_DEFAULT_PERIOD}, whose figures have settled.",
         ),
     ] = None,
     days: Annotated[
         int | None, Parameter(group=_PERIOD, help="The last so many days, today included.")
     ] = None,
     start: Annotated[
-        str | None, Parameter(group=_PERIOD, help="The first day, such as 2026-10-01.")
+        _Text, Parameter(group=_PERIOD, help="The first day, such as 2026-10-01.")
     ] = None,
     end: Annotated[
-        str | None, Parameter(group=_PERIOD, help="The day after the last one; default: now.")
+        _Text, Parameter(group=_PERIOD, help="The day after the last one; default: now.")
     ] = None,
-    by: Annotated[By, Parameter(group=_VIEW, help="What to split it by.")] = "project",
+    by: Annotated[
+        _By, Parameter(group=_VIEW, help="What to split it by; model is derived from line items.")
+    ] = "project",
+    compare: Annotated[
+        bool,
+        Parameter(
+            group=_VIEW, negative="", show_default=False, help="Compare with the period before."
+        ),
+    ] = False,
+    top: Annotated[
+        int, Parameter(group=_VIEW, help="Show so many groups, and the others as one; 0: all.")
+    ] = _TOP,
+    format: Annotated[  # noqa: A002 - the name of the option
+        Literal["text", "json", "csv"],
+        Parameter(
+            group=_VIEW,
+            help="text: rounded, for people; json: exact; csv: exact amounts, and names that"
+            " would be formulas begin with an apostrophe.",
+        ),
+    ] = "text",
     connection: Connection = Connection(),  # noqa: B008 - frozen
-    context: Annotated[Context, Parameter(parse=False)],
+    context: Annotated[Any, Parameter(parse=False)],
 ) -> None:
-    """Show who spent what, on one screen.
+    """Show who spent what, on one screen."""
+    from usage_async.cli._period import find_period, is_running, period_before
+    from usage_async.cli._report import Plan
 
-    Example: usage-async report --period 2026-10 --by model
-    """
-    begun = context.runtime.monotonic()
-    now = int(context.runtime.now())
-    plan = Plan(by, find_period(now, period=period, days=days, start=start, end=end), now)
+    here: Context = context
+    begun = here.runtime.monotonic()
+    now = int(here.runtime.now())
+    if all(given is None for given in (month, period, days, start, end)):
+        period = _DEFAULT_PERIOD
+    found = find_period(now, period=period, month=month, days=days, start=start, end=end)
+    before = period_before(found) if compare else None
+    plan = Plan(by, found, now, before, is_running(found, now))
     requests: list[RequestEvent] = []
-    made = context.run(_make(plan, connection, context, requests))
-    seconds = context.runtime.monotonic() - begun
+    made = here.run(_make(plan, connection, here, requests))
+    notices = list(here.warnings)
+    if format == "text":
+        seconds = here.runtime.monotonic() - begun
+        footer = f"{len(requests)} requests in {seconds:.1f} s"
+        _show(here, made, notices, footer, top)
+    else:
+        _write(made, notices, format)
+
+
+def _show(context: Context, made: Report, notices: Sequence[str], footer: str, top: int) -> None:
     from usage_async.cli import _draw
 
-    _draw.report(
-        context.out,
-        made,
-        notices=[*context.warnings],
-        footer=f"{len(requests)} requests in {seconds:.1f} s",
-    )
+    _draw.report(context.out, made, notices=notices, footer=footer, top=top)
+
+
+def _write(made: Report, notices: Sequence[str], form: str) -> None:
+    from usage_async.cli import _machine
+    from usage_async.cli._output import destination
+
+    with destination(None) as sink:
+        sink.write(_machine.as_json(made, notices) if form == "json" else _machine.as_csv(made))
 
 
 async def _make(
     plan: Plan, connection: Connection, context: Context, requests: list[RequestEvent]
 ) -> Report:
     from usage_async.cli._page import progress
+    from usage_async.cli._read import queries, read
+    from usage_async.cli._report import make_report
 
     async with connect(connection, context, trace=requests.append) as client:
         with progress(context.err, "reading", queries(plan)) as advance:

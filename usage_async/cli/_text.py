@@ -46,8 +46,8 @@ def money(value: Decimal, currency: str, *, sign: bool = False) -> str:
         text = f"{size.quantize(_CENT, context=_ROUNDING):,}"
     minus = "-" if value < 0 else "+" if sign and value else ""
     if currency == "usd":
-        return f"{less}{minus}${text}"
-    return f"{less}{minus}{text} {clean(currency.upper())}"
+        return f"{minus}{less}${text}"
+    return f"{minus}{less}{text} {clean(currency.upper())}"
 
 
 def percent(part: Decimal | int, whole: Decimal | int) -> str:

@@ -8,9 +8,7 @@ from typing import Any, Literal
 import attrs
 from cyclopts import Group
 
-from usage_async._convert import dumps, to_dict
 from usage_async._fields import fields_of
-from usage_async.cli import _csv
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
 from usage_async.cli._options import Asked, endpoint_app, option, split_list
@@ -108,6 +106,8 @@ async def _add_up(
 
 def _as_json(name: str, sums: Sums) -> bytes:
     """Write sums as JSON, amounts as strings."""
+    from usage_async._convert import dumps, to_dict
+
     value = {
         "endpoint": name,
         "start_time": sums.period.start_time,
@@ -121,6 +121,8 @@ def _as_json(name: str, sums: Sums) -> bytes:
 
 def _as_csv(sums: Sums) -> bytes:
     """Write the groups, or the totals where there are none, as raw and exact lines."""
+    from usage_async.cli import _csv
+
     rows = sums.groups if sums.by else sums.totals
     names = [*sums.by, *metrics(sums.totals[0])]
     lines = [_csv.line([*names, "currency"] if "amount" in names else names)]

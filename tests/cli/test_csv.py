@@ -1,0 +1,47 @@
+import csv
+import io
+import json
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usage_async import CostsResult, CostsResultAmount, Extra, UsageTimeBucket
+from usage_async.cli import _csv
+
+_TEXTS = st.text(st.characters(codec="utf-8"))
+
+
+def _read(data: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(data.decode(), newline="")))
+
+
+@given(st.lists(_TEXTS, min_size=1))
+def test_every_text_comes_back_as_it_was_written(texts):
+    assert _read(_csv.line(texts)) == [texts]
+
+
+def test_no_value_is_nothing_and_an_empty_text_is_quoted():
+    assert _csv.line([None, "", True, 3, Decimal("0.10")]) == b',"",true,3,0.10\n'
+
+
+def test_a_guarded_text_is_no_formula_and_a_number_stays_one():
+    texts = ["=1+1", "+1", "-1", "@sum", "\tx", "\rx", "fine"]
+    cells = _read(_csv.guarded([*texts, Decimal("-1.5"), -3]))[0]
+    assert cells == [*(f"'{text}" for text in texts[:-1]), "fine", "-1.5", "-3"]
+
+
+def test_a_bucket_is_flat_rows_with_unknown_fields_as_json():
+    result = CostsResult(
+        amount=CostsResultAmount(value=Decimal("0.10"), currency="usd"),
+        project_name='a,b"c\n',
+        extra=Extra({"units": Decimal("1.5"), "tags": [{"x": 1}]}),
+    )
+    bucket = UsageTimeBucket(start_time=0, end_time=86400, results=(result, CostsResult()))
+    first, second = (
+        dict(zip(_csv.ROW_COLUMNS, cells, strict=True)) for cells in _read(_csv.rows(bucket))
+    )
+    assert (first["amount"], first["currency"]) == ("0.10", "usd")
+    assert first["project_name"] == 'a,b"c\n'
+    assert json.loads(first["extra"]) == {"units": "1.5", "tags": [{"x": 1}]}
+    assert second["extra"] == ""

@@ -1,0 +1,38 @@
+from datetime import date, timedelta
+from decimal import Decimal
+
+from usage_async.cli._insight import change, pace, unusual_days
+
+
+def _days(first: date, amounts: list[str]) -> list[tuple[date, Decimal]]:
+    return [(first + timedelta(days=n), Decimal(amount)) for n, amount in enumerate(amounts)]
+
+
+def test_a_running_month_goes_on_like_its_last_seven_whole_days():
+    days = _days(date(2026, 11, 1), ["100", *["10"] * 6, "17", "1"])
+    found = pace(days, date(2026, 11, 9))
+    assert found is not None
+    assert (found.whole_days, found.over_days, found.rate) == (8, 7, Decimal(11))
+    assert found.projected == 100 + 60 + 17 + 22 * 11
+
+
+def test_a_month_on_its_first_day_has_no_pace():
+    assert pace(_days(date(2026, 11, 1), ["3"]), date(2026, 11, 1)) is None
+
+
+def test_a_day_is_judged_by_its_kind_and_today_is_not():
+    # Two weeks from a Monday on: 10 on working days, 2 on weekends.
+    amounts = ["10", "11", "9", "10", "30", "2", "2", "10", "0", "11", "9", "10", "2", "1.5", "0"]
+    days = _days(date(2026, 11, 2), amounts)
+    found = unusual_days(days, date(2026, 11, 16))
+    assert [(each.day.day, each.amount, each.usual) for each in found] == [(6, 30, 10), (10, 0, 10)]
+
+
+def test_few_days_of_a_kind_are_not_judged():
+    assert unusual_days(_days(date(2026, 11, 2), ["1", "1", "90"]), date(2026, 12, 1)) == ()
+
+
+def test_a_change_is_exact():
+    assert change(Decimal("1e30"), Decimal("1e-30")) == Decimal(
+        "999999999999999999999999999999.999999999999999999999999999999"
+    )

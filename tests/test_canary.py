@@ -37,8 +37,8 @@ def assert_untold(text):
     if isinstance(text, bytes):
         text = text.decode("latin-1")
     secret = os.environ["OPENAI_ADMIN_KEY"]
-    told = secret in text or secret[-8:] in text
-    assert not told, text.replace(secret, "<THE KEY>").replace(secret[-8:], "<ITS END>")
+    parts = (secret, secret[-8:], "canary-0123456789")
+    assert not [part for part in parts if part in text], text
 
 
 def assert_traceback_untold(error):

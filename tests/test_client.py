@@ -5,7 +5,7 @@ import gc
 import logging
 import re
 from datetime import UTC, datetime, timedelta
-from inspect import signature
+from inspect import getdoc, signature
 
 import pytest
 from aioresponses import aioresponses
@@ -264,7 +264,7 @@ async def test_a_gathering_that_is_cancelled_ends_every_query():
 
 
 def test_every_option_of_the_client_is_documented():
-    documented = re.findall(r"(?m)^        ([a-z_]+): ", UsageClient.__doc__)
+    documented = re.findall(r"(?m)^    ([a-z_]+): ", getdoc(UsageClient))
     assert documented == list(signature(UsageClient).parameters)
 
 

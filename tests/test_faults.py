@@ -1,10 +1,16 @@
 """Every fault of the wire, over real sockets, one test a row of the table in the README."""
 
 import asyncio
+import csv
+import gc
 import gzip
+import io
 import json
 import logging
+import os
+import signal
 import ssl
+import sys
 import tracemalloc
 import zlib
 from email.utils import formatdate
@@ -34,6 +40,7 @@ from usage_async import (
     UsageError,
 )
 from usage_async._codec import BATCH_BYTES
+from usage_async.cli._csv import guarded
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -117,6 +124,23 @@ async def test_fault_03_a_kept_connection_that_was_closed_meanwhile_costs_no_try
     async with FaultServer(once) as server, client_of(server, retry=RetryPolicy(attempts=1)) as c:
         for _ in range(3):
             assert await days(c, 1).collect()
+
+
+async def test_fault_03_a_tls_handshake_that_breaks_off_is_retried(clock):
+    accepted = []
+
+    async def leave(reader, writer):
+        accepted.append(await reader.read(1))
+        writer.close()
+
+    server = await asyncio.start_server(leave, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = UsageClient(KEY, base_url=f"https://127.0.0.1:{port}", runtime=clock.runtime)
+    async with server, client:
+        with pytest.raises(APIConnectionError) as caught:
+            await days(client, 1).collect()
+    assert len(accepted) == 5
+    assert caught.value.message == f"no whole answer from 127.0.0.1:{port}: ConnectionResetError"
 
 
 def begun(head, *, then):
@@ -767,8 +791,9 @@ def test_fault_25_two_event_loops_are_refused():
     for use in (read, UsageClient.close, UsageClient.__aenter__):
         with pytest.raises(ConfigurationError, match="another event loop"):
             asyncio.run(use(client))
-    with pytest.warns(ResourceWarning, match="unclosed"):
+    with pytest.warns(ResourceWarning, match="unclosed"):  # noqa: PT031 - whoever ends it
         client = None
+        gc.collect()
     assert client is None
 
 
@@ -789,6 +814,127 @@ async def test_fault_25_a_closed_client_and_a_second_entry_are_refused():
             await use()
 
 
+ROOT = Path(__file__).parent.parent
+
+
+async def terminal(server, *tokens):
+    """Start `usage-async`, in a process of its own, on some days of a server."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "usage_async.cli", *map(str, tokens)),
+        *("--start", str(START), "--end", str(START + 3 * DAY)),
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "OPENAI_ADMIN_KEY": KEY,
+            "USAGE_ASYNC_BASE_URL": server.url,
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def ends(process):
+    """Wait for its end: its code, and what it said."""
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+NAMES = ["=cmd()|' /C calc'!A0", "</script><script>", 'a,b"c', "two\nlines", "\u2028", "@sum", " "]
+
+
+async def test_fault_26_odd_names_stay_names_in_every_file():
+    rows = [
+        {"object": "organization.costs.result", "project_id": f"p{i}", "project_name": name}
+        for i, name in enumerate(NAMES)
+    ]
+    body = page({**bucket(START + day * DAY), "results": rows} for day in range(3))
+    async with FaultServer(answer(body)) as server:
+        code, lines, _ = await ends(await terminal(server, "fetch", "costs"))
+        assert code == 0
+        code, table, _ = await ends(await terminal(server, "fetch", "costs", "--format", "csv"))
+        assert code == 0
+    read = [
+        row["project_name"]
+        for line in lines.split("\n")[:-1]
+        for row in json.loads(line)["results"]
+    ]
+    assert read == NAMES * 3
+    assert [row["project_name"] for row in csv.DictReader(io.StringIO(table))] == NAMES * 3
+    for name in NAMES:
+        (cell,) = next(csv.reader(io.StringIO(guarded([name]).decode())))
+        assert cell.removeprefix("'") == name
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+class Stall:
+    """Hangs at the first request for the last of three days, and tells when."""
+
+    def __init__(self):
+        self.reached = asyncio.Event()
+        self.behave = failing_at(2, script(self.hang, honest), honest)
+
+    async def hang(self, request, wire):
+        self.reached.set()
+        await wire.hang()
+
+    async def begin(self, server, target):
+        """Write a file by one page a day, until it stalls."""
+        process = await terminal(server, "fetch", "completions", "--limit", 1, "-o", target)
+        await self.reached.wait()
+        return process
+
+
+def files(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+async def test_fault_27_after_a_kill_the_old_file_is_whole_and_the_next_run_is_complete(tmp_path):
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    stall = Stall()
+    async with FaultServer(stall.behave) as server:
+        process = await stall.begin(server, target)
+        process.kill()
+        assert (await ends(process))[0] == -signal.SIGKILL
+        assert target.read_text() == "old"
+        code, _, err = await ends(await terminal(server, "fetch", "completions", "-o", target))
+        assert (code, err) == (0, "")
+        _, undisturbed, _ = await ends(await terminal(server, "fetch", "completions"))
+    assert target.read_text() == undisturbed
+    assert undisturbed.count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        pytest.param("/dev/full", "No space left on device", id="disk full"),
+        pytest.param("/proc/out.jsonl", "/proc", id="read-only"),
+        pytest.param("{}", "directory", id="a folder"),
+        pytest.param("{}/missing/out.jsonl", "No such file or directory", id="no folder"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full and /proc")
+async def test_fault_28_what_cannot_be_written_is_one_clear_line(tmp_path, target, says):
+    async with FaultServer(honest) as server:
+        command = ("fetch", "completions", "-o", target.format(tmp_path))
+        code, out, err = await ends(await terminal(server, *command))
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert says in err
+    assert not files(tmp_path)
+
+
+async def test_fault_28_a_run_that_fails_leaves_the_old_file_intact(tmp_path):
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    async with FaultServer(failing_at(2, answer(b"{}", 404), honest)) as server:
+        process = await terminal(server, "fetch", "completions", "--limit", 1, "-o", target)
+        code, _, err = await ends(process)
+    assert (code, err.count("\n")) == (1, 1)
+    assert files(tmp_path) == {"out.jsonl": "old"}
+
+
 async def test_fault_29_a_retry_after_date_is_read_against_the_date_of_the_reply(clock):
     # The server's clock is a day late.
     at = clock.now - DAY
@@ -797,3 +943,15 @@ async def test_fault_29_a_retry_after_date_is_read_against_the_date_of_the_reply
     async with FaultServer(script(throttled(headers), honest)) as server:
         assert await recovers(server, clock) == 1
     assert 20 <= clock.now - begin < 21
+
+
+async def test_fault_30_ctrl_c_is_one_line_and_leaves_no_partial_file(tmp_path):
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    stall = Stall()
+    async with FaultServer(stall.behave) as server:
+        process = await stall.begin(server, target)
+        process.send_signal(signal.SIGINT)
+        assert await ends(process) == (130, "", "usage-async: interrupted\n")
+        await server.until_left()
+    assert files(tmp_path) == {"out.jsonl": "old"}

@@ -260,7 +260,7 @@ def held(client):
 
 def test_a_secret_and_its_parts_are_not_shown():
     secret = Secret("sk-admin-canary")
-    shown = [repr(secret), repr(secret[:4]), repr(secret[0]), repr([secret]), f"{secret!r}"]
+    shown = [repr(secret), repr(secret[:-1]), repr(secret[9:]), repr([secret]), f"{secret!r}"]
     assert "canary" not in "".join(shown)
     assert secret == "sk-admin-canary"
     assert "canary" not in repr(KeyCustody(secret))

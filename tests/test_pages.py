@@ -174,6 +174,18 @@ async def test_errors_come_in_order_whichever_was_first():
             await anext(stream)
 
 
+async def test_after_a_failure_no_window_further_on_is_begun():
+    service = Service(fail={2: refusal(404)})
+    async with client_of(service, concurrency=4) as client:
+        stream = days(client, 30, limit=1).stream()
+        read = [await anext(stream)]
+        await turns(30)
+        with pytest.raises(NotFoundError):
+            await read_into(read, stream)
+    assert numbers(read) == [0, 1]
+    assert len(service.sent) == 4
+
+
 async def test_a_refused_key_does_not_wait_for_its_turn():
     service = Service(fail={4: refusal(403), 5: refusal(401)})
     async with client_of(service) as client:

@@ -16,12 +16,14 @@ from usage_async import (
     APIConnectionError,
     ConfigurationError,
     RetryPolicy,
+    Timeout,
     UsageClient,
     UsageError,
 )
 from usage_async._transport import check_base_url, check_proxy
 
 SAMPLES = Path(__file__).parent / "samples"
+ONCE = RetryPolicy(attempts=1)
 PEM = SAMPLES / "self_signed.pem"
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -199,6 +201,21 @@ async def test_a_session_of_the_caller_is_used_and_stays_as_it_was(options):
             assert {name: getattr(session, name) for name in before} == before
             assert [cookie.key for cookie in jar] == ["a"]
         assert {r.headers["authorization"] for r in server.requests} == {f"Bearer {KEY}"}
+
+
+async def test_waiting_for_a_free_connection_of_the_callers_session_is_no_timeout():
+    async def slow(request, wire):
+        await asyncio.sleep(0.02)
+        await honest(request, wire)
+
+    limits = Timeout(connect_s=0.03)
+    connector = aiohttp.TCPConnector(limit=1)
+    async with (
+        FaultServer(slow) as server,
+        aiohttp.ClientSession(connector=connector) as session,
+        client_of(server, session=session, timeout=limits, retry=ONCE) as client,
+    ):
+        assert len(await days(client, 4, limit=1).collect()) == 4
 
 
 @pytest.mark.parametrize("status", [302, 500])

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from usage_async._limiter import Limiter
     from usage_async._pages import Stream
     from usage_async._proof import Verification
+    from usage_async._queries import UsageQuery
     from usage_async._retry import RetryPolicy
     from usage_async._runtime import Runtime
     from usage_async._transport import Timeout
-    from usage_async.client import UsageClient, UsageQuery
+    from usage_async.client import UsageClient
     from usage_async.endpoints import ENDPOINTS, Endpoint
     from usage_async.errors import (
         APIConnectionError,

@@ -28,7 +28,14 @@ from usage_async.errors import (
     redact,
     snippet,
 )
-from usage_async.models import Notice, UnknownResult, UsageResponse, UsageResult, UsageTimeBucket
+from usage_async.models import (
+    CostsResult,
+    Notice,
+    UnknownResult,
+    UsageResponse,
+    UsageResult,
+    UsageTimeBucket,
+)
 
 R = TypeVar("R", bound=UsageResult)
 
@@ -96,10 +103,7 @@ def decode(
             if whole is not None:
                 return Decoded(whole, ())
             yield
-        fields = _fields(body)
-        yield
-        data = _split(fields.pop("data"))
-        rest = {name: parse(text) for name, text in fields.items()}
+        data, rest = _opened(body)
         page = using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type]
         yield
         for batch in _batches(data):
@@ -112,6 +116,29 @@ def decode(
     except READING_ERRORS as error:
         raise refused(error, body) from None
     return Decoded(attrs.evolve(page, data=tuple(buckets)), tuple(notices))
+
+
+class _Shell(msgspec.Struct, forbid_unknown_fields=True):
+    """A page that holds just what is declared, its buckets not read yet."""
+
+    data: list[msgspec.Raw]
+    has_more: msgspec.Raw
+    next_page: msgspec.Raw = msgspec.Raw(b"null")
+    object: msgspec.Raw = msgspec.Raw(b'"page"')
+
+
+_shell = msgspec.json.Decoder(_Shell).decode
+
+
+def _opened(body: bytes) -> tuple[list[msgspec.Raw], dict[str, Any]]:
+    """Tell a page's buckets apart, and read its other fields."""
+    try:
+        fields = msgspec.structs.asdict(_shell(body))
+        data = fields.pop("data")
+    except msgspec.ValidationError:
+        fields = _fields(body)
+        data = _split(fields.pop("data"))
+    return data, {name: parse(text) for name, text in fields.items()}
 
 
 def _batches(data: Sequence[msgspec.Raw]) -> Iterator[_Batch]:
@@ -183,8 +210,10 @@ def _drift(buckets: Sequence[UsageTimeBucket[R]], kind: type[R]) -> Iterator[Not
         yield Notice(code="other-results", message=message)
     fields = {("bucket", field): None for bucket in buckets for field in bucket.extra}
     if kind is not UnknownResult:
-        rows = (row for bucket in buckets for row in bucket.results)
+        rows = [row for bucket in buckets for row in bucket.results]
         fields |= {(row.object, field): None for row in rows for field in row.extra}
+        amounts = [row.amount for row in rows if isinstance(row, CostsResult) and row.amount]
+        fields |= {("amount", field): None for amount in amounts for field in amount.extra}
     for where, field in fields:
         message = f"{where!r} has a field {field!r} that this release does not know; it is in extra"
         yield Notice(code="unknown-field", message=message)

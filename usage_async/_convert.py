@@ -7,15 +7,11 @@ path. A result's class is chosen by its `object`; fields that a class does not k
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
 from decimal import Decimal
-from functools import cache, reduce
-from operator import or_
-from types import UnionType
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import attrs
 import msgspec
@@ -25,24 +21,34 @@ from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 
-from usage_async._fields import NO_EXTRA, Extra, exact_decimal
+from usage_async._fields import Extra, exact_decimal
+from usage_async._lanes import (
+    JSON_DECIMAL,
+    OWN_FIELDS,
+    collector_paused,
+    is_array,
+    reader,
+    required,
+)
 from usage_async.endpoints import ENDPOINTS
 from usage_async.errors import ResponseError, redact, snippet
-from usage_async.models import UnknownResult, UsageResponse, UsageResult, UsageRow, UsageTimeBucket
-
-JSON_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z"
-"""A number as JSON writes it, which is stricter than what Decimal reads."""
+from usage_async.models import (
+    CostsResult,
+    UnknownResult,
+    UsageResponse,
+    UsageResult,
+    UsageRow,
+    UsageTimeBucket,
+)
 
 _decimal_text = re.compile(JSON_DECIMAL)
 _digits = re.compile(r"-?[0-9]{1,40}\Z")
 _MAX_DIGITS = 40
+_LONGEST_REASON = 200
 
-_OWN_FIELDS = ("extra", "other_results")
-"""Fields that the library adds: they are never read from, nor written as, a field of that name."""
-_OMITTED: dict[str, Any] = {name: override(omit=True) for name in _OWN_FIELDS}
+_OMITTED: dict[str, Any] = {name: override(omit=True) for name in OWN_FIELDS}
 _LEGACY_FIELDS = {"result": "results", "sessions": "num_sessions"}
 """Spellings that the API once used."""
-_REQUIRED = {UsageResult: ("object",), UsageTimeBucket: ("results",), UsageResponse: ()}
 
 parse = msgspec.json.Decoder(float_hook=Decimal).decode
 """JSON text into plain values, numbers with a fraction as Decimals."""
@@ -79,7 +85,9 @@ def _bool(value: Any, _: Any) -> bool:
 
 
 def _batch(value: Any, _: Any) -> bool | None:
-    return value if value is None else _bool({"true": True, "false": False}.get(value, value), _)
+    if value in ("true", "false"):
+        return bool(value == "true")
+    return None if value is None else _bool(value, _)
 
 
 def _decimal(value: Any, _: Any) -> Decimal:
@@ -118,7 +126,7 @@ def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, 
     if "batch" in names:
         overrides["batch"] = override(struct_hook=_batch)
     read = make_dict_structure_fn(cls, converter, **overrides)
-    required = next((keys for base, keys in _REQUIRED.items() if issubclass(origin, base)), ())
+    must_have = required(origin)
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, Mapping):
@@ -127,7 +135,7 @@ def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, 
         for old, new in _LEGACY_FIELDS.items():
             if old in value and new in names and new not in value:
                 value = {new if key == old else key: item for key, item in value.items()}
-        for key in required:
+        for key in must_have:
             if key not in value:
                 msg = f"expected a field {key}"
                 raise KeyError(msg)
@@ -141,7 +149,7 @@ def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, 
 @cache
 def _names(cls: Hashable) -> frozenset[str]:
     """The fields that a class reads."""
-    return frozenset(attrs.fields_dict(cast("Any", cls))).difference(_OWN_FIELDS)
+    return frozenset(attrs.fields_dict(cast("Any", cls))).difference(OWN_FIELDS)
 
 
 def _keep_unknown(made: Any, value: Mapping[str, Any]) -> None:
@@ -163,6 +171,8 @@ def _keep_all_unknown(made: Any, value: Any) -> None:
             _keep_all_unknown(part, part_value)
     elif isinstance(made, UsageResult | UsageRow):
         _keep_unknown(made, value)
+        if isinstance(made, CostsResult) and made.amount is not None:
+            _keep_unknown(made.amount, value["amount"])
     elif parts := _PARTS.get(type(made)):
         _keep_unknown(made, value)
         _keep_all_unknown(getattr(made, parts), value[parts])
@@ -230,10 +240,6 @@ def bucket_kind(cls: Any) -> type[UsageResult]:
     return kind if isinstance(kind, type) else UsageResult
 
 
-def _is_array(cls: Any) -> bool:
-    return get_origin(cls) is tuple and get_args(cls)[1:] == (...,)
-
-
 def _structure_array(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     read = homogenous_tuple_structure_factory(cls, converter)
 
@@ -248,105 +254,6 @@ def _structure_array(cls: Any, converter: BaseConverter) -> Callable[[Any, Any],
 
 def _unstructure_array(_: Any, converter: BaseConverter) -> Callable[[Any], Any]:
     return lambda value: [converter.unstructure(item) for item in value]
-
-
-@cache
-def _lane(cls: Hashable, *, drifted: bool = False) -> Callable[[bytes], Any] | None:
-    """Make the fast reader of a class; None where only the careful one can tell the kinds apart.
-
-    The probe refuses what typed decoding would miss and, unless the wire has `drifted`, fields that
-    the class does not know. What it made is turned into the class, at half the price of decoding
-    anew; only money is decoded anew, since a probe has no exact number for it.
-    """
-    probed = _probe_type(cls, drifted)
-    if probed is None:
-        return None
-    probe, typed = msgspec.json.Decoder(probed).decode, msgspec.json.Decoder(cls).decode
-
-    def read_twice(data: bytes) -> Any:
-        probe(data)
-        return typed(data)
-
-    def read(data: bytes) -> Any:
-        return msgspec.convert(probe(data), cls, from_attributes=True)
-
-    return read_twice if _has_money(cls) else read
-
-
-def _has_money(hint: Any) -> bool:
-    origin = get_origin(hint) or hint
-    inner = get_args(hint)
-    if isinstance(origin, type) and attrs.has(origin):
-        inner = (*inner, *get_type_hints(origin).values())
-    return origin is Decimal or any(map(_has_money, inner))
-
-
-_PROBED_DECIMAL = float | Annotated[str, msgspec.Meta(pattern=JSON_DECIMAL)]
-"""Typed decoding alone takes `"NaN"`, `" 1 "` and `"1_000"`; as a float, 1e999 is out of range."""
-
-
-def _probe_type(hint: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `_lane`
-    """Give the msgspec type that accepts just what typed decoding reads without any loss."""
-    origin = get_origin(hint) or hint
-    if origin is Decimal:
-        return _PROBED_DECIMAL
-    if origin in (UsageResult, UnknownResult) or isinstance(origin, TypeVar):
-        return None
-    if isinstance(origin, type) and attrs.has(origin):
-        return _probe_struct(hint, origin, drifted)
-    if _is_array(hint):
-        element = _probe_type(get_args(hint)[0], drifted)
-        return None if element is None else list[element]  # type: ignore[valid-type]
-    if origin is UnionType:
-        return reduce(or_, (_probe_type(arm, drifted) for arm in get_args(hint)))
-    return hint
-
-
-def _probe_struct(hint: Any, cls: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `_lane`
-    bound = dict(zip(getattr(cls, "__parameters__", ()), get_args(hint), strict=False))
-    hints = get_type_hints(cls)
-    required = next((keys for base, keys in _REQUIRED.items() if issubclass(cls, base)), ())
-    fields = []
-    for attribute in attrs.fields(cls):
-        if attribute.name in _OWN_FIELDS:
-            continue
-        declared = hints[attribute.name]
-        if _is_open(declared):
-            declared = declared[tuple(bound.values())]
-        probed = _probe_type(declared, drifted)
-        if probed is None:
-            return None
-        optional = attribute.default is not attrs.NOTHING and attribute.name not in required
-        fields.append((attribute.name, probed, *((attribute.default,) if optional else ())))
-    return msgspec.defstruct(
-        cls.__name__,
-        fields,
-        # They are no fields of the probe, so the wire cannot fill them; the class gets them as is.
-        namespace={"extra": NO_EXTRA, "other_results": ()},
-        kw_only=True,
-        forbid_unknown_fields=not drifted,
-        gc=False,
-    )
-
-
-def _is_open(hint: Any) -> bool:
-    return bool(getattr(hint, "__parameters__", ()))
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking rows while they are made, a few hundred at a time.
-
-    They cannot be part of a cycle, and it is a third of the time that it takes to read a page.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 class UsageConverter(MsgspecJsonConverter):
@@ -368,19 +275,19 @@ class UsageConverter(MsgspecJsonConverter):
 
     def loads_fast(self, data: bytes, cl: type[T]) -> T | None:
         """Read JSON text that holds just what the class declares; None where it does not."""
-        read = _lane(cast("Hashable", cl)) if self.fast else None
+        read = reader(cast("Hashable", cl)) if self.fast else None
         if read is None:
             return None
         try:
-            with _collector_paused():
+            with collector_paused():
                 return cast("T", read(data))
         except msgspec.ValidationError:
             return None
 
     def loads_careful(self, data: bytes, cl: type[T]) -> T:
         """Read JSON text that holds more than the class declares, or something else."""
-        read = _lane(cast("Hashable", cl), drifted=True) if self.fast else None
-        with _collector_paused():
+        read = reader(cast("Hashable", cl), drifted=True) if self.fast else None
+        with collector_paused():
             value = parse(data)
             if read is not None:
                 try:
@@ -402,8 +309,8 @@ def make_converter(*, fast: bool = True) -> UsageConverter:
     made.register_structure_hook(str, _str)
     made.register_structure_hook(bool, _bool)
     made.register_structure_hook(Decimal, _decimal)
-    made.register_structure_hook_factory(_is_array, _structure_array)
-    made.register_unstructure_hook_factory(_is_array, _unstructure_array)
+    made.register_structure_hook_factory(is_array, _structure_array)
+    made.register_unstructure_hook_factory(is_array, _unstructure_array)
     made.register_structure_hook_factory(_has_extra, _structure_with_extra)
     made.register_unstructure_hook_factory(_has_extra, _unstructure_with_extra)
     made.register_structure_hook_factory(lambda cls: cls is UsageResult, _structure_by_object)
@@ -426,7 +333,7 @@ def refused(
         body: What was read.
         place: Gives the JSON path to tell for the path within what was read.
     """
-    reason, path = redact(_reason(error, None)), "$"
+    reason, path = _reason(error, None), "$"
     if isinstance(error, BaseValidationError):
         reason, _, path = transform_error(error, path, _reason)[0].rpartition(" @ ")
     path = place(path)
@@ -437,7 +344,8 @@ def refused(
 def _reason(error: BaseException, _: Any) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    return str(error.args[0] if error.args else error)
+    reason = redact(str(error.args[0] if error.args else error))
+    return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + "…"
 
 
 def from_dict(value: Mapping[str, Any], cls: type[T]) -> T:

@@ -92,6 +92,7 @@ class Merge(Generic[R]):
     clamp: bool
     notify: Callable[[Notice], None]
     tasks: dict[Window, _Task[R]] = attrs.field(factory=dict, init=False)
+    _given_up: list[_Task[R]] = attrs.field(factory=list, init=False)
     _requests: _Requests[R] | None = attrs.field(default=None, init=False)
     _head: WindowReading[R] | None = attrs.field(default=None, init=False)
 
@@ -163,7 +164,8 @@ class Merge(Generic[R]):
         left[head.window] = head.window.after(max(floor, head.next_start))
         for window, rest in left.items():
             if rest != window and window in self.tasks:
-                self.tasks.pop(window).cancel()
+                self._given_up.append(self.tasks.pop(window))
+                self._given_up[-1].cancel()
         self.windows = deque(rest for rest in left.values() if rest is not None)
         self._run().failed = False
         if self.times.start_time == head.next_start:
@@ -177,10 +179,11 @@ class Merge(Generic[R]):
 
     def cancel(self) -> list[_Task[R]]:
         """End every request; gives the tasks that are ending."""
-        tasks = [task for task in self.tasks.values() if not task.get_loop().is_closed()]
-        for task in tasks:
+        tasks = (*self.tasks.values(), *self._given_up)
+        ending = [task for task in tasks if not task.done() and not task.get_loop().is_closed()]
+        for task in ending:
             task.cancel()
-        return tasks
+        return ending
 
 
 class Stream(Generic[T]):

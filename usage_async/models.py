@@ -179,10 +179,12 @@ class CostsResultAmount:
     Attributes:
         value: Whole units of the currency (dollars, not cents), from the literal text of the reply.
         currency: Lowercase ISO 4217 code, such as `usd`.
+        extra: Fields of the reply that this release does not know, by name.
     """
 
     value: Decimal
     currency: str
+    extra: Extra = NO_EXTRA
 
     def __attrs_post_init__(self) -> None:
         value = exact_decimal(self.value)

@@ -1,5 +1,6 @@
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,16 @@ def test_standard_output_is_written_at_once(capfdbinary, place):
         assert capfdbinary.readouterr().out == "é".encode()
 
 
+def test_a_terminal_is_never_steered(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with destination(None) as sink:
+        sink.write("one\x1b[31m\x9b\ntwo\u202e\n".encode())
+    assert capsys.readouterr().out == "one\\x1b[31m\\x9b\ntwo\\u202e\n"
+
+
 def test_a_folder_that_is_missing_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError), destination(tmp_path / "no" / "file"):
+    file = tmp_path / "no" / "file"
+    with pytest.raises(FileNotFoundError, match="no/file'"), destination(file):
         pass
     with pytest.raises(IsADirectoryError), destination(tmp_path):
         pass

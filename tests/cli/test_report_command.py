@@ -1,4 +1,13 @@
+import csv
+import io
+import json
+from decimal import Decimal
+
+import attrs
 import pytest
+
+from usage_async.cli._insight import total
+from usage_async.emulator import dataset
 
 
 @pytest.mark.parametrize("by", ["project", "user", "api-key", "line-item", "model"])
@@ -64,3 +73,83 @@ def test_a_wrong_command_ends_with_one_line_and_code_2(cli, arguments, says):
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.count("\n") == 1
     assert says in ran.err
+
+
+def test_json_and_csv_are_for_programs(cli):
+    value = json.loads(cli("report", "--demo", "--compare", "--format", "json").out)
+    assert value["by"] == "project"
+    assert value["compared_with"]["end_time"] == value["start_time"]
+    rows = list(csv.DictReader(io.StringIO(cli("report", "--demo", "--format", "csv").out)))
+    assert {row["name"] for row in rows} >= {"Web app", "Research"}
+    (spend,) = value["spend"]
+    assert total(Decimal(row["amount"]) for row in rows) == Decimal(spend["amount"])
+
+
+@pytest.mark.parametrize("by", ["project", "user", "api-key", "line-item", "model"])
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_comparison_fits_its_terminal(cli, by, columns):
+    asked = ("report", "--demo", "--month", "this", "--compare", "--by", by, "--top", "3")
+    ran = cli(*asked, columns=columns)
+    assert (ran.code, ran.err) == (0, "")
+    assert max(map(len, ran.out.splitlines())) <= columns
+    assert "against 2026-10-01 to 2026-10-23" in " ".join(ran.out.split())
+    assert "Top movers" in ran.out
+    assert "Month's end  about $" in ran.out
+
+
+def test_a_clamped_grouping_says_so_and_still_adds_up(cli):
+    out = cli("report", "--demo", "--by", "api-key", "--period", "2025-12").out
+    assert "Notices" in out
+    assert "2025-12-06" in out
+    assert "(not attributed)" in out
+
+
+def test_a_period_before_the_history_is_an_error_with_a_hint(cli):
+    ran = cli("report", "--demo", "--period", "2025-10")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.count("\n") == 1
+    assert "begin at 2025-11-22 or later" in ran.err
+
+
+def test_a_comparison_that_goes_back_too_far_is_blank_with_its_reason(cli):
+    ran = cli("report", "--demo", "--period", "2025-12", "--compare")
+    assert ran.code == 0
+    assert "The period before\nrefused: " in ran.out
+    assert "against" not in ran.out
+
+
+def test_nothing_at_all_hints_at_another_organization(cli, monkeypatch):
+    from usage_async._transport import AiohttpTransport
+
+    async def reply(_self, _path, params, _headers):
+        start, end = (int(dict(params)[name]) for name in ("start_time", "end_time"))
+        buckets = [
+            {"object": "bucket", "start_time": at, "end_time": at + 86400, "results": []}
+            for at in range(start, end, 86400)
+        ]
+        page = {"object": "page", "data": buckets, "has_more": False, "next_page": None}
+        return 200, {}, json.dumps(page).encode()
+
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-ordinary")
+    monkeypatch.setattr(AiohttpTransport, "__call__", reply)
+    out = cli("report").out
+    assert "nothing was billed" in out
+    assert "another organization" in out
+    assert "does not start with sk-admin-" in out
+
+
+def test_names_never_steer_the_terminal(cli, monkeypatch):
+    evil = "[red]x[/red]\x1b[31m=1+1\u202e,\n"
+    made = dataset.make_members
+
+    def make_members(seed):
+        projects, *others = made(seed)
+        return tuple(attrs.evolve(project, name=evil) for project in projects), *others
+
+    monkeypatch.setattr(dataset, "make_members", make_members)
+    for columns in (60, 200):
+        ran = cli("report", "--demo", columns=columns)
+        assert ran.code == 0
+        assert "\x1b" not in ran.out
+        assert "\u202e" not in ran.out
+    assert "[red]x[/red]\\x1b[31m=1+1\\u202e,\\n" in ran.out

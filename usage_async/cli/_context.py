@@ -60,4 +60,8 @@ class Context:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # `run` knows what to do
+
+    return OurConsole(stderr=stderr, highlight=False, markup=False, emoji=False)

@@ -94,32 +94,34 @@ async def _visit(there: Place, connection: Connection, context: Context) -> list
     )
     listening, drift = _Listening(transport), list[Notice]()
     now = context.runtime.now()
+    client = UsageClient(
+        there.key,
+        transport=listening,
+        on_notice=drift.append,
+        retry=RetryPolicy(attempts=2),
+        runtime=context.runtime,
+    )
     try:
-        async with UsageClient(
-            there.key,
-            transport=listening,
-            on_notice=drift.append,
-            retry=RetryPolicy(attempts=2),
-            runtime=context.runtime,
-        ) as client:
-            async with asyncio.TaskGroup() as group:
-                visits = [
-                    group.create_task(_look(client, endpoint, int(now)))
-                    for endpoint in ENDPOINTS.values()
-                ]
-            seen = [visit.result() for visit in visits]
-            checks = [
-                _host(f"{url.host}:{url.port}", listening, seen),
-                _tls(url.scheme, there, seen),
-                _proxy(there),
-            ]
-            if listening.was_reached:
-                checks += [_clock(listening.date, now, is_demo=connection.demo)]
-                checks += [_endpoint(each) for each in seen]
-                checks += [_drift(drift), _limiter(client.limiter)]
+        seen = await asyncio.gather(
+            *(_look(client, endpoint, int(now)) for endpoint in ENDPOINTS.values())
+        )
     finally:
+        await client.close()
         await transport.close()
-    return checks
+    checks = [
+        _host(f"{url.host}:{url.port}", listening, seen),
+        _tls(url.scheme, there, seen),
+        _proxy(there),
+    ]
+    if not listening.was_reached:
+        return checks
+    return [
+        *checks,
+        _clock(listening.date, now, is_demo=connection.demo),
+        *map(_endpoint, seen),
+        _drift(drift),
+        _limiter(client.limiter),
+    ]
 
 
 async def _look(client: UsageClient, endpoint: Endpoint, now: int) -> _Seen:

@@ -120,7 +120,7 @@ def _days(page: Page, spend: Spend) -> None:
 
 def _bar(page: Page, amount: Decimal, peak: Decimal) -> str:
     if amount <= 0:
-        return " "
+        return "·" if page.unicode else "_"
     steps = len(page.bars) - 1
     return page.bars[max(1, min(steps, round(ratio(amount, peak) * steps)))]
 

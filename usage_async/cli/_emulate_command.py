@@ -38,7 +38,11 @@ def emulate(*, port: int, context: Context, **switches: Any) -> None:
 
 def _make(kind: Any, switches: dict[str, Any]) -> Any:
     names = [a.name for a in attrs.fields(kind)]
-    given = {name: switches[name] for name in names if switches[name] is not None}
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name in names
+        if (value := switches[name]) is not None
+    }
     try:
         return kind(**given)
     except (ValueError, TypeError) as error:

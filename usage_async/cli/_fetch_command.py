@@ -34,6 +34,7 @@ _OPTIONS = (
         None,
         group=_OUTPUT,
         alias="-o",
+        allow_leading_hyphen=True,
         help="A file, replaced when the new one is whole; - or nothing: standard output.",
         show_default=False,
     ),

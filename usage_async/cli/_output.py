@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from usage_async.cli._text import clean
+
 
 class Sink(Protocol):
     """What takes bytes."""
@@ -27,6 +29,13 @@ class _Stdout:
         sys.stdout.buffer.flush()
 
 
+class _Screen:
+    """A terminal: what could steer it is written out, whatever the data hold."""
+
+    def write(self, data: bytes) -> None:
+        sys.stdout.write("\n".join(map(clean, data.decode().split("\n"))))
+
+
 @contextmanager
 def destination(path: Path | None) -> Iterator[Sink]:
     """Open where to write.
@@ -41,7 +50,7 @@ def destination(path: Path | None) -> Iterator[Sink]:
         OSError: It cannot be written; what was there is intact.
     """
     if path is None or str(path) == "-":
-        yield _Stdout()
+        yield _Screen() if sys.stdout.isatty() else _Stdout()
         return
     # A link stays a link: what it points at is replaced.
     target = Path(os.path.realpath(path))
@@ -55,7 +64,13 @@ def destination(path: Path | None) -> Iterator[Sink]:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Sink]:
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=".part", dir=target.parent
+        )
+    except OSError as error:
+        error.filename = str(target)  # the one that was asked for
+        raise
     beside = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

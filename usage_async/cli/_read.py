@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 
+from usage_async._queries import UsageQuery
 from usage_async.cli._report import Plan, Reading, Readings
-from usage_async.client import UsageClient, UsageQuery
+from usage_async.client import UsageClient
 from usage_async.endpoints import ENDPOINTS
 from usage_async.errors import (
     BadRequestError,

@@ -20,6 +20,8 @@ SERVICE = 1
 USAGE = 2
 INTERRUPTED = 130
 
+_STDOUT = 1
+
 
 def run(tokens: Sequence[str], *, runtime: Runtime | None = None) -> int:
     """Run a command.
@@ -32,6 +34,13 @@ def run(tokens: Sequence[str], *, runtime: Runtime | None = None) -> int:
         The exit code: 0, 1 where the service or a file failed, 2 where the command is wrong, 130
         after Ctrl-C.
     """
+    try:
+        return _run(tokens, runtime)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+
+
+def _run(tokens: Sequence[str], runtime: Runtime | None) -> int:
     from cyclopts import CycloptsError
 
     from usage_async.cli._app import app
@@ -43,28 +52,32 @@ def run(tokens: Sequence[str], *, runtime: Runtime | None = None) -> int:
             command, bound, ignored = app.parse_args(
                 list(tokens), print_error=False, exit_on_error=False
             )
-            context = Context(runtime, warnings)
             given = {}
             if "context" in ignored:
                 bound.apply_defaults()
-                given["context"] = context
+                given["context"] = Context(runtime, warnings)
             code: int | None = command(*bound.args, **bound.kwargs, **given)
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
         return OK
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
     except CycloptsError as error:
         return _fail(f"{error} Try --help.", USAGE)
     except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
-        if "--debug" in tokens:
-            traceback.print_exc()
-            return _code(error)
-        from usage_async.cli._errors import explain
-
-        return _fail(explain(error), _code(error))
+        return _explain(error, debug="--debug" in tokens)
     return code or OK
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    from usage_async.cli._errors import explain
+
+    if isinstance(error, OSError):
+        # A full disk behind standard output would fail once more at the end of the process.
+        _flush_or_forget()
+    if debug:
+        traceback.print_exception(error)
+        return _code(error)
+    return _fail(explain(error), _code(error))
 
 
 def _code(error: Exception) -> int:
@@ -86,10 +99,17 @@ def _survive_odd_characters() -> None:
             reconfigure(errors="replace")
 
 
+def _flush_or_forget() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_stdout()
+
+
 def _forget_stdout() -> None:
     """Give what is still buffered to nobody: the reader of the pipe has left."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, _STDOUT)
     os.close(nowhere)
 
 

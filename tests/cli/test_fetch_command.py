@@ -1,0 +1,119 @@
+import csv
+import io
+import json
+from decimal import Decimal
+
+import pytest
+
+from usage_async import ENDPOINTS, loads
+from usage_async.cli._csv import ROW_COLUMNS
+from usage_async.emulator import Emulator, Faults, Quirks
+from usage_async.models import UsageTimeBucket
+
+from .conftest import NOW
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_every_endpoint_takes_every_parameter_of_its_table(cli, endpoint):
+    help_ = cli("fetch", endpoint, "--help", columns=200).out
+    described = ENDPOINTS[endpoint]
+    for name in [*described.filters, "group_by", "bucket_width", "limit", "page", "clamp"]:
+        assert f"--{name.replace('_', '-')}" in help_
+    assert ", ".join(described.group_by) in help_
+
+
+def test_json_lines_are_buckets_in_the_shape_of_the_api(cli):
+    ran = cli("fetch", "costs", "--demo", "--period", "2026-10", "--group-by", "project_id")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert len(lines) == 31
+    kind = ENDPOINTS["costs"].result_class
+    buckets = [loads(line, UsageTimeBucket[kind]) for line in lines]
+    assert all(row.project_id for bucket in buckets for row in bucket.results)
+    assert json.loads(lines[0])["object"] == "bucket"
+
+
+def test_csv_adds_up_to_the_total(cli):
+    asked = ["costs", "--demo", "--start", "2026-10-01", "--end", "2026-11-01"]
+    ran = cli("fetch", *asked, "--group-by", "line_item,project_id", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(ran.out)))
+    assert tuple(rows[0]) == ROW_COLUMNS
+    total = json.loads(cli("total", *asked, "--format", "json").out)["totals"][0]
+    assert sum(Decimal(row["amount"]) for row in rows) == Decimal(total["amount"]["value"])
+
+
+def test_a_file_holds_what_a_pipe_would_get(cli, tmp_path):
+    asked = ["fetch", "completions", "--demo", "--period", "2026-10-05", "--width", "1h"]
+    file = tmp_path / "out.jsonl"
+    ran = cli(*asked, "-o", file)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    assert file.read_text() == cli(*asked, "-o", "-").out
+
+
+def test_filters_lists_and_unix_seconds_reach_the_service(cli, serving):
+    server = serving(Emulator(now=lambda: NOW))
+    ran = cli(
+        *("fetch", "completions", "--start", "1790812800", "--end", "2026-10-02", "--batch"),
+        *("--models", "gpt-5.2,gpt-5.2-mini", "--group-by", "model", "batch", "--limit", "5"),
+    )
+    assert ran.code == 0
+    query = server.requests[0].query
+    assert [value for name, value in query if name == "group_by"] == ["model", "batch"]
+    assert [value for name, value in query if name == "models"] == ["gpt-5.2", "gpt-5.2-mini"]
+    assert {("start_time", "1790812800"), ("batch", "true"), ("limit", "5")} <= set(query)
+
+
+def test_a_line_item_may_hold_a_comma(cli, serving):
+    server = serving(Emulator(now=lambda: NOW))
+    cli("fetch", "costs", "--period", "2026-10", "--line-items", "gpt-5.2, input")
+    assert ("line_items", "gpt-5.2, input") in server.requests[0].query
+
+
+def test_parameters_and_endpoints_newer_than_this_program_are_sent(cli, serving):
+    server = serving(Emulator(now=lambda: NOW))
+    newer = ["--set", "tag=a", "--set", "tag=b=c"]
+    ran = cli("fetch", "costs", "--period", "2026-10", *newer)
+    assert (ran.code, "Unknown parameter" in ran.err) == (1, True)
+    assert [pair for pair in server.requests[0].query if pair[0] == "tag"] == [
+        ("tag", "a"),
+        ("tag", "b=c"),
+    ]
+    ran = cli("fetch", "path", "/organization/usage/brand_new", "--period", "7d")
+    assert (ran.code, "404" in ran.err) == (1, True)
+    assert server.requests[-1].path == "/v1/organization/usage/brand_new"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["costs"], "say which time"),
+        (["costs", "--period", "2026-10", "--group-by", "planet"], "group_by takes project_id"),
+        (["costs", "--period", "2026-10", "--set", "x"], "--set takes NAME=VALUE"),
+        (["costs", "--period", "2026-10", "--set", "=x"], "--set takes NAME=VALUE"),
+        (["cost", "--period", "2026-10"], 'Did you mean "costs"?'),
+        (["costs", "--period", "2026-10", "--bucket-width", "1h"], "1h"),
+    ],
+)
+def test_what_an_endpoint_does_not_take_is_refused(cli, arguments, says):
+    ran = cli("fetch", *arguments, "--demo")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("\n") == 1
+    assert says in ran.err
+
+
+def test_a_run_that_fails_leaves_the_old_file(cli, serving, tmp_path):
+    serving(Emulator(now=lambda: NOW, faults=Faults(script=["none", *["error"] * 50])))
+    file = tmp_path / "out.jsonl"
+    file.write_text("old")
+    ran = cli("fetch", "completions", "--start", "300d", "-o", file)
+    assert ran.code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    assert file.read_text() == "old"
+
+
+def test_notices_are_lines_on_standard_error(cli, serving):
+    serving(Emulator(now=lambda: NOW, quirks=Quirks(unknown_fields=True)))
+    ran = cli("fetch", "costs", "--period", "2026-10")
+    assert ran.code == 0
+    assert ran.err.startswith("usage-async: note: costs: ")
+    assert json.loads(ran.out.splitlines()[0])["granularity"] == "exact"

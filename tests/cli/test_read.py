@@ -1,0 +1,97 @@
+import asyncio
+
+import pytest
+
+from usage_async import (
+    BadRequestError,
+    InternalServerError,
+    RangeUnavailableError,
+    RetryPolicy,
+    TimeRange,
+    UsageClient,
+)
+from usage_async.cli._read import queries, read
+from usage_async.cli._report import Plan
+
+from .conftest import NOW
+
+DAY = 86400
+END = NOW - NOW % DAY
+PLAN = Plan("project", TimeRange(END - 2 * DAY, END), NOW, TimeRange(END - 4 * DAY, END - 2 * DAY))
+
+_LOOKBACK = (
+    b'{"error": {"code": "reporting_lookback_exceeded", "message": "Earliest supported start'
+    b' date: 2025-11-22 (UTC)."}}'
+)
+
+
+def _page(params) -> bytes:
+    start, end = (int(dict(params)[name]) for name in ("start_time", "end_time"))
+    buckets = ",".join(
+        f'{{"object":"bucket","start_time":{at},"end_time":{at + DAY},"results":[]}}'
+        for at in range(start, end, DAY)
+    )
+    return f'{{"object":"page","data":[{buckets}],"has_more":false,"next_page":null}}'.encode()
+
+
+def _client(refuse) -> UsageClient:
+    """A client whose service answers what `refuse(path, params)` says, else empty days."""
+
+    async def transport(path, params, _headers):
+        await asyncio.sleep(0)
+        return refuse(path, params) or (200, {}, _page(params))
+
+    return UsageClient("sk-admin-x", transport=transport, retry=RetryPolicy(attempts=1))
+
+
+async def test_everything_is_read_at_the_same_time_and_counted():
+    ticks = []
+    async with _client(lambda *_: None) as client:
+        found = await read(client, PLAN, lambda: ticks.append(1))
+    assert len(ticks) == queries(PLAN) == 15
+    assert len(found.costs.buckets) == 2
+    assert found.costs_before is not None
+    assert all(len(reading.buckets) == 2 for reading in found.usage.values())
+
+
+async def test_a_plain_report_takes_a_query_an_endpoint_and_one_for_its_groups():
+    assert queries(Plan("user", PLAN.period, NOW)) == 13
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_what_is_refused_stays_blank_and_the_rest_comes(status):
+    def refuse(path, params):
+        if path.endswith(("images", "costs")) and ("group_by", "project_id") in params:
+            return status, {}, b'{"error": {"message": "not by project"}}'
+        return None
+
+    async with _client(refuse) as client:
+        found = await read(client, PLAN, lambda: None)
+    assert "not by project" in (found.costs_by.refusal or "")
+    assert found.costs.refusal is None
+    assert found.usage["images"].refusal
+    assert found.usage["completions"].refusal is None
+
+
+async def test_where_everything_is_refused_there_is_no_report():
+    async with _client(lambda *_: (400, {}, b'{"error": {"message": "no"}}')) as client:
+        with pytest.raises(BadRequestError, match="no"):
+            await read(client, PLAN, lambda: None)
+
+
+async def test_a_range_before_the_history_is_an_error_although_usage_may_be_there():
+    def refuse(path, _params):
+        return (400, {}, _LOOKBACK) if path.endswith("costs") else None
+
+    async with _client(refuse) as client:
+        with pytest.raises(RangeUnavailableError):
+            await read(client, PLAN, lambda: None)
+
+
+async def test_a_failure_of_the_service_ends_the_rest():
+    def refuse(path, _params):
+        return (500, {}, b"") if path.endswith("images") else None
+
+    async with _client(refuse) as client:
+        with pytest.raises(InternalServerError):
+            await read(client, PLAN, lambda: None)

@@ -1,0 +1,99 @@
+import csv
+import io
+import json
+from decimal import Decimal
+
+import pytest
+
+from usage_async.cli import _draw_endpoint
+from usage_async.emulator import Emulator, Quirks
+
+from .conftest import NOW
+
+
+@pytest.mark.parametrize("columns", [60, 80, 160])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["costs", "--by", "project_id"],
+        ["costs", "--group-by", "user_id,line_item"],
+        ["completions", "--by", "model", "project_id"],
+        ["vector_stores", "--by", "project_id"],
+        ["completions"],
+        ["audio_speeches", "--group-by", "model,user_id", "--by", "user_id"],
+    ],
+    ids=" ".join,
+)
+def test_a_table_fits_its_terminal(cli, asked, columns):
+    ran = cli("total", *asked, "--demo", "--period", "2026-10", columns=columns)
+    assert (ran.code, ran.err) == (0, "")
+    assert max(map(len, ran.out.splitlines())) <= columns
+
+
+def test_groups_are_the_total_exactly(cli):
+    out = cli(
+        "total", "costs", "--demo", "--period", "2026-10", "--by", "user_id", "--format", "json"
+    )
+    value = json.loads(out.out)
+    total = Decimal(value["totals"][0]["amount"]["value"])
+    assert sum(Decimal(row["amount"]["value"]) for row in value["groups"]) == total
+    assert value["group_by"] == ["user_id"]
+
+
+def test_csv_has_the_groups_or_the_total(cli):
+    asked = ["--demo", "--period", "2026-10", "--format", "csv"]
+    by = list(csv.DictReader(io.StringIO(cli("total", "costs", *asked, "--by", "project_id").out)))
+    (whole,) = csv.DictReader(io.StringIO(cli("total", "costs", *asked).out))
+    assert sum(Decimal(row["amount"]) for row in by) == Decimal(whole["amount"])
+    assert by[0].keys() == {"project_id", "amount", "quantity", "quantity_unit", "currency"}
+    (tokens,) = csv.DictReader(io.StringIO(cli("total", "embeddings", *asked).out))
+    assert tokens.keys() == {"input_tokens", "num_model_requests"}
+
+
+def test_a_dimension_that_is_not_grouped_by_is_refused(cli):
+    ran = cli(
+        *[
+            "total",
+            "costs",
+            "--demo",
+            "--period",
+            "2026-10",
+            "--group-by",
+            "line_item",
+            "--by",
+            "user_id",
+        ]
+    )
+    assert (ran.code, ran.out) == (2, "")
+    assert "--by user_id is not among --group-by" in ran.err
+
+
+def test_nothing_is_zero(cli):
+    ran = cli("total", "costs", "--demo", "--period", "2026-10", "--project-ids", "proj_none")
+    assert ran.code == 0
+    assert "amount" not in ran.out
+
+
+def test_rows_without_a_known_sum_are_an_error(cli, serving):
+    serving(Emulator(now=lambda: NOW, quirks=Quirks(other_kinds=True)))
+    ran = cli("total", "costs", "--period", "2026-10")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.count("\n") == 1
+
+
+def test_what_each_endpoint_takes_and_gives_is_shown(cli):
+    ran = cli("endpoints", columns=60)
+    assert (ran.code, ran.err) == (0, "")
+    assert max(map(len, ran.out.splitlines())) <= 60
+    assert "/organization/usage/completions" in ran.out
+    assert "num_model_requests" in ran.out
+
+
+def test_a_group_without_an_amount_has_an_empty_cell():
+    assert _draw_endpoint._short(None, "amount") == ""
+
+
+def test_a_zero_amount_has_no_exact_figure():
+    from usage_async import CostsResultAmount
+
+    assert _draw_endpoint._unit(CostsResultAmount(value=Decimal(0), currency="usd"), "") == ""

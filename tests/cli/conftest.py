@@ -25,8 +25,15 @@ class Ran:
 Cli = Callable[..., Ran]
 
 
-async def instantly(_seconds: float) -> None:
-    await asyncio.sleep(0)
+@attrs.define
+class Clock:
+    """Time passes only by sleeping."""
+
+    seconds: float = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -44,7 +51,8 @@ def cli(bare, capsys) -> Cli:
 
     def cli(*tokens: object, columns: int = 80, now: float = NOW) -> Ran:
         bare.setenv("COLUMNS", str(columns))
-        runtime = Runtime(now=lambda: now, sleep=instantly)
+        clock = Clock()
+        runtime = Runtime(now=lambda: now, monotonic=lambda: clock.seconds, sleep=clock.sleep)
         code = run([str(token) for token in tokens], runtime=runtime)
         out, err = capsys.readouterr()
         return Ran(code, out, err)

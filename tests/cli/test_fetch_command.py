@@ -78,6 +78,8 @@ def test_parameters_and_endpoints_newer_than_this_program_are_sent(cli, serving)
         ("tag", "a"),
         ("tag", "b=c"),
     ]
+    cli("fetch", "costs", "--period", "2026-10", "--set", "group_by=planet")
+    assert ("group_by", "planet") in server.requests[-1].query
     ran = cli("fetch", "path", "/organization/usage/brand_new", "--period", "7d")
     assert (ran.code, "404" in ran.err) == (1, True)
     assert server.requests[-1].path == "/v1/organization/usage/brand_new"
@@ -90,6 +92,7 @@ def test_parameters_and_endpoints_newer_than_this_program_are_sent(cli, serving)
         (["costs", "--period", "2026-10", "--group-by", "planet"], "group_by takes project_id"),
         (["costs", "--period", "2026-10", "--set", "x"], "--set takes NAME=VALUE"),
         (["costs", "--period", "2026-10", "--set", "=x"], "--set takes NAME=VALUE"),
+        (["costs", "--period", "2026-10", "--set", "period=7d"], "say it as --period only"),
         (["cost", "--period", "2026-10"], 'Did you mean "costs"?'),
         (["costs", "--period", "2026-10", "--bucket-width", "1h"], "1h"),
     ],

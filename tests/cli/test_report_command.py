@@ -60,6 +60,7 @@ def test_the_period_is_as_asked_for(cli, arguments, period):
         (["--period", "2026-09", "--days", "3"], "--period and --days contradict"),
         (["--days", "3", "--end", "2026-10-01"], "--days and --start and --end contradict"),
         (["--days", "0"], "at least 1"),
+        (["--top", "-1"], "at least 0"),
         (["--end", "2026-10-01"], "--end needs --start"),
         (["--period", "yesteryear"], 'period takes "2026-10"'),
         (["--start", "2027-01-01"], "is in the future"),

@@ -92,11 +92,12 @@ def _short(value: Any, name: str) -> str:
 def endpoints(console: Console) -> None:
     """Draw what each endpoint takes and gives."""
     page = Page(console)
-    for endpoint in ENDPOINTS.values():
+    for place, endpoint in enumerate(ENDPOINTS.values()):
+        if place:
+            page.console.print()
         page.line((endpoint.name, "bold"), (f"  {endpoint.path}", "dim"))
         for name, text in _about(endpoint):
             page.hanging(f"  {name:<9}", text)
-        page.console.print()
 
 
 def _about(endpoint: Endpoint) -> list[tuple[str, str]]:

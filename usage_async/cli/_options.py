@@ -191,7 +191,13 @@ def _asked(name: str, given: dict[str, Any]) -> Asked:
             "say which time, such as --period 2026-10, --period 7d, --start 2026-10-01"
         )
     for key, value in newer:
+        if key in given and given[key] is not None:
+            msg = f"--set {key}: say it as --{key.replace('_', '-')} only"
+            raise QueryError(msg)
         params.setdefault(key, []).append(value)
+    for key in {key for key, _ in newer} - {"group_by"}:
+        if len(params[key]) == 1:
+            params[key] = params[key][0]
     return Asked(name, params, unchecked=bool(newer))
 
 

@@ -70,7 +70,10 @@ def report(
     """Show who spent what, on one screen."""
     from usage_async.cli._period import find_period, is_running, period_before
     from usage_async.cli._report import Plan
+    from usage_async.errors import QueryError
 
+    if top < 0:
+        raise QueryError("--top takes a number of at least 0")
     here: Context = context
     begun = here.runtime.monotonic()
     now = int(here.runtime.now())

@@ -40,7 +40,56 @@ def errors_tree() -> str:
     return "```text\n" + re.sub(r"(?m)^    ", "", tree) + "```\n"
 
 
-DERIVED = {"endpoints": endpoints_table, "errors": errors_tree}
+FAULTS = {
+    1: "DNS failure, refused connection",
+    2: "a wrong TLS certificate",
+    3: "closed or reset before the headers",
+    4: "closed or reset in the middle of a body",
+    5: "a body that is just short",
+    6: "corrupt gzip, a false encoding",
+    7: "HTTP that cannot be read",
+    8: "HTML, or nothing, with 200",
+    9: "JSON that is no page",
+    10: "a gzip bomb",
+    11: "a server that hangs or drips",
+    12: "429 with Retry-After in any form",
+    13: "a storm of 429s",
+    14: "no quota, 400, 401, 403, 404",
+    15: "408, 409, 5xx",
+    16: "redirects, plain http, other paths",
+    17: "cookies",
+    18: "a key that cannot be sent",
+    19: "a key in the service's own texts",
+    20: "cursors that lead nowhere",
+    21: "missing, repeated, foreign, contradicting buckets",
+    22: "break, cancellation, a caught timeout",
+    23: "a slow consumer",
+    24: "a page of 10 MB",
+    25: "two event loops, use after close",
+    26: "odd names in files",
+    27: "`kill -9` while a file is written",
+    28: "a full disk, a read-only target, an existing file",
+    29: "a clock that is wrong",
+    30: "Ctrl-C",
+}
+
+
+def reliability_table() -> str:
+    tests = (README.parent / "tests" / "test_faults.py").read_text("utf-8")
+    names = re.findall(r"def (test_fault_(\d\d)\w+)", tests)
+    lines = ["| | fault | tests in `tests/test_faults.py` |", "|---|---|---|"]
+    for number, fault in FAULTS.items():
+        of_row = "<br>".join(f"`{name}`" for name, row in names if int(row) == number)
+        assert of_row, f"fault {number} has no test"
+        lines.append(f"| {number} | {fault} | {of_row} |")
+    return "\n".join(lines) + "\n"
+
+
+DERIVED = {
+    "endpoints": endpoints_table,
+    "errors": errors_tree,
+    "reliability": reliability_table,
+}
 
 
 @pytest.fixture

@@ -92,7 +92,6 @@ def _worker(entry: Entry) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     try:
-        _line(process)
         yield process
     finally:
         process.communicate()
@@ -128,6 +127,8 @@ def race(entries: Sequence[Entry], rounds: int, *, fresh: bool = False) -> list[
         return [list(figures) for figures in zip(*alone, strict=True)]
     with ExitStack() as stack:
         workers = [stack.enter_context(_worker(entry)) for entry in entries]
+        for worker in workers:
+            assert _line(worker) == "ready\n"
         turns = [[_round(worker) for worker in workers] for _ in range(rounds)]
     return [list(figures) for figures in zip(*turns, strict=True)]
 

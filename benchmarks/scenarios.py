@@ -66,7 +66,7 @@ def _rows(
 
 def _decode(what: str, dataset: Dataset, contestants: Sequence[str], *, quick: bool) -> list[Row]:
     entries = [Entry(name, (dataset,)) for name in contestants]
-    return _rows("decode", what, entries, 5 if quick else 9, OURS)
+    return _rows("decode", what, entries, 3 if quick else 9, OURS)
 
 
 def decode(*, quick: bool) -> list[Row]:
@@ -118,7 +118,7 @@ def month(*, quick: bool) -> list[Row]:
         for latency_ms in (0, 100) if quick else (0, 20, 100, 300):
             entries = _at(url, latency_ms, [*ours, *_PEERS, *_FLOORS], datasets=(MONTH,))
             what = f"30 days at 1m, {latency_ms} ms"
-            rows += _rows("month", what, entries, 1 if quick else 3, f"{OURS} x16")
+            rows += _rows("month", what, entries, 1 if quick else 5, f"{OURS} x16")
     return rows
 
 
@@ -192,32 +192,41 @@ def stall(*, quick: bool) -> list[Row]:
             contestants = [(OURS, 1), (OURS, 8), (OFFICIAL, 1), ("aiohttp + json", 1)]
             entries = _at(url, 0, contestants, datasets=(dataset,), ticking=True)
             what = f"{dataset.pages} {size}, 0 ms"
-            rows += _rows("stall", what, entries, 3, f"{OURS} x8")
+            rows += _rows("stall", what, entries, 1 if quick else 5, f"{OURS} x8")
     return rows
 
 
 def imports(*, quick: bool) -> list[Row]:
-    """From nothing imported to everything that `import` needs, compiled modules kept."""
-    modules = [OURS, "aiohttp", "openai", "httpx", "pydantic"]
+    """What a program waits for before its first line, compiled modules kept."""
+    statements = {
+        OURS: "import usage_async",
+        f"{OURS}, its client": "from usage_async import UsageClient",
+        "aiohttp": "import aiohttp",
+        "aiohttp, attrs, cattrs, msgspec": "import aiohttp, attrs, cattrs.preconf.msgspec",
+        OFFICIAL: "import openai",
+        f"{OFFICIAL}, its client": "from openai import AsyncOpenAI",
+    }
     code = (
-        "import time; wall, cpu = time.perf_counter(), time.process_time(); import {};"
+        "import time; wall, cpu = time.perf_counter(), time.process_time(); {};"
         "print(time.perf_counter() - wall, time.process_time() - cpu)"
     )
 
-    def once(module: str) -> Figures:
-        command = [sys.executable, "-c", code.format(module)]
+    def once(statement: str) -> Figures:
+        command = [sys.executable, "-c", code.format(statement)]
         done = subprocess.run(
             command, env=child_environment(), check=True, capture_output=True, text=True
         )
         return Figures(*map(float, done.stdout.split()))
 
-    for module in modules:
-        once(module)
-    turns = [[once(module) for module in modules] for _ in range(5 if quick else 15)]
+    for statement in statements.values():
+        once(statement)
+    turns = [
+        [once(statement) for statement in statements.values()] for _ in range(3 if quick else 15)
+    ]
     found = list(zip(*turns, strict=True))
     return [
-        Row("import", "import", module, rounds, found[0])
-        for module, rounds in zip(modules, found, strict=True)
+        Row("import", "import", name, rounds, found[0])
+        for name, rounds in zip(statements, found, strict=True)
     ]
 
 

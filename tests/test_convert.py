@@ -4,14 +4,13 @@ import gc
 import json
 from decimal import Decimal
 
-import msgspec
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from values import (
     NAMES,
     PAGES,
-    START,
     buckets,
     json_values,
     one_bucket,
@@ -105,7 +104,10 @@ def test_the_parts_of_a_page_can_be_written_and_read_too(kind, data):
 @given(rows(CostsResult))
 def test_decimals_are_objects_in_dicts_and_exact_texts_in_json(row):
     plain, written = to_dict(row), json.loads(dumps(row))
-    for values in ((plain["quantity"], written["quantity"], row.quantity), *amounts(plain, written, row)):
+    for values in (
+        (plain["quantity"], written["quantity"], row.quantity),
+        *amounts(plain, written, row),
+    ):
         as_object, as_text, value = values
         assert as_object == value
         assert as_text == (None if value is None else str(value))
@@ -125,7 +127,9 @@ def test_every_page_from_the_wire_is_read_and_nothing_of_it_is_lost(name, endpoi
     assert page == CAREFUL.loads(body, UsageResponse[kind])
     assert page == loads(body, UsageResponse[UsageResult])
     assert page == from_dict(json.loads(body, parse_float=Decimal), UsageResponse[kind])
-    sent = json.loads(body.replace(b'"result"', b'"results"').replace(b'"sessions"', b'"num_sessions"'))
+    sent = json.loads(
+        body.replace(b'"result"', b'"results"').replace(b'"sessions"', b'"num_sessions"')
+    )
     written = json.loads(dumps(page))
     assert holds(written, sent)
     for bucket in page.data:
@@ -174,19 +178,15 @@ wild = st.recursive(
     | st.text(max_size=5)
     | st.sampled_from(["40", "0E-6176", "NaN", " 1 ", "1_000", "true", "false", "1e999", "", "-0"])
     | st.sampled_from([40.0, 1.9, 1e300, -0.0, 2**63, 2**64, 10**40]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=3,
 )
 
 
 def field_names(kind):
-    return list(to_dict(next(iter([kind(**needed(kind))])))) + ["extra", "other_results", "result", "sessions", "new"]
-
-
-def needed(kind):
-    import attrs
-
-    return {a.name: 1 for a in attrs.fields(kind) if a.default is attrs.NOTHING}
+    return [a.name for a in attrs.fields(kind)] + ["other_results", "result", "sessions", "new"]
 
 
 @every_kind
@@ -257,12 +257,14 @@ def test_a_count_may_come_in_several_spellings(sent, count):
 @pytest.mark.parametrize(
     "sent",
     [
-        *("1.9", '"1.9"', "true", "false", "null", '""', '" 40 "', '"4_0"', '"+4"', '"٤"'),
+        *("1.9", '"1.9"', "true", "false", "null", '""', '" 40 "', '"4_0"', '"+4"', '"\u0664"'),
         *('"4e1"', "[]", "[1]", "{}", "1e40", "1e999", '"nan"', '"' + "9" * 41 + '"'),
     ],
 )
 def test_what_is_no_count_is_refused_with_its_path(sent):
-    body = one_page(one_bucket(completion()), one_bucket(completion(), completion(input_tokens="?")))
+    body = one_page(
+        one_bucket(completion()), one_bucket(completion(), completion(input_tokens="?"))
+    )
     body = body.replace(b'"?"', sent.encode())
     path, message = refused_at(body, UsageResponse[UsageCompletionsResult])
     assert path == "$.data[1].results[1].input_tokens"
@@ -297,7 +299,7 @@ def test_an_amount_is_the_literal_text(sent, value):
     "sent",
     [
         *('"NaN"', '"nan"', '"sNaN"', '"Infinity"', '"-inf"', '""', '"abc"', "true", "false"),
-        *('"1_000"', '" 1 "', '"1 "', '"+1"', '".5"', '"5."', '"01"', '"0x1"', '"١"', '"1,5"'),
+        *('"1_000"', '" 1 "', '"1 "', '"+1"', '".5"', '"5."', '"01"', '"0x1"', '"\u0661"', '"1,5"'),
         *("1e999", '"1e999"', '"1E-6177"', "1e309", "[]", "{}", '["1"]', '{"value":"1"}', '"1\\n"'),
     ],
 )
@@ -313,7 +315,14 @@ def test_what_is_no_amount_is_refused_with_its_path(sent, field):
 
 
 def test_an_amount_is_never_taken_for_zero():
-    for sent in ({"value": None, "currency": "usd"}, {"currency": "usd"}, {"value": "1"}, "1", 1, []):
+    for sent in (
+        {"value": None, "currency": "usd"},
+        {"currency": "usd"},
+        {"value": "1"},
+        "1",
+        1,
+        [],
+    ):
         body = json.dumps(one_row("costs", amount=sent)).encode()
         path, _ = refused_at(body, CostsResult)
         assert path.startswith("$.amount") or "missing" in str(path), path
@@ -337,7 +346,10 @@ def test_a_float_handed_in_goes_through_its_shortest_text(value, exact):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), Decimal("NaN"), Decimal("Infinity")])
 def test_what_is_not_finite_cannot_be_handed_in_either(value):
-    for given_row, path in ((cost(value), "$.amount.value"), (cost(1, quantity=value), "$.quantity")):
+    for given_row, path in (
+        (cost(value), "$.amount.value"),
+        (cost(1, quantity=value), "$.quantity"),
+    ):
         with pytest.raises(ResponseError, match="decimal") as error:
             from_dict(given_row, CostsResult)
         assert error.value.path == path
@@ -440,7 +452,9 @@ def test_what_is_no_page_is_refused(body):
 
 def test_a_text_can_be_read_as_well_as_bytes():
     body = sample("documented_costs")
-    assert loads(body.decode(), UsageResponse[CostsResult]) == loads(body, UsageResponse[CostsResult])
+    assert loads(body.decode(), UsageResponse[CostsResult]) == loads(
+        body, UsageResponse[CostsResult]
+    )
 
 
 # Legacy spellings
@@ -509,7 +523,9 @@ def test_a_number_in_extra_is_exact():
     body = json.dumps(completion(price="?")).replace('"?"', "0.10000000000000000000000001").encode()
     made = loads(body, UsageCompletionsResult)
     assert made.extra["price"] == Decimal("0.10000000000000000000000001")
-    assert loads(dumps(made), UsageCompletionsResult).extra["price"] == "0.10000000000000000000000001"
+    assert (
+        loads(dumps(made), UsageCompletionsResult).extra["price"] == "0.10000000000000000000000001"
+    )
 
 
 def test_unknown_fields_of_an_amount_are_kept():
@@ -570,11 +586,13 @@ def test_a_kind_that_is_no_text_is_refused(kind):
 
 
 def decoded(body, cls):
+    """What a body is read as, None where it is refused."""
     try:
         return loads(body, cls)
     except ResponseError as error:
-        assert len(str(error)) < 1000
-        return None
+        message = str(error)
+    assert len(message) < 500
+    return None
 
 
 @given(st.binary(max_size=200))
@@ -599,7 +617,10 @@ def mutated(value, data):
         if what == "drop":
             return rest
         if what == "rename":
-            return {**rest, data.draw(st.sampled_from(["extra", "new", "result", "object"])): value[key]}
+            return {
+                **rest,
+                data.draw(st.sampled_from(["extra", "new", "result", "object"])): value[key],
+            }
         return {**value, key: mutated(value[key], data)}
     if isinstance(value, list) and value and data.draw(st.booleans() | st.just(value=True)):
         index = data.draw(st.integers(0, len(value) - 1))
@@ -667,8 +688,6 @@ def test_the_converter_can_be_extended_by_a_copy():
 
 
 def test_values_compose_with_a_callers_own():
-    import attrs
-
     @attrs.frozen
     class Report:
         rows: list[CostsResult]
@@ -691,8 +710,3 @@ def test_the_kind_of_rows_is_read_off_a_class():
     (bucket,) = loads(sample("documented_costs"), UsageResponse).data
     assert type(bucket.results[0]) is CostsResult
     assert isinstance(loads(dumps(bucket), UsageTimeBucket), UsageTimeBucket)
-
-
-def test_nothing_but_a_response_error_comes_out():
-    assert issubclass(msgspec.DecodeError, READING_ERRORS)
-    assert START

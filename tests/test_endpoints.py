@@ -1,13 +1,12 @@
-"""The table of endpoints: it says what the API's specification says, and all else derives from it."""
+"""The table of endpoints: it says what the specification says, and all else derives from it."""
 
 import typing
 
 import attrs
 import pytest
-from values import NAMES, SPEC, START, one_bucket, one_page
+from values import NAMES, SPEC, START, decoded, one_bucket, one_page
 
 from usage_async import ENDPOINTS, UnknownResult, UsageClient, loads
-from usage_async._codec import decode
 from usage_async._convert import result_classes
 from usage_async._fields import described, fields_of
 from usage_async.endpoints import (
@@ -160,11 +159,7 @@ def test_the_rows_of_a_new_endpoint_are_read(dreams):
     for kind in (dreams.result_class, UsageResult):
         (bucket,) = loads(body, UsageResponse[kind]).data
         assert bucket.results == (dreams.result_class(seconds=3, size="short"),)
-    steps = decode(body, dreams.result_class)
-    with pytest.raises(StopIteration) as done:
-        while True:
-            next(steps)
-    assert done.value.value.page.data == (bucket,)
+    assert decoded(body, dreams.result_class).page.data == (bucket,)
 
 
 async def test_a_new_endpoint_is_asked_by_its_name_and_added_up(dreams):

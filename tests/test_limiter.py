@@ -101,7 +101,7 @@ async def test_nobody_passes_those_who_wait():
     await turns(3)
     requests.ends["a"].set_result(None)
     while limiter.waiting:
-        await asyncio.sleep(0)
+        await turns(1)
     # The slot is granted to b, which has not run yet, when c comes.
     requests.begin("c")
     await turns(3)
@@ -200,7 +200,7 @@ async def test_who_is_cancelled_just_after_its_turn_came_hands_it_on():
     await turns(3)
     requests.ends["a"].set_result(None)
     while limiter.waiting == 2:
-        await asyncio.sleep(0)
+        await turns(1)
     await requests.cancel("b")
     assert requests.order == "ac"
     await requests.end("c")
@@ -257,50 +257,79 @@ async def test_its_state_can_be_read_and_is_logged(caplog):
     await requests.cancel(*"abc")
 
 
-events = st.one_of(
-    st.tuples(st.sampled_from(["end", "cancel"]), st.integers(0, 30)),
-    st.tuples(st.sampled_from(["begin", "succeeded", "throttled", "turn"]), st.just(0)),
-    st.tuples(st.sampled_from(["cool_down", "advance"]), st.integers(0, 5)),
+@attrs.define
+class Life:
+    """Everything that can happen to a limiter, by name."""
+
+    clock: Clock
+    limiter: Limiter
+    requests: Requests
+    names: list = attrs.field(factory=list)
+
+    def chosen(self, number):
+        running = [name for name in self.names if not self.requests.tasks[name].done()]
+        return running[number % len(running)] if running else None
+
+    async def begin(self, _):
+        self.names.append(len(self.names))
+        self.requests.begin(self.names[-1])
+
+    async def end(self, number):
+        end = self.requests.ends.get(self.chosen(number))
+        if end is not None and not end.done():
+            end.set_result(None)
+
+    async def cancel(self, number):
+        task = self.requests.tasks.get(self.chosen(number))
+        if task is not None:
+            task.cancel()
+
+    async def succeed(self, _):
+        self.limiter.succeeded()
+
+    async def throttle(self, _):
+        self.limiter.throttled(self.clock.now)
+
+    async def cool_down(self, seconds):
+        self.limiter.cool_down(seconds)
+
+    async def advance(self, seconds):
+        await self.clock.advance(seconds)
+
+    async def turn(self, _):
+        await asyncio.sleep(0)
+
+    async def finish(self):
+        for end in self.requests.ends.values():
+            if not end.done():
+                end.set_result(None)
+        # Time goes on until nothing is cooling down: then all have ended.
+        for _ in range(len(self.names) + 1):
+            await turns(len(self.names) + 3)
+            await self.clock.advance(1000)
+
+
+events = st.tuples(
+    st.sampled_from(
+        ["begin", "end", "cancel", "succeed", "throttle", "cool_down", "advance", "turn"]
+    ),
+    st.integers(0, 5),
 )
 
 
 @given(st.integers(1, 4), st.lists(events, max_size=60))
 def test_whatever_happens_no_slot_is_lost_and_order_is_kept(maximum, happens):
     async def live():
-        clock, limiter, requests = made(maximum)
-        names = []
+        life = Life(*made(maximum))
+        limiter = life.limiter
         for what, number in happens:
-            running = [name for name in names if not requests.tasks[name].done()]
-            chosen = running[number % len(running)] if running else None
-            if what == "begin":
-                names.append(len(names))
-                requests.begin(names[-1])
-            elif what == "end" and chosen is not None and not requests.ends[chosen].done():
-                requests.ends[chosen].set_result(None)
-            elif what == "cancel" and chosen is not None:
-                requests.tasks[chosen].cancel()
-            elif what == "succeeded":
-                limiter.succeeded()
-            elif what == "throttled":
-                limiter.throttled(clock.now)
-            elif what == "cool_down":
-                limiter.cool_down(number)
-            elif what == "advance":
-                await clock.advance(number)
-            elif what == "turn":
-                await asyncio.sleep(0)
+            await getattr(life, what)(number)
             assert 0 <= limiter.in_flight <= maximum
             assert 1 <= limiter.limit <= maximum
-        for end in requests.ends.values():
-            if not end.done():
-                end.set_result(None)
-        # Time goes on until nothing is cooling down: then all have ended.
-        for _ in range(len(names) + 1):
-            await turns(len(names) + 3)
-            await clock.advance(1000)
-        assert all(task.done() for task in requests.tasks.values())
+        await life.finish()
+        assert all(task.done() for task in life.requests.tasks.values())
         assert (limiter.in_flight, limiter.waiting) == (0, 0)
-        started = [name for name, _ in requests.started]
+        started = [name for name, _ in life.requests.started]
         if not any(what == "cool_down" for what, _ in happens):
             assert started == sorted(started)
 

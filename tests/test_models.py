@@ -45,7 +45,10 @@ def test_values_hash_as_they_compare_and_survive_a_pickle(kind, data):
 
 @every_kind
 def test_values_are_frozen_and_have_no_room_for_more(kind):
-    fields = {"object": "some", **{a.name: 1 for a in fields_of(kind) if a.default is attrs.NOTHING}}
+    fields = {
+        "object": "some",
+        **{a.name: 1 for a in fields_of(kind) if a.default is attrs.NOTHING},
+    }
     value = kind(**fields)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         value.object = "another"

@@ -1,5 +1,7 @@
 """The plan: windows tile the range, whatever it is."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ def test_windows_tile_the_range_without_gap_or_overlap(case):
     found = windows(start, end, now=now, concurrency=concurrency, **params)
     width = WIDTH_SECONDS[params["bucket_width"]]
     assert found[0].start == start - start % width
-    for one, following in zip(found, found[1:], strict=False):
+    for one, following in pairwise(found):
         assert one.end == following.start
         assert one.end % width == 0
     assert all(window.start < window.end and window.width_s == width for window in found)

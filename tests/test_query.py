@@ -1,6 +1,7 @@
 """Queries and times: what is taken, what is refused, and with which words."""
 
 import re
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import attrs
@@ -200,7 +201,9 @@ def test_a_range_tells_its_ends_as_aware_datetimes():
         ),
         pytest.param({"start_time": 2, "end_time": 1}, "is not before end_time", id="backwards"),
         pytest.param({"start_time": 1, "end_time": 0}, "is not before end_time", id="ends at 0"),
-        pytest.param({"start_time": START, "end_time": False}, "end_time takes", id="end is a bool"),
+        pytest.param(
+            {"start_time": START, "end_time": False}, "end_time takes", id="end is a bool"
+        ),
         pytest.param({"start_time": START, "end_time": ""}, "end_time takes", id="end is empty"),
     ],
 )
@@ -249,8 +252,7 @@ def test_every_endpoint_takes_what_it_lists(name):
         expected += [("bucket_width", width)]
         expected += [("group_by", dimension) for dimension in endpoint.group_by]
         for parameter, values in sorted(filters.items()):
-            values = ["true"] if values is True else values
-            expected += [(parameter, value) for value in values]
+            expected += [(parameter, value) for value in (["true"] if values is True else values)]
         assert sent == [*expected, ("limit", str(cap))]
         refused(
             f"takes an int from 1 to {cap} at {width}, not {cap + 1}",
@@ -387,7 +389,9 @@ def test_an_endpoint_newer_than_this_library_is_asked_by_its_path():
     )
     wide = build("/organization/usage/brand_new", {"start_time": "36h", "bucket_width": "1h"})
     assert (wide.width_s, wide.page_limit) == (3600, None)
-    assert str(wide) == "query('/organization/usage/brand_new', start_time='36h', bucket_width='1h')"
+    assert (
+        str(wide) == "query('/organization/usage/brand_new', start_time='36h', bucket_width='1h')"
+    )
     bare = build("/organization/usage/brand_new", {"start_time": "36h"})
     assert bare.resolve(NOW) == TimeRange(NOW - 36 * 3600, NOW)
 
@@ -419,7 +423,9 @@ def test_unchecked_sends_what_this_library_does_not_know():
         ("deep", "true"),
     ]
     assert str(query).endswith("teams=['a', 'b'], tags=['one'], deep=True, unchecked=True)")
-    refused("takes bucket_width", "images", {"start_time": START, "bucket_width": 5}, unchecked=True)
+    refused(
+        "takes bucket_width", "images", {"start_time": START, "bucket_width": 5}, unchecked=True
+    )
 
 
 def test_a_query_does_not_change_with_the_list_that_it_was_given():
@@ -470,12 +476,10 @@ def test_queries_are_equal_exactly_when_they_ask_the_same(one, other):
 
 @given(params)
 def test_a_query_prints_as_the_call_that_makes_it_again(given_params):
-    import datetime as datetime_module
-
     def completions(**params):
         return build("completions", params)
 
     query = build("completions", given_params)
-    names = {"completions": completions, "datetime": datetime_module}
+    names = {"completions": completions, "datetime": sys.modules["datetime"]}
     assert eval(str(query), names) == query  # noqa: S307 - our own text
     assert hash(attrs.evolve(query, limit=1)) == hash(attrs.evolve(query, limit=1, given=()))

@@ -13,7 +13,6 @@ from usage_async import (
     IncompleteError,
     InternalServerError,
     PaginationError,
-    RateLimitError,
     ResponseError,
     RetryPolicy,
     UsageError,
@@ -170,9 +169,7 @@ def date(seconds):
         pytest.param({"retry-after": "Sun, 22 Nov 2026 13:00:30 +0100"}, 30, id="offset"),
         pytest.param({"retry-after": "Sun, 22 Nov 100000 12:00:00 GMT"}, None, id="year 100000"),
         pytest.param({"retry-after": "Sun, 31 Feb 2026 12:00:00 GMT"}, None, id="no such day"),
-        pytest.param(
-            {"retry-after": "Sun, 22 Nov 2026 12:00:00 +9999"}, None, id="no such offset"
-        ),
+        pytest.param({"retry-after": "Sun, 22 Nov 2026 12:00:00 +9999"}, None, id="no such offset"),
     ],
 )
 def test_retry_after_is_read_in_all_its_forms_and_what_is_malformed_is_ignored(headers, seconds):
@@ -182,7 +179,11 @@ def test_retry_after_is_read_in_all_its_forms_and_what_is_malformed_is_ignored(h
 header_texts = st.text() | st.integers().map(str) | st.floats().map(str)
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(["retry-after", "retry-after-ms", "date"], header_texts)))
+@given(
+    st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(["retry-after", "retry-after-ms", "date"], header_texts)
+    )
+)
 def test_whatever_a_header_says_is_a_sensible_delay_or_ignored(headers):
     seconds = retry_after(headers, NOW)
     assert seconds is None or 0 <= seconds < float("inf")

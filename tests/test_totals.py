@@ -69,7 +69,10 @@ def metrics(kind):
 def coarse(kind):
     """Rows with few different dimensions, in one currency and unit."""
     dimensions = [a.name for a in fields_of(kind) if a.metadata["kind"] == "dimension"]
-    fixed = {name: st.sampled_from([None, False, True]) if name == "batch" else few for name in dimensions}
+    fixed = {
+        name: st.sampled_from([None, False, True]) if name == "batch" else few
+        for name in dimensions
+    }
     if kind is CostsResult:
         dollars = st.builds(CostsResultAmount, value=amounts, currency=st.just("usd"))
         fixed |= {"amount": st.none() | dollars, "quantity_unit": st.just("tokens")}
@@ -305,7 +308,9 @@ def test_a_note_is_kept_where_all_rows_agree():
 
 
 def test_a_dimension_that_this_release_does_not_know_is_kept_in_extra():
-    made = [tokens(count, extra=Extra({"team": team})) for count, team in ((1, "x"), (2, "y"), (4, "x"))]
+    made = [
+        tokens(count, extra=Extra({"team": team})) for count, team in ((1, "x"), (2, "y"), (4, "x"))
+    ]
     groups = summed(UsageCompletionsResult, bucket(0, *made), by=["model", "team"]).groups()
     assert [(row.extra, row.input_tokens) for row in groups] == [
         (Extra({"team": "x"}), 5),
@@ -329,7 +334,9 @@ def test_a_dimension_that_this_release_does_not_know_is_kept_in_extra():
 def test_rows_of_another_kind_have_no_sum(one):
     totals = Totals(UsageCompletionsResult, "input_tokens")
     totals.add(bucket(0))
-    with pytest.raises(IncompleteError, match="rows of kind new.*, which cannot be added") as error:
+    with pytest.raises(
+        IncompleteError, match=r"rows of kind new.*, which cannot be added"
+    ) as error:
         totals.add(one)
     assert error.value.differing == (START + 3 * DAY,)
     assert "completions" not in str(error.value)

@@ -17,14 +17,14 @@ OPEN = Window(START + 5, START + 5 * DAY, None)
 def bucket(day, tokens=1, *, quiet=False):
     start = START + int(day * DAY)
     row = UsageCompletionsResult(input_tokens=tokens, output_tokens=0, num_model_requests=1)
-    return UsageTimeBucket(
-        start_time=start, end_time=start + DAY, results=() if quiet else (row,)
-    )
+    return UsageTimeBucket(start_time=start, end_time=start + DAY, results=() if quiet else (row,))
 
 
 def page(*days, cursor=None, **more):
     data = tuple(day if isinstance(day, UsageTimeBucket) else bucket(day) for day in days)
-    return UsageResponse(**{"data": data, "has_more": cursor is not None, "next_page": cursor} | more)
+    return UsageResponse(
+        **{"data": data, "has_more": cursor is not None, "next_page": cursor} | more
+    )
 
 
 def read(*pages, window=FIVE_DAYS, now=NOW, cursor=None):
@@ -49,7 +49,9 @@ def read(*pages, window=FIVE_DAYS, now=NOW, cursor=None):
         pytest.param([page(0, 1, 2, 3, 4, cursor="a"), page()], id="an empty last page"),
         pytest.param([page(3, 1, 4, 0, 2)], id="out of order within a page"),
         pytest.param([page(0, 1, 2, 3, 4, next_page="page_=")], id="a cursor, but no more"),
-        pytest.param([page(0, 1, 2, bucket(3, quiet=True), bucket(4, quiet=True))], id="quiet days"),
+        pytest.param(
+            [page(0, 1, 2, bucket(3, quiet=True), bucket(4, quiet=True))], id="quiet days"
+        ),
     ],
 )
 def test_every_bucket_comes_once_and_in_order(pages):
@@ -84,7 +86,12 @@ def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
             id="missing here and there",
         ),
         pytest.param(
-            [page()], [], "missing-bucket", 0, "5 buckets were not sent, the first", id="all missing"
+            [page()],
+            [],
+            "missing-bucket",
+            0,
+            "5 buckets were not sent, the first",
+            id="all missing",
         ),
         pytest.param(
             [page(0, 1, 1, 2, 3, 4)],
@@ -132,7 +139,9 @@ def test_what_is_missing_or_too_much_is_told(pages, days, notice, day, says):
 @pytest.mark.parametrize(
     ("pages", "says"),
     [
-        pytest.param([page(0, bucket(0, 2))], "two different buckets start at 2024-11-01", id="rows"),
+        pytest.param(
+            [page(0, bucket(0, 2))], "two different buckets start at 2024-11-01", id="rows"
+        ),
         pytest.param(
             [page(0, 1, cursor="a"), page(bucket(1, 2))], "two different buckets", id="next page"
         ),

@@ -17,7 +17,9 @@ from usage_async import (
     UnknownResult,
     UsageResponse,
     UsageTimeBucket,
+    converter,
 )
+from usage_async._codec import Decoded, decode
 
 SAMPLES = Path(__file__).parent / "samples"
 DAY = 86_400
@@ -63,6 +65,16 @@ def one_page(*buckets: dict[str, Any], **fields: Any) -> bytes:
     return json.dumps({**page, **fields}).encode()
 
 
+def decoded(body: bytes, kind: Any, using: Any = converter) -> Decoded[Any]:
+    """Decode a page, all steps at once."""
+    steps = decode(body, kind, using)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+
+
 counts = st.integers(0, 10**15)
 texts = st.text(max_size=8) | st.sampled_from(["", "proj_x", "Default project", "a,b", "\u2028"])
 amounts = st.decimals(
@@ -76,7 +88,9 @@ money = st.builds(CostsResultAmount, value=amounts, currency=st.sampled_from(["u
 
 json_values = st.recursive(
     st.none() | st.booleans() | counts | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 """JSON values without numbers that only a float can hold."""

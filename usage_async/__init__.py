@@ -137,15 +137,15 @@ _ROOMS = (
     "_retry",
     "_runtime",
     "_limiter",
-    "_transport",
     "_convert",
-    "_fetch",
-    "_pages",
     "totals",
     "_proof",
+    "_transport",
+    "_fetch",
+    "_pages",
     "client",
 )
-"""Where the names are, by the order of the imports between them."""
+"""Where the names are, by the order of the imports between them; those with aiohttp are last."""
 
 
 def __getattr__(name: str) -> Any:

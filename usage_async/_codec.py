@@ -105,6 +105,7 @@ def decode(
             yield
         data, rest = _opened(body)
         page = using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type]
+        notices.update((_unknown_field("page", field), None) for field in page.extra)
         yield
         for batch in _batches(data):
             read = _read(batch, kind, using, notices)
@@ -159,13 +160,18 @@ def _batches(data: Sequence[msgspec.Raw]) -> Iterator[_Batch]:
 
 def _cut(index: int, bucket: msgspec.Raw) -> Iterator[_Batch]:
     """Cut a bucket into buckets of fewer rows."""
-    fields = _fields(bucket)
-    yield _Batch(index, 0, ())
-    name = "results" if "results" in fields else "result"
-    rows = _split(fields.pop(name))
+    try:
+        fields = _fields(bucket)
+        yield _Batch(index, 0, ())
+        name = "results" if "results" in fields else "result"
+        rows = _split(fields.pop(name))
+    except READING_ERRORS:
+        # Read as a whole, it tells what is wrong with it.
+        yield _Batch(index, 0, (bucket,))
+        return
     head = b"".join(msgspec.json.encode(key) + b":" + text + b"," for key, text in fields.items())
     step = max(1, len(rows) * BATCH_BYTES // len(bucket))
-    for first in range(0, len(rows), step):
+    for first in range(0, len(rows) or 1, step):
         some = b",".join(rows[first : first + step])
         yield _Batch(index, first, (b'{%b"results":[%b]}' % (head, some),))
 
@@ -215,8 +221,12 @@ def _drift(buckets: Sequence[UsageTimeBucket[R]], kind: type[R]) -> Iterator[Not
         amounts = [row.amount for row in rows if isinstance(row, CostsResult) and row.amount]
         fields |= {("amount", field): None for amount in amounts for field in amount.extra}
     for where, field in fields:
-        message = f"{where!r} has a field {field!r} that this release does not know; it is in extra"
-        yield Notice(code="unknown-field", message=message)
+        yield _unknown_field(where, field)
+
+
+def _unknown_field(where: str, field: str) -> Notice:
+    message = f"{where!r} has a field {field!r} that this release does not know; it is in extra"
+    return Notice(code="unknown-field", message=message)
 
 
 def decode_error(

@@ -120,6 +120,7 @@ def _has_extra(cls: Any) -> bool:
 
 def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     """Make the reader of a class: cattrs' own, then what it does not know goes to `extra`."""
+    cls = UsageResponse[UsageResult] if cls is UsageResponse else cls
     origin = get_origin(cls) or cls
     names = _names(origin)
     overrides: dict[str, Any] = dict(_OMITTED)

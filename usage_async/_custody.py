@@ -47,7 +47,8 @@ def conceal(source: Any) -> KeySource | None:
     """Make a key that was handed in a `Secret`; to be called before anything can fail."""
     if isinstance(source, str):
         return Secret(source)
-    return source if source is None or callable(source) else Secret()
+    is_source = source is None or callable(source)
+    return source if is_source else Secret()
 
 
 @attrs.define(eq=False)
@@ -84,9 +85,10 @@ class KeyCustody:
         times_asked = self._times_asked
         async with self._lock:
             # Whoever waited for the lock, waited for the answer.
-            if times_asked == self._times_asked and refused == self._bearer():
-                self._key = _checked(conceal(await self._source()))
-                self._times_asked += 1
+            if times_asked != self._times_asked or refused != self._bearer():
+                return refused != self._bearer()
+            self._key = _checked(conceal(await self._source()))
+            self._times_asked += 1
         return refused != self._bearer()
 
     def _bearer(self) -> Secret | None:

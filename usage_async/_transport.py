@@ -58,18 +58,14 @@ def check_base_url(text: str) -> URL:
         ConfigurationError: Not an https URL (http only to this machine), or one with a user, a
             query or a fragment.
     """
-    try:
-        url = URL(text.rstrip("/"))
-        host = url.host
-    except ValueError:
-        host = None
-    if not host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
+    url = _parsed(text.rstrip("/"))
+    if not url.host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
         msg = f"base_url {redact(text)!r} is not a URL such as https://api.openai.com/v1"
         raise ConfigurationError(msg)
     if url.user or url.password:
         msg = "base_url holds a user or a password; pass the key as admin_key"
         raise ConfigurationError(msg)
-    if url.scheme == "http" and host not in _LOOPBACK:
+    if url.scheme == "http" and url.host not in _LOOPBACK:
         msg = f"base_url {text!r} would send the key unencrypted; http goes to loopback only"
         raise ConfigurationError(msg)
     return url
@@ -81,15 +77,18 @@ def check_proxy(text: str) -> URL:
     Raises:
         ConfigurationError: Not an http or https URL.
     """
-    try:
-        url = URL(text)
-        usable = url.scheme in ("http", "https") and bool(url.host)
-    except ValueError:
-        usable = False
-    if not usable:
+    url = _parsed(text)
+    if not url.host or url.scheme not in ("http", "https"):
         msg = "proxy is not a URL such as http://proxy.example:3128"
         raise ConfigurationError(msg)
     return url
+
+
+def _parsed(text: str) -> URL:
+    try:
+        return URL(text)
+    except ValueError:
+        return URL()
 
 
 class AiohttpTransport:

@@ -78,8 +78,9 @@ def test_parameters_and_endpoints_newer_than_this_program_are_sent(cli, serving)
         ("tag", "a"),
         ("tag", "b=c"),
     ]
-    cli("fetch", "costs", "--period", "2026-10", "--set", "group_by=planet")
-    assert ("group_by", "planet") in server.requests[-1].query
+    newer = ["--set", "group_by=planet", "--set", "bucket_width=5m"]
+    cli("fetch", "costs", "--period", "2026-10", *newer)
+    assert {("group_by", "planet"), ("bucket_width", "5m")} <= set(server.requests[-1].query)
     ran = cli("fetch", "path", "/organization/usage/brand_new", "--period", "7d")
     assert (ran.code, "404" in ran.err) == (1, True)
     assert server.requests[-1].path == "/v1/organization/usage/brand_new"

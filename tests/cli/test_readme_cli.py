@@ -1,7 +1,7 @@
 """Every block of the README that begins with `$ usage-async …` shows what the command prints.
 
-The commands run in an empty folder, 80 columns wide, at the time of the tests. `in 0.3 s` and a
-port may differ, and a line `…` stands for the rest. Run as a program, this file writes the blocks anew.
+The commands run in an empty folder, 80 columns wide, at the time of the tests. `in 0.3 s` and
+a port may differ, a line `…` stands for the rest. Run as a program, this file writes them anew.
 """
 
 import re

@@ -16,14 +16,13 @@ from usage_async import (
     UsageWebSearchCallsResult,
 )
 from usage_async.cli import _machine
+from usage_async.cli._add_up import days_of, make_report
 from usage_async.cli._insight import total
 from usage_async.cli._report import (
     GROUPINGS,
     Plan,
     Reading,
     Readings,
-    days_of,
-    make_report,
 )
 
 DAY = 86400

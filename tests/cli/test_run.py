@@ -147,13 +147,16 @@ def test_main_exits_with_the_code_of_the_command(monkeypatch, bare, capsys):
     assert exit_.value.code == 128 + signal.SIGTERM
 
 
+def _environment(**settings: str) -> dict[str, str]:
+    """The environment without a key, and without what makes Python itself write to stderr."""
+    unwanted = ("OPENAI_", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG", "PYTHONWARNINGS")
+    return {k: v for k, v in os.environ.items() if not k.startswith(unwanted)} | settings
+
+
 def _process(*tokens: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")
-    }
     return subprocess.run(  # noqa: S603 - this very Python
         [sys.executable, "-m", "usage_async.cli", *tokens],
-        env=environment | settings,
+        env=_environment(**settings),
         capture_output=True,
         check=False,
         timeout=60,
@@ -174,7 +177,11 @@ def test_help_imports_nothing_heavy():
         "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
     )
     ran = subprocess.run(  # noqa: S603 - this very Python
-        [sys.executable, "-c", code], capture_output=True, check=False, timeout=60
+        [sys.executable, "-c", code],
+        env=_environment(),
+        capture_output=True,
+        check=False,
+        timeout=60,
     )
     assert (ran.returncode, ran.stderr) == (0, b"")
 
@@ -186,6 +193,6 @@ def test_a_pipe_that_closes_early_is_no_error(tmp_path):
         f" --group-by model 2>{tmp_path}/err | head -c 100; echo $?; cat {tmp_path}/err"
     )
     ran = subprocess.run(  # noqa: S602 - the shell is the point
-        command, shell=True, capture_output=True, check=False, timeout=60
+        command, shell=True, env=_environment(), capture_output=True, check=False, timeout=60
     )
     assert ran.stdout[100:].strip() == b"0"

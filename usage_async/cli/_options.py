@@ -35,6 +35,8 @@ _KNOWN: Mapping[str, tuple[Group, type, str, str]] = {
 }
 """Parameters that every endpoint has: their group, type, short name and help."""
 
+_SINGLE = (*_KNOWN, "bucket_width")
+"""Parameters that are one value; others are lists."""
 _UNSPLIT = ("line_item",)
 """Dimensions whose values may hold a comma."""
 
@@ -191,13 +193,13 @@ def _asked(name: str, given: dict[str, Any]) -> Asked:
             "say which time, such as --period 2026-10, --period 7d, --start 2026-10-01"
         )
     for key, value in newer:
-        if key in given and given[key] is not None:
+        if given.get(key) is not None:
             msg = f"--set {key}: say it as --{key.replace('_', '-')} only"
             raise QueryError(msg)
-        params.setdefault(key, []).append(value)
-    for key in {key for key, _ in newer} - {"group_by"}:
-        if len(params[key]) == 1:
-            params[key] = params[key][0]
+        if key in _SINGLE:
+            params[key] = value
+        else:
+            params.setdefault(key, []).append(value)
     return Asked(name, params, unchecked=bool(newer))
 
 

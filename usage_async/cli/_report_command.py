@@ -110,9 +110,9 @@ def _write(made: Report, notices: Sequence[str], form: str) -> None:
 async def _make(
     plan: Plan, connection: Connection, context: Context, requests: list[RequestEvent]
 ) -> Report:
+    from usage_async.cli._add_up import make_report
     from usage_async.cli._page import progress
     from usage_async.cli._read import queries, read
-    from usage_async.cli._report import make_report
 
     async with connect(connection, context, trace=requests.append) as client:
         with progress(context.err, "reading", queries(plan)) as advance:

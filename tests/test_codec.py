@@ -1,0 +1,483 @@
+"""Pages, batch by batch; and error replies."""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from values import (
+    DAY,
+    ERRORS,
+    PAGES,
+    START,
+    decoded,
+    one_bucket,
+    one_page,
+    one_row,
+    pages,
+    sample,
+)
+
+from usage_async import (
+    ENDPOINTS,
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    CostsResult,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    RangeUnavailableError,
+    RateLimitError,
+    ResponseError,
+    UnknownResult,
+    UsageCompletionsResult,
+    UsageError,
+    UsageResponse,
+    _codec,
+    dumps,
+    loads,
+)
+from usage_async._codec import decode, decode_error
+from usage_async._convert import make_converter
+
+FAST, CAREFUL = make_converter(fast=True), make_converter(fast=False)
+NOW = 1_795_348_800
+BUCKET = one_bucket()
+
+every_page = pytest.mark.parametrize(("name", "endpoint"), PAGES.items(), ids=PAGES)
+both_lanes = pytest.mark.parametrize("using", [FAST, CAREFUL], ids=["fast", "careful"])
+
+
+@pytest.fixture(params=[1, 300, 1 << 20], ids=["a row a batch", "small batches", "one batch"])
+def batch_bytes(request, monkeypatch):
+    """Batches and whole pages of so many bytes."""
+    monkeypatch.setattr(_codec, "BATCH_BYTES", request.param)
+    monkeypatch.setattr(_codec, "WHOLE_BYTES", request.param)
+    return request.param
+
+
+def completion(**fields):
+    return one_row("completions", **fields)
+
+
+def three_days(rows=4):
+    """Buckets with so many rows, two rows and none; every row is different."""
+    return [
+        one_bucket(*(completion(input_tokens=row) for row in range(rows)), start=START),
+        one_bucket(completion(input_tokens=10), completion(input_tokens=11), start=START + DAY),
+        one_bucket(start=START + 2 * DAY),
+    ]
+
+
+def steps(body, kind, using=FAST):
+    return sum(1 for _ in decode(body, kind, using))
+
+
+# Batches
+
+
+@every_page
+@both_lanes
+@pytest.mark.usefixtures("batch_bytes")
+def test_every_page_from_the_wire_is_decoded(name, endpoint, using):
+    kind = ENDPOINTS[endpoint].result_class
+    read = decoded(sample(name), kind, using)
+    assert read.page == loads(sample(name), UsageResponse[kind])
+    assert read.notices == ()
+
+
+@pytest.mark.parametrize("name", ["completions", "costs", "vector_stores"])
+@given(data=st.data(), size=st.sampled_from([1, 200, 1 << 20]))
+def test_however_it_is_cut_a_page_is_what_it_is(name, size, data):
+    kind = ENDPOINTS[name].result_class
+    page = data.draw(pages(kind))
+    body = dumps(page)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_codec, "BATCH_BYTES", size)
+        patch.setattr(_codec, "WHOLE_BYTES", size)
+        for using in (FAST, CAREFUL):
+            assert decoded(body, kind, using).page == page
+
+
+@pytest.mark.parametrize(
+    ("size", "batches"),
+    [
+        pytest.param(1, 4 + 2 + 1, id="a row a batch, and the quiet day"),
+        pytest.param(1 << 20, 1, id="all in one"),
+    ],
+)
+@both_lanes
+def test_the_event_loop_gets_its_turn_between_batches(monkeypatch, using, size, batches):
+    body = one_page(*three_days())
+    monkeypatch.setattr(_codec, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(_codec, "BATCH_BYTES", size)
+    # Beside the batches: after the page's own fields, and after each large bucket's.
+    around = 1 + (3 if size == 1 else 0)
+    assert steps(body, UsageCompletionsResult, using) == batches + around
+
+
+def test_a_usual_page_is_decoded_in_one_go():
+    assert steps(sample("documented_completions"), UsageCompletionsResult) == 0
+
+
+def test_no_batch_is_larger_than_it_may_be(monkeypatch):
+    sizes = []
+
+    class Watching(type(FAST)):
+        def loads_fast(self, data, cl):
+            sizes.append(len(data))
+            return FAST.loads_fast(data, cl)
+
+    monkeypatch.setattr(_codec, "BATCH_BYTES", 2000)
+    monkeypatch.setattr(_codec, "WHOLE_BYTES", 2000)
+    days = [
+        one_bucket(*[completion()] * rows, start=START + day * DAY)
+        for day, rows in enumerate([1, 200, 0, 3, 3, 3, 90])
+    ]
+    read = decoded(one_page(*days), UsageCompletionsResult, Watching())
+    assert [len(bucket.results) for bucket in read.page.data] == [1, 200, 0, 3, 3, 3, 90]
+    assert max(sizes) < 2000 + 400
+    assert len(sizes) > 20
+
+
+@both_lanes
+@pytest.mark.usefixtures("batch_bytes")
+@pytest.mark.parametrize(
+    ("day", "row"), [(0, 0), (0, 3), (1, 1)], ids=["first row", "last row", "next bucket"]
+)
+def test_a_refused_row_is_told_by_its_place_in_the_page(using, day, row):
+    days = three_days()
+    days[day]["results"][row]["input_tokens"] = 1.5
+    with pytest.raises(ResponseError) as error:
+        decoded(one_page(*days), UsageCompletionsResult, using)
+    assert error.value.path == f"$.data[{day}].results[{row}].input_tokens"
+    assert error.value.path in str(error.value)
+
+
+@both_lanes
+@pytest.mark.usefixtures("batch_bytes")
+@pytest.mark.parametrize(
+    ("page", "path"),
+    [
+        pytest.param({"has_more": "no"}, "$.has_more", id="has_more"),
+        pytest.param({"next_page": 5}, "$.next_page", id="next_page"),
+        pytest.param({"object": "list"}, "$.object", id="object"),
+        pytest.param({"data": [5]}, "$.data[0]", id="bucket"),
+        pytest.param({"data": [BUCKET, None]}, "$.data[1]", id="null"),
+        pytest.param({"data": [BUCKET | {"start_time": "x"}]}, "$.data[0].start_time", id="start"),
+        pytest.param({"data": [BUCKET | {"results": {}}]}, "$.data[0].results", id="results"),
+        pytest.param({"data": [BUCKET | {"results": [5]}]}, "$.data[0].results[0]", id="row"),
+    ],
+)
+def test_what_is_refused_is_told_by_its_place(using, page, path):
+    body = json.loads(one_page()) | page
+    with pytest.raises(ResponseError) as error:
+        decoded(json.dumps(body).encode(), UsageCompletionsResult, using)
+    assert error.value.path == path
+    assert len(error.value.snippet) <= 200
+
+
+@both_lanes
+@pytest.mark.usefixtures("batch_bytes")
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b" ", b"null", b"[]", b'"text"', b"{}", b'{"data":[]}', b'{"has_more":false}'),
+        *(b'{"data":null,"has_more":false}', b'{"data":{},"has_more":false}', b"\xff\xfe{}"),
+        b'{"data":[],"has_more":false}trailing',
+        b'{"data":[{}],"has_more":false}',
+        b'{"data":[{"object":"bucket"}],"has_more":false}',
+        b'{"data":[[[]]],"has_more":false}',
+        b'{"data":[{"start_time":1,"end_time":2}],"has_more":false}',
+        b'{"data":[{"start_time":1,"end_time":2,"results":5}],"has_more":false}',
+        b'{"data":[{"start_time":1,"end_time":2,"results":[' + b"[" * 50_000,
+        b'{"data":' + b"[" * 50_000,
+        b"[" * 50_000,
+        b"<html><body>Bad gateway</body></html>",
+    ],
+    ids=lambda body: body[:60].decode("latin-1").encode("unicode_escape").decode(),
+)
+def test_what_is_no_page_is_refused(using, body):
+    with pytest.raises(ResponseError) as error:
+        decoded(body, UsageCompletionsResult, using)
+    assert len(str(error.value)) < 400
+    assert len(error.value.snippet) <= 200
+
+
+@every_page
+@pytest.mark.usefixtures("batch_bytes")
+def test_a_page_that_was_cut_off_anywhere_is_refused(name, endpoint):
+    body = sample(name).rstrip()
+    kind = ENDPOINTS[endpoint].result_class
+    for length in range(len(body)):
+        with pytest.raises(ResponseError):
+            decoded(body[:length], kind)
+
+
+@given(st.binary(max_size=300), st.sampled_from([1, 1 << 20]))
+def test_random_bytes_are_refused(body, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_codec, "BATCH_BYTES", size)
+        with pytest.raises(ResponseError):
+            decoded(body, UsageCompletionsResult)
+
+
+@pytest.mark.parametrize("name", ["documented_completions", "live_costs_string_amounts"])
+@given(data=st.data())
+def test_a_flipped_byte_gives_what_the_json_says_or_is_refused(name, data):
+    body = bytearray(sample(name))
+    kind = ENDPOINTS[PAGES[name]].result_class
+    for _ in range(data.draw(st.integers(1, 3))):
+        index = data.draw(st.integers(0, len(body) - 1))
+        body[index] = data.draw(st.integers(0, 255) | st.sampled_from(b'0123456789-+.eE"[]{}:,'))
+    outcomes = []
+    for size in (1, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_codec, "BATCH_BYTES", size)
+            patch.setattr(_codec, "WHOLE_BYTES", size)
+            for using in (FAST, CAREFUL):
+                try:
+                    outcomes.append(decoded(bytes(body), kind, using).page)
+                except ResponseError:
+                    outcomes.append(None)
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+
+
+def test_a_repeated_key_counts_once_the_same_in_every_lane(batch_bytes):
+    row = b'{"object":"organization.usage.completions.result","input_tokens":1,"input_tokens":2,'
+    row += b'"output_tokens":0,"num_model_requests":1}'
+    body = one_page(one_bucket()).replace(b'"results": []', b'"results": [%b]' % row)
+    for using in (FAST, CAREFUL):
+        (bucket,) = decoded(body, UsageCompletionsResult, using).page.data
+        assert bucket.results[0].input_tokens == 2
+
+
+# Notices
+
+
+@pytest.mark.usefixtures("batch_bytes")
+@both_lanes
+def test_what_this_release_does_not_know_is_told_once_a_page(using):
+    cost = one_row("costs", amount={"value": "1", "currency": "usd", "rate": 2})
+    days = [
+        one_bucket(completion(mood="fine"), completion(mood="bad"), one_row("images"), new=1),
+        one_bucket(completion(mood="fine"), {"object": "dreams"}, {"object": "dreams"}),
+    ]
+    notices = decoded(one_page(*days, cursor=1), UsageCompletionsResult, using).notices
+    assert {(notice.code, notice.message.partition(" that ")[0]) for notice in notices} == {
+        (
+            "other-results",
+            f"rows of kind '{ENDPOINTS['images'].object}' are in bucket.other_results",
+        ),
+        ("other-results", "rows of kind 'dreams' are in bucket.other_results"),
+        ("unknown-field", "'bucket' has a field 'new'"),
+        ("unknown-field", f"'{ENDPOINTS['completions'].object}' has a field 'mood'"),
+        ("unknown-field", "'page' has a field 'cursor'"),
+    }
+    assert len(notices) == 5
+    (notice,) = decoded(one_page(one_bucket(cost)), CostsResult, using).notices
+    assert "'amount' has a field 'rate'" in notice.message
+
+
+def test_of_an_unknown_endpoint_no_field_is_told():
+    body = one_page(one_bucket({"object": "dreams", "sheep": 1}))
+    read = decoded(body, UnknownResult)
+    assert read.notices == ()
+    assert read.page.data[0].results[0].extra == {"sheep": 1}
+
+
+# Errors
+
+
+def failed(status, body, **headers):
+    return decode_error(status, headers, body, NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (301, APIStatusError),
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (408, APIStatusError),
+        (418, APIStatusError),
+        (429, RateLimitError),
+        (500, InternalServerError),
+        (503, InternalServerError),
+        (599, InternalServerError),
+    ],
+)
+def test_a_status_has_its_error(status, kind):
+    body = b'{"error": {"message": "No.", "code": "c", "param": "p"}}'
+    headers = {"x-request-id": "req_1", "retry-after": "2"}
+    error = decode_error(status, headers, body, NOW)
+    assert type(error) is kind
+    assert str(error).startswith(f"{status}: No")
+    assert (error.status, error.code, error.param) == (status, "c", "p")
+    assert (error.request_id, error.retry_after) == ("req_1", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind", "data"),
+    [
+        pytest.param(
+            "error_400_api_key_floor",
+            400,
+            RangeUnavailableError,
+            {"earliest": datetime(2025, 12, 6, tzinfo=UTC), "param": "start_time"},
+            id="floor of a grouping",
+        ),
+        pytest.param(
+            "error_400_lookback",
+            400,
+            RangeUnavailableError,
+            {"earliest": datetime(2025, 11, 21, tzinfo=UTC), "code": "reporting_lookback_exceeded"},
+            id="end of the history",
+        ),
+        pytest.param(
+            "error_401",
+            401,
+            AuthenticationError,
+            {"code": "invalid_api_key", "param": None},
+            id="401",
+        ),
+        pytest.param(
+            "error_403_owner", 403, PermissionDeniedError, {"missing_scopes": ()}, id="no owner"
+        ),
+        pytest.param(
+            "error_403_string",
+            403,
+            PermissionDeniedError,
+            {"missing_scopes": ("api.usage.read",), "code": None},
+            id="a plain text",
+        ),
+    ],
+)
+def test_every_error_from_the_wire_is_understood(name, status, kind, data):
+    error = failed(status, sample(name))
+    assert type(error) is kind
+    assert {key: getattr(error, key) for key in data} == data
+    sent = json.loads(sample(name))["error"]
+    message = sent if isinstance(sent, str) else sent["message"]
+    if status == 400:
+        assert str(error) == f"400: {message}"
+    else:
+        assert "admin key" in str(error)
+        assert "https://platform.openai.com/settings/organization/admin-keys" in str(error)
+        assert message[:20] in str(error)
+
+
+def test_every_error_sample_is_tested():
+    assert ERRORS == [
+        "error_400_api_key_floor",
+        "error_400_lookback",
+        "error_401",
+        "error_403_owner",
+        "error_403_string",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "scopes"),
+    [
+        pytest.param("Missing scopes: api.usage.read.", ["api.usage.read"], id="one"),
+        pytest.param("Missing scopes: a.read, b.read. See", ["a.read", "b.read"], id="two"),
+        pytest.param("missing scope: api.usage.read", ["api.usage.read"], id="singular"),
+        pytest.param("You have no access.", [], id="none"),
+        pytest.param("Missing scopes: ", [], id="empty"),
+    ],
+)
+def test_missing_scopes_are_named(message, scopes):
+    error = failed(403, json.dumps({"error": message}).encode())
+    assert error.missing_scopes == tuple(scopes)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param({"code": "reporting_lookback_exceeded", "message": "Too old."}, id="no date"),
+        pytest.param(
+            {
+                "code": "reporting_lookback_exceeded",
+                "message": "Earliest supported start date: 2025-02-31 (UTC).",
+            },
+            id="no such date",
+        ),
+        pytest.param({"param": "start_time", "message": "Must be an integer."}, id="other reason"),
+        pytest.param(
+            {"param": "end_time", "message": "start_time >= 1764979200"}, id="other param"
+        ),
+        pytest.param(
+            {"param": "start_time", "message": "start_time >= 99999999999999"}, id="milliseconds"
+        ),
+        pytest.param({"message": "Earliest supported start date: 2025-11-21"}, id="no code"),
+    ],
+)
+def test_a_400_that_names_no_floor_reaches_the_caller_as_it_is(error):
+    made = failed(400, json.dumps({"error": error}).encode())
+    assert type(made) is BadRequestError
+    assert made.message == f"400: {error['message']}"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param(b"", "400: the service answered nothing", id="empty"),
+        pytest.param(b"<html>\n", "400: the service answered <html>\\n", id="html"),
+        pytest.param(b"null", "400: the service answered null", id="null"),
+        pytest.param(b"[1]", "400: the service answered [1]", id="list"),
+        pytest.param(b"{}", "400: the service answered {}", id="no error"),
+        pytest.param(
+            b'{"error":null}', '400: the service answered {"error":null}', id="null error"
+        ),
+        pytest.param(b'{"error":{}}', '400: the service answered {"error":{}}', id="empty error"),
+        pytest.param(b'{"error":5}', "400: 5", id="a number"),
+        pytest.param(b'{"error":{"message":[1]}}', "400: [1]", id="a list as message"),
+        pytest.param(b'{"error":{"message":"m","code":5,"param":[]}}', "400: m", id="odd types"),
+        pytest.param(b"\xff", "400: the service answered \\\\xff", id="no text"),
+        pytest.param(b"[" * 99_999, "400: the service answered " + "[" * 200, id="deep"),
+    ],
+)
+def test_any_body_of_an_error_gives_a_message(body, message):
+    error = failed(400, body)
+    assert error.message == message
+    assert (error.code, error.param) == (None, None)
+
+
+@given(
+    st.integers(300, 700),
+    st.binary(max_size=100)
+    | st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            ["message", "code", "param"],
+            st.text()
+            | st.none()
+            | st.integers()
+            | st.sampled_from(
+                ["start_time", "reporting_lookback_exceeded", "Missing scopes: a, b", "sk-admin-x"]
+            )
+            | st.integers(0, 10**12).map("start_time >= {}".format)
+            | st.from_regex(
+                r"Earliest supported start date: [0-9]{4}-[0-9]{2}-[0-9]{2}", fullmatch=True
+            ),
+        ),
+    ).map(lambda error: json.dumps({"error": error}).encode()),
+)
+def test_any_error_reply_becomes_an_error_that_tells_no_key(status, body):
+    error = decode_error(status, {}, body, NOW)
+    assert isinstance(error, UsageError)
+    assert error.status == status
+    assert "sk-admin-x" not in repr(vars(error)) + str(error)
+
+
+def test_decoding_logs_nothing(caplog):
+    caplog.set_level(logging.DEBUG)
+    decoded(sample("documented_costs"), CostsResult)
+    failed(401, sample("error_401"))
+    assert not caplog.records

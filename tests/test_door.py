@@ -1,0 +1,91 @@
+"""The only public door: what it offers, and what it does not load."""
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import usage_async
+from usage_async import _version, errors, models
+
+EXTRAS = {
+    *("altair", "cyclopts", "dlt", "fastapi", "jinja2", "pyarrow", "pydantic", "rich", "starlette"),
+    *("hypothesis", "pytest", "vl_convert"),
+}
+
+
+def loaded(code):
+    """What is loaded after some code has run in a fresh interpreter."""
+    code += "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)  # noqa: S603
+    return set(json.loads(done.stdout))
+
+
+def test_the_door_is_sorted_and_everything_is_behind_it():
+    names = usage_async.__all__
+    constants = sorted(name for name in names if name.isupper())
+    classes = sorted(name for name in names if not name.isupper() and name[0].isupper())
+    functions = sorted(name for name in names if name[0].islower())
+    assert names == [*constants, *classes, *functions]
+    assert all(getattr(usage_async, name) is not None for name in names)
+
+
+def test_every_error_and_every_value_is_behind_the_door():
+    made = {
+        name
+        for room in (errors, models)
+        for name, value in vars(room).items()
+        if isinstance(value, type) and value.__module__ == room.__name__ and name[0] != "_"
+    }
+    assert made <= set(usage_async.__all__)
+
+
+def test_what_is_behind_the_door_is_listed():
+    assert set(usage_async.__all__) <= set(dir(usage_async))
+    hidden = [name for name in vars(usage_async) if name[0].isupper() and name.isidentifier()]
+    assert set(hidden) - set(usage_async.__all__) <= {"TYPE_CHECKING", "Any"}
+
+
+def test_everything_can_be_imported_at_once():
+    names: dict[str, object] = {}
+    exec("from usage_async import *", names)  # noqa: S102 - what a reader may type
+    assert set(usage_async.__all__) <= set(names)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'usage_async' has no attribute 'nothing'"):
+        _ = usage_async.nothing
+
+
+def test_the_version_is_that_of_the_installed_package(monkeypatch):
+    _version.version.cache_clear()
+    monkeypatch.setattr(metadata, "version", {"usage-async": "1.2.3"}.__getitem__)
+    assert usage_async.__version__ == "1.2.3"
+    assert _version.version() == "1.2.3"
+    _version.version.cache_clear()
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert usage_async.__version__ == "0"
+    _version.version.cache_clear()
+
+
+def test_the_door_alone_loads_nothing_that_is_not_needed():
+    names = loaded("import usage_async")
+    assert not names & (EXTRAS | {"aiohttp", "cattrs", "msgspec", "asyncio"})
+
+
+def test_the_client_loads_no_extra():
+    names = loaded("from usage_async import UsageClient")
+    assert "aiohttp" in names
+    assert not names & EXTRAS
+    assert not names & {"usage_async.cli", "usage_async.emulator"}
+
+
+def test_whoever_only_reads_and_adds_up_loads_no_network():
+    names = loaded("from usage_async import ENDPOINTS, Summary, UsageError, UsageRow, loads")
+    assert "aiohttp" not in names

@@ -1,0 +1,201 @@
+"""Typed uses of the library: the type checkers read them, nobody runs them.
+
+A wrong use is marked for both checkers; a mark that is not needed is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import assert_type
+
+from usage_async import (
+    ENDPOINTS,
+    CostsResult,
+    CostsResultAmount,
+    Endpoint,
+    Extra,
+    Notice,
+    RateLimitError,
+    RequestEvent,
+    RetryPolicy,
+    Runtime,
+    Stream,
+    Summary,
+    Timeout,
+    TimeRange,
+    UnknownResult,
+    UsageClient,
+    UsageCompletionsResult,
+    UsageDecisionsResult,
+    UsageError,
+    UsageImagesResult,
+    UsageQuery,
+    UsageResponse,
+    UsageResult,
+    UsageRow,
+    UsageTimeBucket,
+    UsageVectorStoresResult,
+    Verification,
+    dumps,
+    from_dict,
+    loads,
+    to_dict,
+)
+
+
+async def fetch_key() -> str:
+    return "sk-admin-…"
+
+
+async def transport(
+    path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str]
+) -> tuple[int, Mapping[str, str], bytes]:
+    raise NotImplementedError
+
+
+def on_notice(notice: Notice) -> None:
+    assert_type(notice.code, str)
+    assert_type(notice.start_time, int | None)
+
+
+def trace(event: RequestEvent) -> None:
+    assert_type(event.seconds, float)
+    assert_type(event.status, int | None)
+
+
+async def clients() -> None:
+    UsageClient()
+    UsageClient("sk-admin-…", base_url="https://example.com/v1", organization="org-…")
+    UsageClient(fetch_key, concurrency=1, max_page_bytes=1, proxy="http://localhost:3128")
+    UsageClient(timeout=Timeout(total_s=1), retry=RetryPolicy(attempts=1), transport=transport)
+    UsageClient(on_notice=on_notice, trace=trace, runtime=Runtime(now=lambda: 0.0))
+    async with UsageClient() as client:
+        assert_type(client, UsageClient)
+        assert_type(client.limiter.limit, float)
+        assert_type(client.limiter.waiting, int)
+    await client.close()
+
+    UsageClient(5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    UsageClient("sk-admin-…", "url")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    UsageClient(concurrency="8")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    UsageClient(timeout=5.0)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    UsageClient(retries=5)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+def parameters(client: UsageClient, names: list[str], groups: Sequence[str]) -> None:
+    client.completions(start_time=0)
+    client.completions(start_time="2026-10-01", end_time=date(2026, 11, 1))
+    client.completions(start_time=timedelta(days=7), end_time=datetime.now(UTC))
+    client.completions(period="last-month", bucket_width="1h", batch=True, clamp=True)
+    client.completions(period="7d", group_by=["project_id", "model"], project_ids=names)
+    client.completions(period="7d", group_by=("batch",), models=None, page=None, limit=5)
+    client.images(period="7d", sizes=["1024x1024"], sources=["image.edit"], group_by=["size"])
+    client.web_search_calls(period="7d", context_levels=["low"], group_by=["context_level"])
+    client.file_search_calls(period="7d", vector_store_ids=names)
+    client.costs(period="2026-10", bucket_width="1d", group_by=["line_item"], line_items=names)
+
+    client.completions(0)  # type: ignore[arg-type, call-arg] # pyright: ignore[reportCallIssue]
+    client.completions(start=0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.completions(start_time=1.5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.completions(limit="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.completions(batch="true")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.completions(bucket_width="1w")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.completions(group_by=["size"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+    client.completions(group_by="model")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.completions(group_by=groups)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.completions(sizes=["1024x1024"])  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.images(sizes=["1x1"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+    client.costs(bucket_width="1h")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.costs(group_by=["model"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+    client.costs(models=names)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.vector_stores(user_ids=names)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def streams(client: UsageClient) -> None:
+    query = client.completions(period="7d", group_by=["model"])
+    assert_type(query, UsageQuery[UsageCompletionsResult])
+    async for bucket in query:
+        assert_type(bucket, UsageTimeBucket[UsageCompletionsResult])
+        assert_type(bucket.results, tuple[UsageCompletionsResult, ...])
+        assert_type(bucket.other_results, tuple[UsageResult, ...])
+        assert_type(bucket.start, datetime)
+        assert_type(bucket.rows(), list[UsageRow])
+        for result in bucket.results:
+            assert_type(result.input_tokens, int)
+            assert_type(result.input_cached_tokens, int | None)
+            assert_type(result.batch, bool | None)
+            assert_type(result.extra, Extra)
+            _ = result.images  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
+            result.model = ""  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+    async with query.stream() as stream:
+        assert_type(stream, Stream[UsageTimeBucket[UsageCompletionsResult]])
+        assert_type(stream.notices, tuple[Notice, ...])
+        assert_type(stream.start_time, int)
+        assert_type(await anext(stream), UsageTimeBucket[UsageCompletionsResult])
+    async for page in query.pages():
+        assert_type(page, UsageResponse[UsageCompletionsResult])
+        assert_type(page.next_page, str | None)
+    async for pair in query.results():
+        assert_type(pair, tuple[UsageTimeBucket[UsageCompletionsResult], UsageCompletionsResult])
+    async for row in query.rows():
+        assert_type(row, UsageRow)
+        assert_type(row.amount, Decimal | None)
+
+
+async def answers(client: UsageClient) -> None:
+    query = client.costs(period="last-month", group_by=["line_item"])
+    assert_type(await query.collect(), list[UsageTimeBucket[CostsResult]])
+    assert_type(await query.first(), UsageTimeBucket[CostsResult] | None)
+    assert_type(await query.totals("line_item"), list[CostsResult])
+    total = await query.total()
+    assert_type(total, CostsResult)
+    assert_type(total.amount, CostsResultAmount | None)
+    assert_type(total.quantity, Decimal | None)
+    if total.amount is not None:
+        assert_type(total.amount.value, Decimal)
+        assert_type(total.amount.currency, str)
+    summary = await query.summary("line_item")
+    assert_type(summary, Summary[CostsResult])
+    assert_type(summary.groups, list[CostsResult])
+    assert_type(summary.requested, TimeRange)
+    assert_type(summary.settled_through, datetime | None)
+    assert_type(await query.verify(strict=True), Verification)
+    assert_type(await client.decisions(period="7d").total(), UsageDecisionsResult)
+    assert_type(await client.images(period="7d").total(), UsageImagesResult)
+    assert_type((await client.vector_stores(period="7d").total()).usage_bytes, int)
+    assert_type(client.vector_stores(period="7d"), UsageQuery[UsageVectorStoresResult])
+
+    _ = total.amount.value  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
+    await query.total("line_item")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def newer_than_this_library(client: UsageClient) -> None:
+    client.query("costs", period="7d", anything=["goes"], unchecked=True)
+    for bucket in await client.query("/organization/usage/new", start_time=0).collect():
+        for result in bucket.results:
+            str(result.anything)
+
+
+def values(body: bytes) -> None:
+    page = loads(body, UsageResponse[UsageImagesResult])
+    assert_type(page.data, tuple[UsageTimeBucket[UsageImagesResult], ...])
+    assert_type(loads("{}", CostsResult), CostsResult)
+    assert_type(from_dict({}, UsageTimeBucket[UnknownResult]), UsageTimeBucket[UnknownResult])
+    assert_type(dumps(page), bytes)
+    assert_type(ENDPOINTS["costs"], Endpoint)
+    assert_type(ENDPOINTS["costs"].group_by, tuple[str, ...])
+    to_dict(page)["data"]
+    CostsResultAmount(value=Decimal("0.1"), currency="usd")
+
+    CostsResultAmount(value=0.1, currency="usd")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    UsageImagesResult(images=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    CostsResultAmount(Decimal(1), "usd")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+def errors(error: UsageError) -> None:
+    assert_type(error.message, str)
+    if isinstance(error, RateLimitError):
+        assert_type(error.retry_after, float | None)
+        assert_type(error.status, int)

@@ -26,6 +26,7 @@ from usage_async import (
     CostsResult,
     CostsResultAmount,
     Extra,
+    Notice,
     ResponseError,
     UnknownResult,
     UsageCodeInterpreterSessionsResult,
@@ -526,6 +527,16 @@ def test_a_number_in_extra_is_exact():
     assert (
         loads(dumps(made), UsageCompletionsResult).extra["price"] == "0.10000000000000000000000001"
     )
+
+
+def test_small_values_are_read_too():
+    for using in (FAST, CAREFUL):
+        amount = using.loads(b'{"value": "0.10", "currency": "usd", "rate": 2}', CostsResultAmount)
+        assert amount.extra == {"rate": 2}
+        assert using.loads(using.dumps(amount), CostsResultAmount) == amount
+        notice = Notice(code="clamped", message="text")
+        assert using.loads(using.dumps(notice), Notice) == notice
+        assert using.loads(b'{"code": "clamped", "message": "text", "new": 1}', Notice) == notice
 
 
 def test_unknown_fields_of_an_amount_are_kept():

@@ -152,11 +152,9 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("usage_async._version").version()
     if name in __all__:
-        for room in _ROOMS:
-            module = import_module(f"usage_async.{room}")
-            if hasattr(module, name):
-                value = globals()[name] = getattr(module, name)
-                return value
+        modules = (import_module(f"usage_async.{room}") for room in _ROOMS)
+        globals()[name] = next(getattr(room, name) for room in modules if hasattr(room, name))
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

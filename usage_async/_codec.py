@@ -168,12 +168,12 @@ def _cut(index: int, bucket: msgspec.Raw) -> Iterator[_Batch]:
     except READING_ERRORS:
         # Read as a whole, it tells what is wrong with it.
         yield _Batch(index, 0, (bucket,))
-        return
-    head = b"".join(msgspec.json.encode(key) + b":" + text + b"," for key, text in fields.items())
-    step = max(1, len(rows) * BATCH_BYTES // len(bucket))
-    for first in range(0, len(rows) or 1, step):
-        some = b",".join(rows[first : first + step])
-        yield _Batch(index, first, (b'{%b"results":[%b]}' % (head, some),))
+    else:
+        head = b"".join(b"%b:%b," % (msgspec.json.encode(key), fields[key]) for key in fields)
+        step = max(1, len(rows) * BATCH_BYTES // len(bucket))
+        for first in range(0, len(rows) or 1, step):
+            some = b",".join(rows[first : first + step])
+            yield _Batch(index, first, (b'{%b"results":[%b]}' % (head, some),))
 
 
 def _read(

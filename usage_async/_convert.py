@@ -34,6 +34,7 @@ from usage_async.endpoints import ENDPOINTS
 from usage_async.errors import ResponseError, redact, snippet
 from usage_async.models import (
     CostsResult,
+    CostsResultAmount,
     UnknownResult,
     UsageResponse,
     UsageResult,
@@ -170,7 +171,7 @@ def _keep_all_unknown(made: Any, value: Any) -> None:
     if isinstance(made, tuple):
         for part, part_value in zip(made, value, strict=True):
             _keep_all_unknown(part, part_value)
-    elif isinstance(made, UsageResult | UsageRow):
+    elif isinstance(made, UsageResult | UsageRow | CostsResultAmount):
         _keep_unknown(made, value)
         if isinstance(made, CostsResult) and made.amount is not None:
             _keep_unknown(made.amount, value["amount"])

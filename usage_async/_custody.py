@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import SupportsIndex, cast
 
 import attrs
 
@@ -43,12 +43,12 @@ class Secret(str):
         return Secret(super().__getitem__(index))
 
 
-def conceal(source: Any) -> KeySource | None:
+def conceal(source: object) -> KeySource | None:
     """Make a key that was handed in a `Secret`; to be called before anything can fail."""
     if isinstance(source, str):
         return Secret(source)
     is_source = source is None or callable(source)
-    return source if is_source else Secret()
+    return cast("KeySource | None", source) if is_source else Secret()
 
 
 @attrs.define(eq=False)

@@ -9,6 +9,8 @@ from values import NAMES, SPEC, START, decoded, one_bucket, one_page
 from usage_async import ENDPOINTS, UnknownResult, UsageClient, loads
 from usage_async._convert import result_classes
 from usage_async._fields import described, fields_of
+from usage_async.cli._run import run
+from usage_async.emulator import Emulator
 from usage_async.endpoints import (
     DEFAULT_LIMITS,
     WIDTH_SECONDS,
@@ -177,3 +179,25 @@ async def test_a_new_endpoint_is_asked_by_its_name_and_added_up(dreams):
         assert (await query.total()).seconds == 7
         assert [row.seconds async for row in query.rows()] == [3, 4]
     assert asked == ["/organization/usage/dreams"] * 3
+
+
+async def test_the_emulator_serves_a_new_endpoint(dreams):
+    async with Emulator() as server, UsageClient(server.admin_key, base_url=server.url) as client:
+        buckets = await client.query("dreams", period="yesterday", group_by=["size"]).collect()
+    assert [request.path for request in server.requests] == ["/v1/organization/usage/dreams"]
+    assert len(buckets) == 1
+    assert not buckets[0].other_results
+    assert all(isinstance(row, dreams.result_class) for row in buckets[0].results)
+
+
+def test_the_terminal_offers_a_new_endpoint(dreams, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    for line in ("endpoints", "fetch --help", "fetch dreams --help"):
+        run(line.split())
+        assert "dreams" in capsys.readouterr().out
+    run(["fetch", "dreams", "--help"])
+    shown = capsys.readouterr().out
+    assert "[choices: short, long]" in shown
+    assert "project_id, size" in shown
+    assert "1h" in shown
+    assert "1m" not in shown

@@ -94,6 +94,11 @@ async def soak(server, clock, pages):
     assert due == end
 
 
+def buckets_alive() -> int:
+    gc.collect()
+    return sum(isinstance(each, UsageTimeBucket) for each in gc.get_objects())
+
+
 @pytest.mark.slow
 async def test_every_bucket_comes_exactly_once_through_ten_kinds_of_faults(clock, nothing_left):
     weather = Weather()
@@ -101,8 +106,7 @@ async def test_every_bucket_comes_exactly_once_through_ten_kinds_of_faults(clock
         server.requests = deque(maxlen=1)
         await soak(server, clock, 200)  # what is made once and kept, is made by then
         await server.until_left()
-        gc.collect()
-        tasks = asyncio.all_tasks()
+        tasks, buckets = asyncio.all_tasks(), buckets_alive()
         tracemalloc.start()
         try:
             before, _ = tracemalloc.get_traced_memory()
@@ -115,7 +119,7 @@ async def test_every_bucket_comes_exactly_once_through_ten_kinds_of_faults(clock
             tracemalloc.stop()
         assert asyncio.all_tasks() == tasks
         assert not server.connections
-    assert not [each for each in gc.get_objects() if isinstance(each, UsageTimeBucket)]
+    assert buckets_alive() == buckets
     assert after - before < 1_000_000
     assert not weather.tries
     assert weather.asked > PAGES

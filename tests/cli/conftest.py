@@ -1,5 +1,6 @@
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -42,6 +43,8 @@ def bare(monkeypatch) -> pytest.MonkeyPatch:
     for name in list(os.environ):
         if name.upper().startswith(_SETTINGS) or name.upper() in _SET:
             monkeypatch.delenv(name)
+    # cyclopts asks pydantic where somebody has imported it, which the program never does.
+    monkeypatch.delitem(sys.modules, "pydantic", raising=False)
     return monkeypatch
 
 

@@ -67,22 +67,19 @@ def _int(value: Any, _: Any) -> int:
         whole = int(number)
         if whole == number:
             return whole
-    msg = f"expected a whole number, got {_shown(value)}"
-    raise ValueError(msg)
+    raise ValueError(f"expected a whole number, got {_shown(value)}")
 
 
 def _str(value: Any, _: Any) -> str:
     if isinstance(value, str):
         return value
-    msg = f"expected a string, got {_shown(value)}"
-    raise ValueError(msg)
+    raise ValueError(f"expected a string, got {_shown(value)}")
 
 
 def _bool(value: Any, _: Any) -> bool:
     if isinstance(value, bool):
         return value
-    msg = f"expected true or false, got {_shown(value)}"
-    raise ValueError(msg)
+    raise ValueError(f"expected true or false, got {_shown(value)}")
 
 
 def _batch(value: Any, _: Any) -> bool | None:
@@ -100,8 +97,7 @@ def _decimal(value: Any, _: Any) -> Decimal:
         return exact_decimal(value)
     if value.__class__ is int:
         return Decimal(value)
-    msg = f"expected a plain decimal, got {_shown(value)}"
-    raise ValueError(msg)
+    raise ValueError(f"expected a plain decimal, got {_shown(value)}")
 
 
 def _shown(value: Any) -> str:
@@ -132,15 +128,13 @@ def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, 
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, Mapping):
-            msg = f"expected an object, got {_shown(value)}"
-            raise TypeError(msg)
+            raise TypeError(f"expected an object, got {_shown(value)}")
         for old, new in _LEGACY_FIELDS.items():
             if old in value and new in names and new not in value:
                 value = {new if key == old else key: item for key, item in value.items()}
         for key in must_have:
             if key not in value:
-                msg = f"expected a field {key}"
-                raise KeyError(msg)
+                raise KeyError(f"expected a field {key}")
         made = read(value, cls)
         _keep_unknown(made, value)
         return made
@@ -247,8 +241,7 @@ def _structure_array(cls: Any, converter: BaseConverter) -> Callable[[Any, Any],
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, list):
-            msg = f"expected an array, got {_shown(value)}"
-            raise TypeError(msg)
+            raise TypeError(f"expected an array, got {_shown(value)}")
         return read(value, cls)
 
     return structure

@@ -111,8 +111,7 @@ def find_key() -> Secret:
         return Secret(Path(file).read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-    msg = f"{KEY_FILE_VARIABLE} names {file}, which cannot be read: {reason}"
-    raise ConfigurationError(msg)
+    raise ConfigurationError(f"{KEY_FILE_VARIABLE} names {file}, which cannot be read: {reason}")
 
 
 def _checked(key: object) -> Secret:

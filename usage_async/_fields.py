@@ -147,14 +147,12 @@ def exact_decimal(value: Decimal) -> Decimal:
         ValueError: It is NaN, infinite, 1e309 or more, or below 1e-6176 but not zero.
     """
     if value.__class__ is not Decimal:
-        msg = f"expected a Decimal, got {type(value).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"expected a Decimal, got {type(value).__name__}")
     if not value:
         return _ZERO
     if value.is_finite() and _MIN_EXPONENT <= value.adjusted() <= _MAX_EXPONENT:
         return value
-    msg = f"expected a plain finite decimal, got {str(value)[:40]}"
-    raise ValueError(msg)
+    raise ValueError(f"expected a plain finite decimal, got {str(value)[:40]}")
 
 
 def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:

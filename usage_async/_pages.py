@@ -147,8 +147,7 @@ class Merge(Generic[R]):
         if urgent.done():
             raise urgent.result()
         if task.cancelled():
-            msg = "the stream or its client was closed while this was being read"
-            raise UsageError(msg)
+            raise UsageError("the stream or its client was closed while this was being read")
         outcome = task.result()
         if isinstance(outcome, Exception):
             raise outcome
@@ -233,15 +232,13 @@ class Stream(Generic[T]):
 
     async def __anext__(self) -> T:
         if self._broken is not None:
-            msg = f"this stream broke off: {self._broken}; begin a new one"
-            raise UsageError(msg)
+            raise UsageError(f"this stream broke off: {self._broken}; begin a new one")
         for item in self._items:
             return item
         if self._finished:
             raise StopAsyncIteration
         if self._busy:
-            msg = "another task is waiting for the next item of this stream"
-            raise UsageError(msg)
+            raise UsageError("another task is waiting for the next item of this stream")
         self._busy = True
         try:
             while (page := await self._merge.next_page()) is not None:

@@ -171,8 +171,7 @@ class UsageQuery(Generic[R]):
     def _totals(self, dimensions: tuple[str, ...]) -> Totals[R]:
         for dimension in dimensions:
             if dimension not in self._query.group_by:
-                msg = f"{self!r} does not group by {dimension!r}: add it to group_by"
-                raise QueryError(msg)
+                raise QueryError(f"{self!r} does not group by {dimension!r}: add it to group_by")
         return Totals(self._kind, self._query.endpoint.measure, dimensions)
 
 

@@ -63,8 +63,7 @@ def check_base_url(text: str) -> URL:
         msg = f"base_url {redact(text)!r} is not a URL such as https://api.openai.com/v1"
         raise ConfigurationError(msg)
     if url.user or url.password:
-        msg = "base_url holds a user or a password; pass the key as admin_key"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("base_url holds a user or a password; pass the key as admin_key")
     if url.scheme == "http" and url.host not in _LOOPBACK:
         msg = f"base_url {text!r} would send the key unencrypted; http goes to loopback only"
         raise ConfigurationError(msg)
@@ -79,8 +78,7 @@ def check_proxy(text: str) -> URL:
     """
     url = _parsed(text)
     if not url.host or url.scheme not in ("http", "https"):
-        msg = "proxy is not a URL such as http://proxy.example:3128"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("proxy is not a URL such as http://proxy.example:3128")
     return url
 
 

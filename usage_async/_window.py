@@ -92,8 +92,7 @@ class WindowReading(Generic[R]):
                 notices.append(_notice("bucket-outside-range", start, "lies outside the range"))
             elif (same := recent.get(start)) is not None:
                 if same != bucket:
-                    msg = f"two different buckets start at {_iso(start)}"
-                    raise PaginationError(msg)
+                    raise PaginationError(f"two different buckets start at {_iso(start)}")
                 notices.append(_notice("repeated-bucket", start, "came twice, and counts once"))
             elif self._due is not None and start < self._due:
                 msg = f"the bucket that starts at {_iso(start)} came after later ones"
@@ -117,11 +116,9 @@ class WindowReading(Generic[R]):
         if self.done:
             return
         if not cursor:
-            msg = "the service says that there is more, but gives no cursor to it"
-            raise PaginationError(msg)
+            raise PaginationError("the service says that there is more, but gives no cursor to it")
         if cursor in self._cursors or self._empty_pages > _MOST_EMPTY_PAGES:
-            msg = "the service's cursors lead in a circle"
-            raise PaginationError(msg)
+            raise PaginationError("the service's cursors lead in a circle")
         self._cursors.add(cursor)
         self.cursor = cursor
 

@@ -113,8 +113,7 @@ class UsageClient:
     ) -> None:
         admin_key = conceal(admin_key)
         if concurrency.__class__ is not int or concurrency < 1:
-            msg = f"concurrency takes an int of at least 1, not {concurrency!r}"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"concurrency takes an int of at least 1, not {concurrency!r}")
         self._own_transport: AiohttpTransport | None = None
         if transport is None:
             if admin_key is None:

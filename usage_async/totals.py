@@ -46,8 +46,7 @@ def add(one: Decimal, other: Decimal) -> Decimal:
     try:
         return exact_decimal(_EXACT.add(one, other))
     except (Inexact, InvalidOperation, Overflow, ValueError):
-        msg = "these amounts have no exact sum that is a plain decimal"
-        raise UsageError(msg) from None
+        raise UsageError("these amounts have no exact sum that is a plain decimal") from None
 
 
 @attrs.frozen

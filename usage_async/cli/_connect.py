@@ -162,5 +162,4 @@ def environment_certificates() -> SSLContext | None:
         return create_default_context(cafile=file)
     except OSError as error:
         reason = error.strerror or "no certificates"
-    msg = f"SSL_CERT_FILE names {file}, which cannot be read: {reason}"
-    raise ConfigurationError(msg)
+    raise ConfigurationError(f"SSL_CERT_FILE names {file}, which cannot be read: {reason}")

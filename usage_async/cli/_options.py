@@ -194,8 +194,7 @@ def _asked(name: str, given: dict[str, Any]) -> Asked:
         )
     for key, value in newer:
         if given.get(key) is not None:
-            msg = f"--set {key}: say it as --{key.replace('_', '-')} only"
-            raise QueryError(msg)
+            raise QueryError(f"--set {key}: say it as --{key.replace('_', '-')} only")
         if key in _SINGLE:
             params[key] = value
         else:
@@ -206,6 +205,5 @@ def _asked(name: str, given: dict[str, Any]) -> Asked:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        msg = f"--set takes NAME=VALUE, not {text!r}"
-        raise QueryError(msg)
+        raise QueryError(f"--set takes NAME=VALUE, not {text!r}")
     return name, value

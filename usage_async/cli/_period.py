@@ -38,8 +38,7 @@ def find_period(
     if start is not None or end is not None:
         given.append("--start and --end")
     if len(given) > 1:
-        msg = f"{' and '.join(given)} contradict each other: say one of them"
-        raise QueryError(msg)
+        raise QueryError(f"{' and '.join(given)} contradict each other: say one of them")
     if days is not None:
         if days < 1:
             raise QueryError("--days takes a number of at least 1")
@@ -62,8 +61,7 @@ def _month(text: str) -> str:
     if text in ("last", "this"):
         return f"{text}-month"
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}", text):
-        msg = f"--month takes 2026-10, last, or this; not {text!r}"
-        raise QueryError(msg)
+        raise QueryError(f"--month takes 2026-10, last, or this; not {text!r}")
     return text
 
 

@@ -96,8 +96,7 @@ class Faults:
 
     def __attrs_post_init__(self) -> None:
         if sum(rate for _, rate in self._rates()) > 1:
-            msg = "the rates of all faults together are more than 1"
-            raise ValueError(msg)
+            raise ValueError("the rates of all faults together are more than 1")
 
     def _rates(self) -> Iterator[tuple[Fault, float]]:
         for fault in get_args(Fault)[1:]:

@@ -309,6 +309,27 @@ async def test_a_hook_that_fails_breaks_the_stream_off():
             client.completions(start_time=START + 1, end_time=START + DAY).stream()
 
 
+async def test_a_caller_that_never_waits_leaves_the_event_loop_its_turns(monkeypatch):
+    monkeypatch.setattr("usage_async._pages._TURN_S", 0)
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    async with client_of(Service()) as client:
+        ticking = asyncio.create_task(tick())
+        async with days(client, 20).stream() as stream:
+            await anext(stream)
+            before = ticks
+            rest = [bucket async for bucket in stream]
+        ticking.cancel()
+    assert len(rest) == 19
+    assert ticks - before >= 19
+
+
 def by_hand(coroutine):
     """Drive a coroutine: gives, one by one, the futures that it waits for."""
     while True:
@@ -333,7 +354,7 @@ async def test_an_exception_at_any_await_of_a_stream_kills_it_and_its_requests(c
             for awaits, future in enumerate(by_hand(consuming)):
                 if awaits == hit:
                     break
-                while not future.done():  # noqa: ASYNC110 - it is driven by hand
+                while future is not None and not future.done():  # noqa: ASYNC110 - it is driven by hand
                     await asyncio.sleep(0)
             else:
                 assert numbers(read) == list(range(6))

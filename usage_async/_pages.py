@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import attrs
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")
+
+_TURN_S = 0.01
+"""How long a caller may be given items that are at hand, before the event loop has its turn."""
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
@@ -206,6 +211,7 @@ class Stream(Generic[T]):
         self._busy = False
         self._finished = False
         self._broken: str | None = None
+        self._turn_due = inf
 
     @property
     def start_time(self) -> int:
@@ -231,20 +237,26 @@ class Stream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        if self._broken is not None:
-            raise UsageError(f"this stream broke off: {self._broken}; begin a new one")
-        for item in self._items:
-            return item
+        self._check()
+        is_due = monotonic() >= self._turn_due
+        if not is_due:
+            for item in self._items:
+                return item
         if self._finished:
             raise StopAsyncIteration
-        if self._busy:
-            raise UsageError("another task is waiting for the next item of this stream")
         self._busy = True
         try:
-            while (page := await self._merge.next_page()) is not None:
-                self._items = iter(self._flatten(page))
+            if is_due:
+                await asyncio.sleep(0)
+                self._turn_due = monotonic() + _TURN_S
+            while True:
                 for item in self._items:
                     return item
+                page = await self._merge.next_page()
+                if page is None:
+                    break
+                self._items = iter(self._flatten(page))
+                self._turn_due = min(self._turn_due, monotonic() + _TURN_S)
         except BaseException as error:
             self._broken = str(error) or type(error).__name__
             self._merge.cancel()
@@ -253,6 +265,12 @@ class Stream(Generic[T]):
             self._busy = False
         self._finished = True
         raise StopAsyncIteration
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise UsageError(f"this stream broke off: {self._broken}; begin a new one")
+        if self._busy:
+            raise UsageError("another task is waiting for the next item of this stream")
 
     async def aclose(self) -> None:
         """End every request of this run, and wait until they have ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -176,7 +177,11 @@ class UsageQuery(Generic[R]):
 
 
 def _buckets(page: UsageResponse[R]) -> Iterable[UsageTimeBucket[R]]:
-    return page.data
+    # A large page is freed bucket by bucket: in one piece it would hold the event loop.
+    data = deque(page.data)
+    del page
+    while data:
+        yield data.popleft()
 
 
 def _page(page: UsageResponse[R]) -> Iterable[UsageResponse[R]]:
@@ -184,8 +189,8 @@ def _page(page: UsageResponse[R]) -> Iterable[UsageResponse[R]]:
 
 
 def _results(page: UsageResponse[R]) -> Iterable[tuple[UsageTimeBucket[R], R]]:
-    return ((bucket, result) for bucket in page.data for result in bucket.results)
+    return ((bucket, result) for bucket in _buckets(page) for result in bucket.results)
 
 
 def _rows(page: UsageResponse[R]) -> Iterable[UsageRow]:
-    return (row for bucket in page.data for row in bucket.rows())
+    return (row for bucket in _buckets(page) for row in bucket.rows())

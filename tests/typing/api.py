@@ -96,7 +96,7 @@ def parameters(client: UsageClient, names: list[str], groups: Sequence[str]) -> 
     client.file_search_calls(period="7d", vector_store_ids=names)
     client.costs(period="2026-10", bucket_width="1d", group_by=["line_item"], line_items=names)
 
-    client.completions(0)  # type: ignore[arg-type, call-arg] # pyright: ignore[reportCallIssue]
+    client.completions(0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     client.completions(start=0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     client.completions(start_time=1.5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.completions(limit="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

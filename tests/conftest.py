@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import re
+import signal
 
 import aiohttp
 import pytest
@@ -16,6 +17,14 @@ settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile("short")
 
 ALLOWED = re.compile(r"GET (127\.0\.0\.1|::1|localhost) (/v1)?/organization/[\w/-]+")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def children_can_be_interrupted():
+    """A job in the background is started with SIGINT ignored, which its children would inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from values import NAMES, SPEC, START, decoded, one_bucket, one_page
 from usage_async import ENDPOINTS, UnknownResult, UsageClient, loads
 from usage_async._convert import result_classes
 from usage_async._fields import described, fields_of
+from usage_async.cli._options import Asked, endpoint_app
 from usage_async.cli._run import run
 from usage_async.emulator import Emulator
 from usage_async.endpoints import (
@@ -192,12 +193,20 @@ async def test_the_emulator_serves_a_new_endpoint(dreams):
 
 def test_the_terminal_offers_a_new_endpoint(dreams, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    for line in ("endpoints", "fetch --help", "fetch dreams --help"):
-        run(line.split())
-        assert "dreams" in capsys.readouterr().out
-    run(["fetch", "dreams", "--help"])
+    run(["endpoints"])
+    assert "dreams" in capsys.readouterr().out
+    # Made here: the program's own commands live as long as the process.
+    app = endpoint_app("ask", "Ask.", lambda asked, *_: asked, [], "dreams")
+    app(["--help"], result_action="return_value")
+    assert "dreams" in capsys.readouterr().out
+    app(["dreams", "--help"], result_action="return_value")
     shown = capsys.readouterr().out
     assert "[choices: short, long]" in shown
     assert "project_id, size" in shown
     assert "1h" in shown
     assert "1m" not in shown
+    command, bound, ignored = app.parse_args(["dreams", "--period", "7d", "--sizes", "short"])
+    assert command(*bound.args, **bound.kwargs, connection=None, context=None) == Asked(
+        "dreams", {"period": "7d", "sizes": ["short"]}
+    )
+    assert set(ignored) == {"context"}

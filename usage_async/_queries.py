@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import attrs
 
@@ -178,10 +177,8 @@ class UsageQuery(Generic[R]):
 
 def _buckets(page: UsageResponse[R]) -> Iterable[UsageTimeBucket[R]]:
     # A large page is freed bucket by bucket: in one piece it would hold the event loop.
-    data = deque(page.data)
-    del page
-    while data:
-        yield data.popleft()
+    left: list[UsageTimeBucket[R] | None] = [None, *reversed(page.data)]
+    return cast("Iterable[UsageTimeBucket[R]]", iter(left.pop, None))
 
 
 def _page(page: UsageResponse[R]) -> Iterable[UsageResponse[R]]:

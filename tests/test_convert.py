@@ -721,3 +721,18 @@ def test_the_kind_of_rows_is_read_off_a_class():
     (bucket,) = loads(sample("documented_costs"), UsageResponse).data
     assert type(bucket.results[0]) is CostsResult
     assert isinstance(loads(dumps(bucket), UsageTimeBucket), UsageTimeBucket)
+
+
+@pytest.mark.parametrize("written", ["1e99999999999999999999", '"1e99999999999999999999"'])
+@pytest.mark.parametrize("place", ["amount", "extra"])
+def test_an_exponent_beyond_decimal_is_refused_like_any_other_text(written, place):
+    fields = {
+        "amount": f'"amount":{{"value":{written},"currency":"usd"}}',
+        "extra": f'"newer":{written}',
+    }
+    row = f'{{"object":"organization.costs.result",{fields[place]}}}'
+    if place == "extra" and written.startswith('"'):
+        assert loads(row, CostsResult).extra["newer"] == written.strip('"')
+    else:
+        with pytest.raises(ResponseError):
+            loads(row, CostsResult)

@@ -138,6 +138,41 @@ async def test_a_clamped_range_is_proven_from_where_it_begins():
             await verify(server, start_time="2025-06-01")
 
 
+async def test_groups_whose_history_begins_later_are_compared_from_there():
+    """Costs by API key begin at a floor; without groups the history goes further back."""
+    floor = datetime(2025, 12, 6, tzinfo=UTC)
+    async with (
+        emulator() as server,
+        UsageClient(server.admin_key, base_url=server.url) as client,
+    ):
+        query = client.costs(
+            start_time="2025-12-01", end_time="2025-12-20", group_by=["api_key_id"], clamp=True
+        )
+        proven = await query.verify(strict=True)
+    assert proven.checked[0] == floor.timestamp()
+    assert len(proven.checked) == 14
+
+
+async def test_a_range_before_all_history_has_nothing_to_prove():
+    async with (
+        emulator() as server,
+        UsageClient(server.admin_key, base_url=server.url) as client,
+    ):
+        query = client.costs(
+            start_time="2025-01-01", end_time="2025-01-20", group_by=["line_item"], clamp=True
+        )
+        assert (await query.verify()).checked == ()
+
+
+async def test_what_cannot_be_compared_is_not_called_whole():
+    async with UsageClient("sk-admin-x", base_url="http://127.0.0.1:9/v1") as client:
+        with pytest.raises(IncompleteError, match="unknown kind"):
+            await client.query("/organization/usage/new", period="7d").verify()
+    others = UsageTimeBucket(start_time=0, end_time=DAY, other_results=(tokens(1),))
+    with pytest.raises(IncompleteError, match="another kind"):
+        Reading(NOW).add(others)
+
+
 @pytest.mark.parametrize(
     ("revisions", "differing"),
     [

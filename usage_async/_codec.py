@@ -266,7 +266,7 @@ def decode_error(
 def _error_object(body: bytes) -> Mapping[str, Any]:
     try:
         error = parse(body)["error"]
-    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError):
+    except READING_ERRORS:
         return {}
     return error if isinstance(error, dict) else {"message": error}
 

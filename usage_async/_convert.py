@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Mapping
-from decimal import Decimal
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_origin
 
@@ -92,7 +93,8 @@ def _decimal(value: Any, _: Any) -> Decimal:
     if isinstance(value, float):
         value = repr(value)
     if isinstance(value, str) and _decimal_text.match(value):
-        return exact_decimal(Decimal(value))
+        with suppress(InvalidOperation):
+            return exact_decimal(Decimal(value))
     if isinstance(value, Decimal):
         return exact_decimal(value)
     if value.__class__ is int:
@@ -386,6 +388,7 @@ def _read(read: Callable[[], T], body: bytes) -> T:
 READING_ERRORS = (
     BaseValidationError,
     msgspec.MsgspecError,
+    ArithmeticError,  # an exponent beyond what Decimal can hold
     ValueError,
     TypeError,
     KeyError,

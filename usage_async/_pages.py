@@ -33,7 +33,8 @@ R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")
 
 _TURN_S = 0.01
-"""How long a caller may be given items that are at hand, before the event loop has its turn."""
+"""How long a caller may be given items that are at hand, before the event loop has its turn. It is
+real time, whatever the client's clock: it bounds what others on the loop wait for."""
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 

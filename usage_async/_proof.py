@@ -70,7 +70,15 @@ class Reading:
     unsettled: list[int] = attrs.field(factory=list)
 
     def add(self, bucket: UsageTimeBucket[Any]) -> None:
-        """Take note of a bucket."""
+        """Take note of a bucket.
+
+        Raises:
+            IncompleteError: It holds rows of another kind, which cannot be compared.
+        """
+        if bucket.other_results:
+            start = bucket.start_time
+            msg = f"the bucket that starts at {bucket.start} holds rows of another kind"
+            raise IncompleteError(msg, differing=[start])
         if bucket.is_settled(datetime.fromtimestamp(self.as_of, UTC)):
             self.figures[bucket.start_time] = _figures(bucket.results)
         else:

@@ -66,7 +66,7 @@ class UsageQuery(Generic[R]):
             return await anext(stream, None)
 
     async def total(self) -> R:
-        """Add everything up, exactly.
+        """Add everything up, exactly. Missing buckets are notices: `summary` carries them.
 
         Raises:
             IncompleteError: There are rows of a kind that has no known sum.
@@ -136,14 +136,16 @@ class UsageQuery(Generic[R]):
             strict: Raise unless everything is proven.
 
         Raises:
-            IncompleteError: With `strict`: buckets are missing, or differ.
+            IncompleteError: There are rows of a kind that has no known sum; or, with `strict`,
+                buckets are missing or differ.
         """
+        self._totals(())  # refuses a kind whose figures nobody can compare
         query = attrs.evolve(self._query, page=None)
         grouped, window = await self._read(query)
-        differing = await self._differing(query, grouped)
+        differing = await self._differing(grouped, window)
         if differing:
             again = attrs.evolve(query, start=differing[0], end=differing[-1] + 1)
-            still = await self._differing(again, (await self._read(again))[0])
+            still = await self._differing(*await self._read(again))
             differing = tuple(start for start in differing if start in still)
         verification = Verification(
             checked=tuple(start for start in grouped.figures if start not in differing),
@@ -155,10 +157,12 @@ class UsageQuery(Generic[R]):
             verification.raise_if_incomplete()
         return verification
 
-    async def _differing(self, query: Query, grouped: Reading) -> tuple[int, ...]:
-        if not query.group_by:
+    async def _differing(self, grouped: Reading, window: Window) -> tuple[int, ...]:
+        if not self._query.group_by or window.start >= window.end:
             return ()
-        whole, _ = await self._read(attrs.evolve(query, group_by=()))
+        # The very range that was read: without groups the history may begin earlier.
+        same = attrs.evolve(self._query, page=None, group_by=(), start=window.start, end=window.end)
+        whole, _ = await self._read(same)
         return grouped.differing(whole)
 
     async def _read(self, query: Query) -> tuple[Reading, Window]:

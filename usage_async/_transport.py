@@ -185,7 +185,9 @@ class AiohttpTransport:
         match error:
             case aiohttp.ClientSSLError():
                 msg = f"the TLS certificate or connection of {place} is not to be trusted"
-                failure = APIConnectionError(f"{msg}: {_what(error)}", retryable=False)
+                failure = APIConnectionError(
+                    f"{msg}: {_what(error)}", retryable=False, is_untrusted=True
+                )
             case aiohttp.ClientHttpProxyError():
                 msg = f"the proxy refuses to connect to {place}: {error.status}"
                 failure = APIConnectionError(msg, retryable=error.status >= _SERVER_ERROR)

@@ -72,11 +72,13 @@ class APIConnectionError(UsageError):
 
     Attributes:
         retryable: Whether the same request may succeed later (not so for a wrong certificate).
+        is_untrusted: Whether it was TLS that failed.
     """
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
+    def __init__(self, message: str, *, retryable: bool = True, is_untrusted: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.is_untrusted = is_untrusted
 
 
 class APITimeoutError(APIConnectionError):

@@ -376,7 +376,7 @@ class UsageResponse(Generic[R]):
 
 @attrs.frozen(kw_only=True)
 class Notice:
-    """Something that a careful reader of the figures should know; nothing was lost.
+    """Something that a careful reader of the figures should know.
 
     Attributes:
         code: What it is about, for programs: `clamped`, `start-aligned`, `missing-bucket`,

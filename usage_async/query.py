@@ -70,7 +70,8 @@ class Query:
         limit: Buckets a page, never a total; None is the cap.
         page: A saved cursor.
         clamp: Whether to read what there is where the history begins later.
-        unchecked: Parameters that were not checked, as pairs that are sent.
+        unchecked_params: Parameters that this library does not know, as pairs that are sent.
+        is_unchecked: Whether values that it does not know were let through.
         given: The parameters as they were given, for printing.
     """
 
@@ -83,7 +84,8 @@ class Query:
     limit: int | None
     page: str | None
     clamp: bool
-    unchecked: tuple[tuple[str, str], ...]
+    unchecked_params: tuple[tuple[str, str], ...]
+    is_unchecked: bool = attrs.field(eq=False)
     given: tuple[tuple[str, Any], ...] = attrs.field(eq=False)
 
     @property
@@ -109,7 +111,9 @@ class Query:
             start, end = _calendar(self.start, now)
         else:
             start, end = self._instant(self.start, now), self._instant(self.end, now)
-        if start >= now:
+        if start == now:
+            _refuse(f"start_time is now, {_iso(now)}: nothing of the range has passed yet")
+        if start > now:
             _refuse(f"start_time {_iso(start)} is in the future (it is {_iso(now)})")
         if start >= end:
             _refuse(f"start_time {_iso(start)} is not before end_time {_iso(end)}")
@@ -131,7 +135,7 @@ class Query:
             ("bucket_width", self.bucket_width),
             *(("group_by", dimension) for dimension in self.group_by),
             *((name, value) for name, values in self.filters for value in values),
-            *self.unchecked,
+            *self.unchecked_params,
             ("limit", str(limit) if limit is not None else None),
             ("page", page),
         ]
@@ -139,9 +143,9 @@ class Query:
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.given)
-        if self.endpoint.name in ENDPOINTS and not self.unchecked:
+        if self.endpoint.name in ENDPOINTS and not self.is_unchecked:
             return f"{self.endpoint.name}({given})"
-        extra = ", unchecked=True" if self.unchecked else ""
+        extra = ", unchecked=True" if self.is_unchecked else ""
         return f"query({self.endpoint.name!r}, {given}{extra})"
 
 
@@ -158,13 +162,13 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
             what it takes.
     """
     endpoint = _find(name_or_path)
-    unchecked = unchecked or endpoint.name not in ENDPOINTS
+    lenient = unchecked or endpoint.name not in ENDPOINTS
     given = tuple((name, _frozen(value)) for name, value in params.items() if value is not None)
     values = {name: value for name, value in params.items() if value is not None}
     start, end = _range(values)
-    width = _width(endpoint, values.pop("bucket_width", None), unchecked=unchecked)
+    width = _width(endpoint, values.pop("bucket_width", None), unchecked=lenient)
     group_by = _texts(
-        "group_by", values.pop("group_by", None), endpoint.group_by, unchecked=unchecked
+        "group_by", values.pop("group_by", None), endpoint.group_by, unchecked=lenient
     )
     limit = _limit(endpoint, values.pop("limit", None), width)
     page = values.pop("page", None)
@@ -179,12 +183,12 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
     for name in [name for name in values if name in endpoint.filters]:
         entry, value = endpoint.filters[name], values.pop(name)
         if entry.type is not bool:
-            filters[name] = _texts(name, value, entry.choices, unchecked=unchecked)
+            filters[name] = _texts(name, value, entry.choices, unchecked=lenient)
         elif isinstance(value, bool):
             filters[name] = (_text(value),)
         else:
             _refuse(f"{name} takes True or False, not {value!r}")
-    if values and not unchecked:
+    if values and not lenient:
         takes = ["start_time", "end_time", "period", "bucket_width", "group_by", "limit", "page"]
         _refuse(
             f"{endpoint.name} does not take {', '.join(values)}; it takes"
@@ -200,7 +204,8 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
         limit=limit,
         page=page,
         clamp=clamp,
-        unchecked=tuple(_pairs(values)),
+        unchecked_params=tuple(_pairs(values)),
+        is_unchecked=unchecked,
         given=given,
     )
 

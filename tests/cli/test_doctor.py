@@ -79,9 +79,19 @@ def test_a_host_that_is_not_reached_ends_the_visit(cli, bare, monkeypatch):
 
 def test_a_certificate_that_is_not_trusted_is_told(cli, bare, monkeypatch):
     bare.setenv("OPENAI_ADMIN_KEY", "sk-admin-some")
-    failure = APIConnectionError("the TLS certificate is not to be trusted", retryable=False)
+    msg = "the TLS certificate is not to be trusted"
+    failure = APIConnectionError(msg, retryable=False, is_untrusted=True)
     _answering(monkeypatch, lambda _: failure)
     assert "SSL_CERT_FILE names other" in cli("doctor").out
+
+
+def test_a_proxy_that_refuses_is_not_taken_for_a_certificate(cli, bare, monkeypatch):
+    bare.setenv("OPENAI_ADMIN_KEY", "sk-admin-some")
+    failure = APIConnectionError("the proxy refuses to connect: 407", retryable=False)
+    _answering(monkeypatch, lambda _: failure)
+    out = cli("doctor").out
+    assert "the proxy refuses to connect: 407" in out
+    assert "SSL_CERT_FILE" not in out
 
 
 def test_a_wire_that_is_newer_than_this_release_is_told(cli, serving):

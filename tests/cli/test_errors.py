@@ -29,9 +29,9 @@ def _error(message: str, code: str | None = None) -> bytes:
 @pytest.mark.parametrize(
     ("answer", "code", "says"),
     [
-        ((401, _error(f"Incorrect key: {KEY}")), 1, "an admin key of the organization"),
+        ((401, _error(f"Incorrect key: {KEY}")), 1, "usage needs an admin key"),
         ((403, _SCOPES), 1, "the key lacks api.usage.read"),
-        ((403, _error("You must be an owner")), 1, "an admin key of the organization"),
+        ((403, _error("You must be an owner")), 1, "usage needs an admin key"),
         ((400, _LOOKBACK), 1, "begin at 2025-11-22 or later"),
         ((400, _error("No such value")), 1, "No such value"),
         ((404, _error("Nothing here")), 1, "--base-url"),

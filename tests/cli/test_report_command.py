@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from usage_async.cli._insight import total
-from usage_async.emulator import dataset
+from usage_async.emulator import Emulator, Quirks, dataset
 
 
 @pytest.mark.parametrize("by", ["project", "user", "api-key", "line-item", "model"])
@@ -154,3 +154,9 @@ def test_names_never_steer_the_terminal(cli, monkeypatch):
         assert "\x1b" not in ran.out
         assert "\u202e" not in ran.out
     assert "[red]x[/red]\\x1b[31m=1+1\\u202e,\\n" in ran.out
+
+
+def test_csv_tells_on_the_side_what_was_refused(cli, serving):
+    serving(Emulator(now=lambda: 1_795_348_800, quirks=Quirks(api_key_floor=1_795_348_800)))
+    ran = cli("report", "--period", "2026-10", "--by", "api-key", "--format", "csv")
+    assert "usage-async: note: " in ran.err

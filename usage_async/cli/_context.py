@@ -54,7 +54,11 @@ class Context:
     def note_warnings(self) -> None:
         """Write to standard error, a line each, what the library warned of."""
         for message in self.warnings:
-            sys.stderr.write(f"usage-async: note: {clean(message)}\n")
+            self.note(message)
+
+    def note(self, message: str) -> None:
+        """Write a line to standard error."""
+        sys.stderr.write(f"usage-async: note: {clean(message)}\n")
 
 
 def _console(*, stderr: bool) -> Console:

@@ -144,7 +144,7 @@ def _tls(scheme: str, there: Place, seen: Sequence[_Seen]) -> Check:
     if scheme == "http":
         return Check("TLS", "ok", "not used: the host is this machine")
     errors = [each.error for each in seen]
-    refused = [e for e in errors if isinstance(e, APIConnectionError) and not e.retryable]
+    refused = [e for e in errors if isinstance(e, APIConnectionError) and e.is_untrusted]
     if refused:
         return Check("TLS", "bad", f"{refused[0].message}; SSL_CERT_FILE names other certificates")
     if all(isinstance(error, APIConnectionError) for error in errors):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from usage_async import errors
 
-_KEYS_PAGE = "https://platform.openai.com/settings/organization/admin-keys"
 _NO_KEY = "no admin key: set OPENAI_ADMIN_KEY (or OPENAI_ADMIN_KEY_FILE), or try --demo without one"
 
 
@@ -30,11 +29,8 @@ def _hint(error: errors.UsageError) -> str | None:
     return next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
 
 
-_ADMIN_KEY = f"this takes an admin key of the organization, from {_KEYS_PAGE}"
 _AGAIN = "try again in a minute"
 _HINTS: tuple[tuple[type[errors.UsageError], str], ...] = (
-    (errors.AuthenticationError, _ADMIN_KEY),
-    (errors.PermissionDeniedError, _ADMIN_KEY),
     (errors.NotFoundError, "see that --base-url is right"),
     (errors.RateLimitError, _AGAIN),
     (errors.InternalServerError, _AGAIN),

@@ -91,6 +91,10 @@ def report(
         _show(here, made, notices, footer, top)
     else:
         _write(made, notices, format)
+    if format == "csv":
+        for section, reason in made.refusals:
+            here.note(f"{section}: {reason}")
+        here.note_warnings()
 
 
 def _show(context: Context, made: Report, notices: Sequence[str], footer: str, top: int) -> None:

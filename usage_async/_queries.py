@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import attrs
 
@@ -181,8 +182,10 @@ class UsageQuery(Generic[R]):
 
 def _buckets(page: UsageResponse[R]) -> Iterable[UsageTimeBucket[R]]:
     # A large page is freed bucket by bucket: in one piece it would hold the event loop.
-    left: list[UsageTimeBucket[R] | None] = [None, *reversed(page.data)]
-    return cast("Iterable[UsageTimeBucket[R]]", iter(left.pop, None))
+    left = deque(page.data)
+    del page
+    while left:
+        yield left.popleft()
 
 
 def _page(page: UsageResponse[R]) -> Iterable[UsageResponse[R]]:

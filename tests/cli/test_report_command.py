@@ -1,13 +1,16 @@
 import csv
 import io
 import json
+import re
 from decimal import Decimal
 
 import attrs
 import pytest
 
 from usage_async.cli._insight import total
-from usage_async.emulator import Emulator, Quirks, dataset
+from usage_async.emulator import Emulator, Faults, Quirks, dataset
+
+NOW = 1_795_348_800  # as in conftest.py
 
 
 @pytest.mark.parametrize("by", ["project", "user", "api-key", "line-item", "model"])
@@ -156,7 +159,11 @@ def test_names_never_steer_the_terminal(cli, monkeypatch):
     assert "[red]x[/red]\\x1b[31m=1+1\\u202e,\\n" in ran.out
 
 
-def test_csv_tells_on_the_side_what_was_refused(cli, serving):
-    serving(Emulator(now=lambda: 1_795_348_800, quirks=Quirks(api_key_floor=1_795_348_800)))
-    ran = cli("report", "--period", "2026-10", "--by", "api-key", "--format", "csv")
+def test_csv_tells_on_the_side_what_was_refused_and_what_was_odd(cli, serving):
+    serving(Emulator(now=lambda: NOW, faults=Faults(script=("not_found",))))
+    ran = cli("report", "--period", "2026-10", "--format", "csv")
+    assert ran.code == 0
+    assert re.search(r"(?m)^usage-async: note: \w+: 404: ", ran.err)
+    serving(Emulator(now=lambda: NOW, quirks=Quirks(unknown_fields=True)))
+    ran = cli("report", "--period", "2026-10", "--format", "csv")
     assert "usage-async: note: " in ran.err

@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -122,8 +123,30 @@ async def reset(_: Request, wire: Wire) -> None:
 
 
 async def hang(_: Request, wire: Wire) -> None:
-    """Never answer."""
-    await wire.hang()
+    """Never answer; meanwhile the time flies."""
+    hanging = asyncio.create_task(wire.hang())
+    try:
+        while not hanging.done():
+            await fly(0.1)
+        await hanging
+    finally:
+        hanging.cancel()
+
+
+async def fly(seconds: float) -> None:
+    """Let the event loop's clock run ahead, so that its timers are met without a wait.
+
+    Tests of a timeout take no time, and a machine that is busy for a moment meets none.
+    """
+    loop = asyncio.get_running_loop()
+    ahead = getattr(loop.time, "ahead", 0.0) + seconds
+
+    def time() -> float:
+        return monotonic() + ahead
+
+    time.ahead = ahead
+    loop.time = time
+    await asyncio.sleep(0)
 
 
 @attrs.define(eq=False)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.traceback import Traceback
 from service import KEY, START, Clock, bucket, days, honest, page, turns
 
-from usage_async import RetryPolicy, Timeout, UsageClient, UsageError
+from usage_async import RetryPolicy, UsageClient, UsageError
 
 SAMPLES = Path(__file__).parent / "samples"
 ONCE = RetryPolicy(attempts=1)
@@ -106,7 +106,6 @@ async def test_no_fault_of_the_wire_tells_the_key(caplog, fault):
         client = UsageClient(
             base_url=server.url,
             retry=ONCE,
-            timeout=Timeout(total_s=0.02),
             max_page_bytes=100_000,
             concurrency=1,
             trace=events.append,

@@ -17,7 +17,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from faultserver import FaultServer, answer, close, hang, raw, reset, script
+from faultserver import FaultServer, Wire, answer, close, fly, hang, raw, reset, script
 from service import DAY, KEY, START, bucket, client_of, days, honest, page, read_into, serve, turns
 
 from usage_async import (
@@ -309,17 +309,17 @@ async def drip(_, wire):
     await wire.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
     while not wire.writer.is_closing():
         await wire.raw(b" ")
-        await asyncio.sleep(0.01)
+        await fly(0.1)
 
 
 @pytest.mark.parametrize(
     ("fault", "limits", "message"),
     [
-        pytest.param(hang, Timeout(read_s=0.03), "was silent for 0.03 s", id="hang, read"),
-        pytest.param(hang, Timeout(total_s=0.03), "no whole answer within 0.03", id="hang, total"),
-        pytest.param(drip, Timeout(total_s=0.05), "no whole answer within 0.05", id="drip, total"),
+        pytest.param(hang, Timeout(read_s=4), "was silent for 4 s", id="hang, read"),
+        pytest.param(hang, Timeout(total_s=4), "no whole answer within 4 s", id="hang, total"),
+        pytest.param(drip, Timeout(total_s=4), "no whole answer within 4 s", id="drip, total"),
         pytest.param(
-            begun(LONG, then=hang), Timeout(read_s=0.03), "was silent", id="half a body, read"
+            begun(LONG, then=hang), Timeout(read_s=4), "was silent for 4 s", id="half a body, read"
         ),
     ],
 )
@@ -333,18 +333,22 @@ async def test_fault_11_a_server_that_hangs_or_drips_meets_a_timeout(clock, faul
 
 
 async def test_fault_11_a_connection_that_is_never_accepted_meets_a_timeout(clock):
+    left = asyncio.Event()
+
     async def nothing(reader, writer):
-        await reader.read()
+        await hang(None, Wire(reader, writer))
         writer.close()
+        left.set()
 
     # TLS with one who never says hello: connected, but not usable.
     silent = await asyncio.start_server(nothing, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
-    policy, timeout = RetryPolicy(attempts=1), Timeout(connect_s=0.03)
+    policy, timeout = RetryPolicy(attempts=1), Timeout(connect_s=4)
     client = UsageClient(KEY, base_url=url, retry=policy, timeout=timeout)
     async with silent, client:
-        with pytest.raises(APITimeoutError, match=r"took no connection within 0\.03 s"):
+        with pytest.raises(APITimeoutError, match=r"took no connection within 4 s"):
             await days(client, 1).collect()
+        await left.wait()
 
 
 def throttled(headers=None, code="rate_limit_exceeded"):
@@ -740,7 +744,7 @@ async def test_fault_22_a_timeout_around_one_anext_that_is_caught_kills_the_stre
     async with FaultServer(hang) as server, client_of(server) as client:
         stream = days(client, 3).stream()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.02):
+            async with asyncio.timeout(4):
                 await anext(stream)
         for _ in range(2):
             with pytest.raises(UsageError, match="this stream broke off: CancelledError"):
@@ -756,8 +760,10 @@ async def test_fault_23_a_slow_consumer_holds_at_most_concurrency_pages():
     ):
         for taken in range(1, 10):
             await anext(stream)
-            await turns(200)
             # The page that was taken, and three that wait.
+            while len(server.requests) < taken + 3:
+                await turns(1)
+            await turns(200)
             assert len(server.requests) == taken + 3
 
 

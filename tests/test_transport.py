@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from faultserver import FaultServer, answer
+from faultserver import FaultServer, answer, fly
 from service import DAY, KEY, START, client_of, days, honest, page, serve
 
 from usage_async import (
@@ -205,10 +205,11 @@ async def test_a_session_of_the_caller_is_used_and_stays_as_it_was(options):
 
 async def test_waiting_for_a_free_connection_of_the_callers_session_is_no_timeout():
     async def slow(request, wire):
-        await asyncio.sleep(0.02)
+        for _ in range(6):
+            await fly(1)
         await honest(request, wire)
 
-    limits = Timeout(connect_s=0.03)
+    limits = Timeout(connect_s=10)
     connector = aiohttp.TCPConnector(limit=1)
     async with (
         FaultServer(slow) as server,

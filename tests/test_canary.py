@@ -216,7 +216,7 @@ async def test_no_cancellation_tells_the_key(caplog):
         for count in range(1000):
             async with UsageClient(base_url=server.url, runtime=Clock().runtime) as client:
                 merge = days(client, 1).pages()._merge
-                task = asyncio.create_task(merge.get_page(merge.windows[0], None))
+                task = asyncio.create_task(merge.get_page(merge.windows[0], None, asyncio.Event()))
                 await turns(count)
                 if task.done():
                     break

@@ -708,6 +708,69 @@ def test_values_compose_with_a_callers_own():
     assert converter.loads(converter.dumps(report), Report) == report
 
 
+@pytest.mark.parametrize("novel", [{}, {"novel_tokens": 1}], ids=["declared", "novel"])
+@pytest.mark.parametrize(
+    ("hint", "wrap"),
+    [
+        pytest.param(UsageCompletionsResult, lambda row: row, id="one"),
+        pytest.param(UsageCompletionsResult | None, lambda row: row, id="optional"),
+        pytest.param(tuple[UsageCompletionsResult, ...], lambda row: (row,), id="array"),
+        pytest.param(list[UsageCompletionsResult], lambda row: [row], id="list"),
+        pytest.param(dict[str, UsageCompletionsResult], lambda row: {"a": row}, id="object"),
+        pytest.param(tuple[tuple[UsageCompletionsResult, ...], ...], lambda r: ((r,),), id="deep"),
+    ],
+)
+def test_wherever_a_row_stands_in_a_class_of_a_callers_own_nothing_of_it_is_lost(hint, wrap, novel):
+    report = attrs.make_class("Report", {"rows": attrs.field(type=hint)})
+    sent = completion(**novel)
+    row = from_dict(sent, UsageCompletionsResult)
+    for cls, value in ((report, report(wrap(row))), (hint, wrap(row))):
+        body = json.dumps({"rows": wrap(sent)} if cls is report else wrap(sent))
+        for using in (FAST, CAREFUL):
+            assert using.loads(body, cls) == value
+            assert using.loads(using.dumps(value), cls) == value
+
+
+@pytest.mark.parametrize("base", [object, UsageResult])
+@pytest.mark.parametrize("using", [FAST, CAREFUL], ids=["fast", "careful"])
+def test_what_the_class_of_a_caller_does_when_it_is_made_is_done(using, base):
+    @attrs.frozen(kw_only=True)
+    class Checked(base):
+        count: int = attrs.field(validator=attrs.validators.ge(0))
+
+    @attrs.frozen(kw_only=True)
+    class Converted(base):
+        name: str = attrs.field(converter=str.lower)
+
+    @attrs.define(kw_only=True)
+    class Prepared:
+        object: str
+        count: int
+        names: tuple[str, ...] = ()
+        extra: Extra = attrs.field(factory=Extra)
+
+        def __attrs_post_init__(self):
+            self.count *= 2
+
+    assert using.loads(b'{"object": "mine", "count": 1, "names": ["a"]}', Prepared).count == 2
+    assert using.loads(b'{"object": "mine", "name": "A"}', Converted).name == "a"
+    with pytest.raises(READING_ERRORS):
+        using.loads(b'{"object": "mine", "count": -1}', Checked)
+
+
+def test_a_row_of_a_callers_own_may_hold_anything():
+    @attrs.frozen(kw_only=True)
+    class Mine(UsageResult):
+        names: tuple[str, ...] = ()
+        figures: tuple[Decimal, ...] = ()
+        of: dict[str, UsageCodeInterpreterSessionsResult] = attrs.field(factory=dict)
+
+    row = UsageCodeInterpreterSessionsResult(num_sessions=1)
+    mine = Mine(object="mine", names=("a",), figures=(Decimal("0.1"),), of={"b": row})
+    for using in (FAST, CAREFUL):
+        assert using.loads(using.dumps(mine), Mine) == mine
+
+
 def test_a_refusal_shows_no_key():
     body = json.dumps(completion(input_tokens="sk-admin-canary"))
     path, message = refused_at(body, UsageCompletionsResult)

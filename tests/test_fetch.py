@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+from itertools import accumulate
 
 import pytest
-from service import KEY, START, bucket, days, page, serve, turns
+from service import DAY, KEY, NOW, START, bucket, days, page, serve, turns
 
 from usage_async import (
     APIConnectionError,
@@ -59,27 +60,24 @@ async def test_every_try_is_one_event_and_one_debug_line(clock, caplog):
     async with client_of(transport, clock, trace=events.append) as client:
         await days(client, 1).collect()
     path, size = "/organization/usage/completions", len(serve(transport.sent[-1][1]))
+    replied = {"path": path, "seconds": 0, "request_id": "req_1"}
+    times = list(accumulate(clock.slept, initial=NOW))
     assert events == [
         RequestEvent(
-            path=path,
-            attempt=1,
-            seconds=0,
-            status=200,
-            bytes=6,
-            request_id="req_1",
-            error="ResponseError",
+            **replied, attempt=1, ended_at=times[0], status=200, bytes=6, error="ResponseError"
         ),
         RequestEvent(
-            path=path,
+            **replied,
             attempt=2,
-            seconds=0,
+            ended_at=times[1],
             status=500,
             bytes=2,
-            request_id="req_1",
             error="InternalServerError",
         ),
-        RequestEvent(path=path, attempt=3, seconds=0, error="APIConnectionError"),
-        RequestEvent(path=path, attempt=4, seconds=0, status=200, bytes=size, request_id="req_1"),
+        RequestEvent(
+            path=path, attempt=3, seconds=0, ended_at=times[2], error="APIConnectionError"
+        ),
+        RequestEvent(**replied, attempt=4, ended_at=times[3], status=200, bytes=size),
     ]
     assert [r.getMessage() for r in caplog.records if r.name == "usage_async"] == [
         LINE.format("200 ResponseError", 6, 1, "req_1"),
@@ -140,6 +138,42 @@ async def test_a_request_that_is_cancelled_is_seen(clock):
         reading.cancel()
         await asyncio.wait([reading])
     assert [event.error for event in events] == ["CancelledError"]
+
+
+async def test_a_page_is_decoded_when_its_turn_comes_and_its_event_tells_when_it_ended(clock):
+    events, transport = [], Scripted(None)
+    async with (
+        client_of(transport, clock, trace=events.append, concurrency=4) as client,
+        days(client, 9, limit=1).stream() as stream,
+    ):
+        await anext(stream)
+        await turns(50)
+        assert (len(transport.sent), len(events)) == (4, 1)
+        clock.now += 100
+        await anext(stream)
+        assert [event.ended_at for event in events] == [NOW, NOW]
+        await turns(50)
+        assert len(transport.sent) == 5
+    # Every request that was sent has an event, those that nobody waited for, too.
+    dropped = events[2:]
+    assert [event.error for event in dropped] == ["CancelledError"] * 3
+    assert all(event.status == 200 for event in dropped)
+
+
+async def test_the_wait_for_its_turn_is_not_held_against_a_page(clock):
+    async def garbled(path, params, headers):
+        is_second = int(dict(params)["start_time"]) == START + DAY
+        bad = is_second and not garbled_before
+        garbled_before.extend([1] if bad else [])
+        return 200, {}, b"<html>" if bad else serve(params)
+
+    garbled_before = []
+    async with client_of(garbled, clock) as client, days(client, 3, limit=1).stream() as stream:
+        await anext(stream)
+        await turns(50)
+        clock.now += 10_000
+        assert (await anext(stream)).start_time == START + DAY
+    assert garbled_before
 
 
 async def test_a_key_that_was_rotated_is_asked_for_once_and_the_page_is_read(clock):
@@ -326,10 +360,9 @@ async def test_large_pages_that_arrive_together_are_decoded_one_at_a_time(clock)
 
     async with client_of(large, clock) as client:
         fetcher = client._engine.fetcher
-        reading = asyncio.create_task(days(client, 4, limit=1).collect())
+        reads = [asyncio.create_task(days(client, 1).collect()) for _ in range(4)]
         waiting = 0
-        while not reading.done():
+        while not all(read.done() for read in reads):
             await asyncio.sleep(0)
             waiting = max(waiting, len(fetcher._decoding._waiters or ()))
-        assert len(await reading) == 4
     assert waiting == 3

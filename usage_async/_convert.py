@@ -27,6 +27,7 @@ from usage_async._lanes import (
     JSON_DECIMAL,
     OWN_FIELDS,
     collector_paused,
+    has_extra,
     is_array,
     reader,
     required,
@@ -110,11 +111,6 @@ def _thaw(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _thaw(item) for key, item in value.items()}
     return list(map(_thaw, value)) if isinstance(value, tuple) else value
-
-
-def _has_extra(cls: Any) -> bool:
-    origin = get_origin(cls) or cls
-    return attrs.has(origin) and "extra" in attrs.fields_dict(origin)
 
 
 def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
@@ -308,8 +304,8 @@ def make_converter(*, fast: bool = True) -> UsageConverter:
     made.register_structure_hook(Decimal, _decimal)
     made.register_structure_hook_factory(is_array, _structure_array)
     made.register_unstructure_hook_factory(is_array, _unstructure_array)
-    made.register_structure_hook_factory(_has_extra, _structure_with_extra)
-    made.register_unstructure_hook_factory(_has_extra, _unstructure_with_extra)
+    made.register_structure_hook_factory(has_extra, _structure_with_extra)
+    made.register_unstructure_hook_factory(has_extra, _unstructure_with_extra)
     made.register_structure_hook_factory(lambda cls: cls is UsageResult, _structure_by_object)
     made.register_structure_hook_factory(_is_bucket, _structure_bucket)
     made.register_unstructure_hook_factory(_is_bucket, _unstructure_bucket)

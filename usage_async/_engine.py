@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import attrs
 
 from usage_async._codec import Decoded
-from usage_async._fetch import Fetcher
+from usage_async._fetch import Fetcher, PageRequest
 from usage_async._pages import Merge, Stream
 from usage_async._plan import Window, plan
 from usage_async.errors import ConfigurationError
@@ -113,11 +113,13 @@ class Engine:
             message = f"start_time {times.start} was moved to the start of its bucket"
             notify(Notice(code="start-aligned", message=message, start_time=start))
 
-        def get_page(window: Window, cursor: str | None) -> Coroutine[Any, Any, Decoded[R]]:
+        def get_page(
+            window: Window, cursor: str | None, turn: asyncio.Event
+        ) -> Coroutine[Any, Any, Decoded[R]]:
             # A saved cursor is bound to the very range that it was made with.
             begin = window.start if query.page is None else times.start_time
             params = query.params(begin, window.end, limit=query.page_limit, page=cursor)
-            return self.fetcher.fetch(query.endpoint.path, params, kind)
+            return self.fetcher.fetch(PageRequest(query.endpoint.path, params, kind, turn))
 
         merge = Merge(
             times=attrs.evolve(times, start_time=start),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
@@ -45,6 +45,8 @@ class RequestEvent:
         path: Below the base URL.
         attempt: Which try it was, from 1.
         seconds: From its start to the last byte; waiting for a slot and decoding not included.
+        ended_at: When the last byte came, Unix seconds. The event itself may come later: a page is
+            decoded, and so known to be one, shortly before its turn.
         status: The HTTP status; None where there was no reply.
         bytes: Size of the body, decompressed.
         request_id: The service's `x-request-id`.
@@ -55,10 +57,43 @@ class RequestEvent:
     path: str
     attempt: int
     seconds: float
+    ended_at: float
     status: int | None = None
     bytes: int = 0
     request_id: str | None = None
     error: str | None = None
+
+
+@attrs.frozen(eq=False)
+class PageRequest(Generic[R]):
+    """What is asked for.
+
+    Attributes:
+        path: Below the base URL.
+        params: Names and values, as they are sent.
+        kind: The class of the endpoint's own rows.
+        turn: Until it is set, the page stays as it came.
+    """
+
+    path: str
+    params: Sequence[tuple[str, str]]
+    kind: type[R]
+    turn: asyncio.Event
+
+
+@attrs.frozen
+class _Try(Generic[R]):
+    """What came of one try.
+
+    Attributes:
+        started_at: When its request started, on the runtime's monotonic clock.
+        outcome: A page, or what it ended in.
+        waited_s: How long the page waited for its turn: no fault of the service's.
+    """
+
+    started_at: float
+    outcome: Decoded[R] | UsageError
+    waited_s: float = 0.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -78,9 +113,7 @@ class Fetcher:
     def __attrs_post_init__(self) -> None:
         self.budget = RetryBudget(self.policy.budget)
 
-    async def fetch(
-        self, path: str, params: Sequence[tuple[str, str]], kind: type[R]
-    ) -> Decoded[R]:
+    async def fetch(self, asked: PageRequest[R]) -> Decoded[R]:
         """Get one page.
 
         Raises:
@@ -91,10 +124,11 @@ class Fetcher:
         while True:
             authorization = await self.custody.authorization()
             headers = {**self.headers, **authorization}
-            started_at, outcome = await self._once(path, params, headers, kind, attempt)
+            tried = await self._once(asked, headers, attempt)
+            outcome = tried.outcome
             if isinstance(outcome, Decoded):
                 return outcome
-            begun = started_at if begun is None else begun
+            begun = (tried.started_at if begun is None else begun) + tried.waited_s
             if isinstance(outcome, AuthenticationError) and not renewed:
                 renewed = await self.custody.renew(authorization.get("Authorization"))
                 if renewed:
@@ -115,49 +149,56 @@ class Fetcher:
             attempt += 1
 
     async def _once(
-        self,
-        path: str,
-        params: Sequence[tuple[str, str]],
-        headers: Mapping[str, str],
-        kind: type[R],
-        attempt: int,
-    ) -> tuple[float, Decoded[R] | UsageError]:
-        """Try once; gives when the request started, and what came of it."""
+        self, asked: PageRequest[R], headers: Mapping[str, str], attempt: int
+    ) -> _Try[R]:
         async with self.limiter.slot() as started_at:
+
+            def event(**reply: Any) -> RequestEvent:
+                return RequestEvent(
+                    path=asked.path,
+                    attempt=attempt,
+                    seconds=self.runtime.monotonic() - started_at,
+                    ended_at=self.runtime.now(),
+                    **reply,
+                )
+
             try:
-                status, replied, body = await self.transport(path, params, headers)
+                status, replied, body = await self.transport(asked.path, asked.params, headers)
             except BaseException as error:
-                self._observe(path, attempt, started_at, error=type(error).__name__)
+                self._observe(event(), error)
                 if isinstance(error, UsageError):
-                    return started_at, error
+                    return _Try(started_at, error)
                 raise
-            ended_at = self.runtime.monotonic()
-        replied = {name.lower(): value for name, value in replied.items()}
-        request_id = redact(replied.get("x-request-id", "")) or None
+            replied = {name.lower(): value for name, value in replied.items()}
+            request_id = redact(replied.get("x-request-id", "")) or None
+            ended = event(status=status, bytes=len(body), request_id=request_id)
+        waited_s = 0.0
         outcome: Decoded[R] | ResponseError | APIStatusError
         if status in _OK:
-            outcome = await self._page(body, kind)
+            try:
+                waited_s = await self._until(asked.turn)
+                outcome = await self._page(body, asked.kind)
+            except BaseException as error:
+                self._observe(ended, error)
+                raise
         else:
             outcome = decode_error(status, replied, body, self.runtime.now())
         failure = None if isinstance(outcome, Decoded) else outcome
         if failure is not None:
             failure.request_id = request_id
-        self._observe(
-            path,
-            attempt,
-            started_at,
-            ended_at,
-            status=status,
-            bytes=len(body),
-            request_id=request_id,
-            error=type(failure).__name__ if failure else None,
-        )
+        self._observe(ended, failure)
         if isinstance(failure, RateLimitError):
             self.limiter.throttled(started_at)
         elif failure is None:
             self.limiter.succeeded()
             self.budget.give_back()
-        return started_at, outcome
+        return _Try(started_at, outcome, waited_s)
+
+    async def _until(self, turn: asyncio.Event) -> float:
+        """Wait for a page's turn; gives how many seconds it took."""
+        since = self.runtime.monotonic()
+        await turn.wait()
+        return self.runtime.monotonic() - since
 
     async def _page(self, body: bytes, kind: type[R]) -> Decoded[R] | ResponseError:
         """Read a page; where it is large, the event loop gets a turn before every batch."""
@@ -177,11 +218,9 @@ class Fetcher:
                     error.__context__ = None
                     return error.with_traceback(None)
 
-    def _observe(
-        self, path: str, attempt: int, started_at: float, ended_at: float | None = None, **data: Any
-    ) -> None:
-        seconds = (self.runtime.monotonic() if ended_at is None else ended_at) - started_at
-        event = RequestEvent(path=path, attempt=attempt, seconds=seconds, **data)
+    def _observe(self, event: RequestEvent, error: BaseException | None) -> None:
+        if error is not None:
+            event = attrs.evolve(event, error=type(error).__name__)
         _log.debug(
             "GET %s: %s %s, %d bytes, %.3f s, attempt %d, request %s",
             event.path,

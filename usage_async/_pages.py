@@ -37,6 +37,8 @@ _TURN_S = 0.01
 real time, whatever the client's clock: it bounds what others on the loop wait for."""
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
+GetPage = Callable[["Window", "str | None", asyncio.Event], "Awaitable[Decoded[R]]"]
+"""Reads one page: of a window, from a cursor; it is decoded when the event is set."""
 
 
 @attrs.define(eq=False)
@@ -44,21 +46,23 @@ class _Requests(Generic[R]):
     """What tasks know of a run: nothing that refers to the stream, so that dropping it ends them.
 
     Attributes:
-        get_page: Reads one page: of a window, from a cursor.
+        get_page: Reads one page.
         urgent: What must not wait for its turn: the key was refused.
         failed: Whether a request failed, so that no window further on is begun.
     """
 
-    get_page: Callable[[Window, str | None], Awaitable[Decoded[R]]]
+    get_page: GetPage[R]
     urgent: asyncio.Future[Exception] = attrs.field(
         factory=lambda: asyncio.get_running_loop().create_future(), init=False
     )
     failed: bool = False
 
-    async def read(self, window: Window, cursor: str | None) -> Decoded[R] | Exception:
+    async def read(
+        self, window: Window, cursor: str | None, turn: asyncio.Event
+    ) -> Decoded[R] | Exception:
         """Read one page; a failure is a value, to be raised when it is this page's turn."""
         try:
-            return await self.get_page(window, cursor)
+            return await self.get_page(window, cursor, turn)
         except Exception as error:  # noqa: BLE001 - a caller's transport may raise anything
             self.failed = True
             refused = isinstance(error, AuthenticationError | PermissionDeniedError)
@@ -67,7 +71,19 @@ class _Requests(Generic[R]):
             return error
 
 
-_Task = asyncio.Task["Decoded[R] | Exception"]
+@attrs.frozen(eq=False)
+class _Ahead(Generic[R]):
+    """A page that is being read, or waits for its turn.
+
+    Attributes:
+        task: Reads it.
+        turn: Set when the caller waits for it; until then it stays as it came. Bytes take less
+            memory than objects, and objects less time when they are used as soon as they are made,
+            while they are in the processor's caches.
+    """
+
+    task: asyncio.Task[Decoded[R] | Exception]
+    turn: asyncio.Event
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -77,7 +93,7 @@ class Merge(Generic[R]):
     Attributes:
         times: The range that is read.
         windows: What is left of it, earliest first.
-        get_page: Reads one page: of a window, from a cursor.
+        get_page: Reads one page.
         check_usable: Raises where the client was closed.
         spawn: Starts a task that the client ends when it is closed.
         concurrency: The most pages held, the one that the caller works on included.
@@ -89,7 +105,7 @@ class Merge(Generic[R]):
 
     times: TimeRange
     windows: deque[Window]
-    get_page: Callable[[Window, str | None], Awaitable[Decoded[R]]]
+    get_page: GetPage[R]
     check_usable: Callable[[], None]
     spawn: Spawn
     concurrency: int
@@ -97,8 +113,8 @@ class Merge(Generic[R]):
     page: str | None
     clamp: bool
     notify: Callable[[Notice], None]
-    tasks: dict[Window, _Task[R]] = attrs.field(factory=dict, init=False)
-    _given_up: list[_Task[R]] = attrs.field(factory=list, init=False)
+    ahead: dict[Window, _Ahead[R]] = attrs.field(factory=dict, init=False)
+    _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False)
     _requests: _Requests[R] | None = attrs.field(default=None, init=False)
     _head: WindowReading[R] | None = attrs.field(default=None, init=False)
 
@@ -115,13 +131,13 @@ class Merge(Generic[R]):
                 self._head = WindowReading(window=window, now=self.now, cursor=self.page)
             self._begin(self._head)
             try:
-                decoded = await self._outcome(self.tasks[window])
+                decoded = await self._outcome(self.ahead[window].task)
             except RangeUnavailableError as error:
                 if not self.clamp or self.page is not None:
                     raise
                 self._adapt(error, self._head)
                 continue
-            del self.tasks[window]
+            del self.ahead[window]
             page, notices = self._head.accept(decoded.page)
             for notice in (*decoded.notices, *notices):
                 self.notify(notice)
@@ -139,15 +155,18 @@ class Merge(Generic[R]):
         """Start the requests that there is room for: the head's next, then first pages."""
         requests = self._run()
         for window in self.windows:
-            if window in self.tasks:
+            if window in self.ahead:
                 continue
             is_head = window is head.window
-            if not is_head and (requests.failed or len(self.tasks) >= self.concurrency):
+            if not is_head and (requests.failed or len(self.ahead) >= self.concurrency):
                 break
             cursor = head.cursor if is_head else None
-            self.tasks[window] = self.spawn(requests.read(window, cursor))
+            turn = asyncio.Event()
+            task = self.spawn(requests.read(window, cursor, turn))
+            self.ahead[window] = _Ahead(task, turn)
+        self.ahead[head.window].turn.set()
 
-    async def _outcome(self, task: _Task[R]) -> Decoded[R]:
+    async def _outcome(self, task: asyncio.Task[Decoded[R] | Exception]) -> Decoded[R]:
         urgent = self._run().urgent
         await asyncio.wait((task, urgent), return_when=asyncio.FIRST_COMPLETED)
         if urgent.done():
@@ -168,8 +187,8 @@ class Merge(Generic[R]):
         # The history's begin moves on at midnight, perhaps when some of the window was read.
         left[head.window] = head.window.after(max(floor, head.next_start))
         for window, rest in left.items():
-            if rest != window and window in self.tasks:
-                self._given_up.append(self.tasks.pop(window))
+            if rest != window and window in self.ahead:
+                self._given_up.append(self.ahead.pop(window).task)
                 self._given_up[-1].cancel()
         self.windows = deque(rest for rest in left.values() if rest is not None)
         self._run().failed = False
@@ -182,9 +201,9 @@ class Merge(Generic[R]):
         message = f"the service's data begin at {start}; nothing before it was read"
         self.notify(Notice(code="clamped", message=message, start_time=floor))
 
-    def cancel(self) -> list[_Task[R]]:
+    def cancel(self) -> list[asyncio.Task[Any]]:
         """End every request; gives the tasks that are ending."""
-        tasks = (*self.tasks.values(), *self._given_up)
+        tasks = [*(each.task for each in self.ahead.values()), *self._given_up]
         ending = [task for task in tasks if not task.done() and not task.get_loop().is_closed()]
         for task in ending:
             task.cancel()

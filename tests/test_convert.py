@@ -763,10 +763,18 @@ def test_a_row_of_a_callers_own_may_hold_anything():
     class Mine(UsageResult):
         names: tuple[str, ...] = ()
         figures: tuple[Decimal, ...] = ()
-        of: dict[str, UsageCodeInterpreterSessionsResult] = attrs.field(factory=dict)
+        rows: tuple[UsageCodeInterpreterSessionsResult, ...] = ()
+        of: UsageCodeInterpreterSessionsResult | None = None
 
-    row = UsageCodeInterpreterSessionsResult(num_sessions=1)
-    mine = Mine(object="mine", names=("a",), figures=(Decimal("0.1"),), of={"b": row})
+    row = UsageCodeInterpreterSessionsResult(num_sessions=1, extra=Extra({"novel": 1}))
+    mine = Mine(
+        object="mine",
+        names=("a",),
+        figures=(Decimal("0.1"),),
+        rows=(row, row),
+        of=row,
+        extra=Extra({"novel": 2}),
+    )
     for using in (FAST, CAREFUL):
         assert using.loads(using.dumps(mine), Mine) == mine
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
@@ -29,18 +29,16 @@ from usage_async._lanes import (
     collector_paused,
     has_extra,
     is_array,
+    is_leaf,
     reader,
     required,
 )
 from usage_async.endpoints import ENDPOINTS
 from usage_async.errors import ResponseError, redact, snippet
 from usage_async.models import (
-    CostsResult,
-    CostsResultAmount,
     UnknownResult,
     UsageResponse,
     UsageResult,
-    UsageRow,
     UsageTimeBucket,
 )
 
@@ -155,21 +153,25 @@ def _keep_unknown(made: Any, value: Mapping[str, Any]) -> None:
         object.__setattr__(made, "extra", extra)
 
 
-_PARTS = {UsageResponse: "data", UsageTimeBucket: "results"}
-
-
 def _keep_all_unknown(made: Any, value: Any) -> None:
     """Do so for a value and its parts."""
     if isinstance(made, tuple):
         for part, part_value in zip(made, value, strict=True):
             _keep_all_unknown(part, part_value)
-    elif isinstance(made, UsageResult | UsageRow | CostsResultAmount):
+    elif (parts := _parts(made.__class__)) is not None:
         _keep_unknown(made, value)
-        if isinstance(made, CostsResult) and made.amount is not None:
-            _keep_unknown(made.amount, value["amount"])
-    elif parts := _PARTS.get(type(made)):
-        _keep_unknown(made, value)
-        _keep_all_unknown(getattr(made, parts), value[parts])
+        for name in parts:
+            if value.get(name) is not None:
+                _keep_all_unknown(getattr(made, name), value[name])
+
+
+@cache
+def _parts(cls: Hashable) -> tuple[str, ...] | None:
+    """The fields that may hold other objects; None where the class is none of the wire's."""
+    if not has_extra(cls):
+        return None
+    hints = get_type_hints(cls)
+    return tuple(name for name in _names(cls) if not is_leaf(hints[name]))
 
 
 def _unstructure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any], Any]:

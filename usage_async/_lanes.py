@@ -47,6 +47,14 @@ def has_extra(cls: Any) -> bool:
     return isinstance(origin, type) and attrs.has(origin) and "extra" in attrs.fields_dict(origin)
 
 
+def is_leaf(hint: Any) -> bool:
+    """Whether a type holds neither objects nor money nor arrays."""
+    origin = get_origin(hint) or hint
+    if origin is Decimal or is_array(hint) or (isinstance(origin, type) and attrs.has(origin)):
+        return False
+    return all(map(is_leaf, get_args(hint)))
+
+
 @cache
 def reader(cls: Hashable, *, drifted: bool = False) -> Callable[[bytes], Any] | None:
     """Make the fast reader of a class, or an array of it; None where only the careful one will do.
@@ -81,21 +89,13 @@ def _is_plain(cls: Any) -> bool:
     if hasattr(origin, "__attrs_pre_init__") or hasattr(origin, "__attrs_post_init__"):
         return False
     return all(
-        _is_plain(get_args(declared)[0]) if _is_array_of_objects(declared) else _is_leaf(declared)
+        _is_plain(get_args(declared)[0]) if _is_array_of_objects(declared) else is_leaf(declared)
         for _, declared in _declared(cls, origin)
     )
 
 
 def _is_array_of_objects(hint: Any) -> bool:
     return is_array(hint) and has_extra(get_args(hint)[0])
-
-
-def _is_leaf(hint: Any) -> bool:
-    """Whether a type holds neither objects nor money nor arrays."""
-    origin = get_origin(hint) or hint
-    if origin is Decimal or is_array(hint) or (isinstance(origin, type) and attrs.has(origin)):
-        return False
-    return all(map(_is_leaf, get_args(hint)))
 
 
 _PROBED_DECIMAL = float | Annotated[str, msgspec.Meta(pattern=JSON_DECIMAL)]
@@ -117,7 +117,7 @@ def _probe_type(hint: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `reader`
     if origin is UnionType:
         arms = [_probe_type(arm, drifted) for arm in get_args(hint)]
         return None if None in arms else reduce(or_, arms)
-    return hint if _is_leaf(hint) else None
+    return hint if is_leaf(hint) else None
 
 
 def _probe_struct(hint: Any, cls: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `reader`

@@ -35,6 +35,13 @@ Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaita
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SERVER_ERROR = 500
 
+_READ_BYTES = 1 << 18
+"""What a connection holds before it stops reading for a while; aiohttp's own 64 KiB do so 15 times
+in a page of 2 MB."""
+_JOINED_BYTES = 1 << 22
+"""A reply that is joined at its end, which is fastest. A larger one is written together as it
+comes, since joining 60 MB takes 40 ms, and gives its bytes without a copy."""
+
 
 @attrs.frozen(kw_only=True)
 class Timeout:
@@ -168,15 +175,19 @@ class AiohttpTransport:
             return response.status, replied, body
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        # It gives its bytes without a copy; joining 60 MB at the end takes 20 ms in one go.
-        body = BytesIO()
+        chunks: list[bytes] = []
+        large, size = BytesIO(), 0
         async for chunk in response.content.iter_any():
-            body.write(chunk)
-            if body.tell() > self._max_page_bytes:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._max_page_bytes:
                 response.close()
                 msg = f"the reply is larger than max_page_bytes ({self._max_page_bytes})"
                 raise ResponseError(msg, retryable=False)
-        return body.getvalue()
+            if size > _JOINED_BYTES:
+                large.writelines(chunks)
+                chunks.clear()
+        return large.getvalue() if size > _JOINED_BYTES else b"".join(chunks)
 
     def _failure(self, error: Exception) -> UsageError:
         """Say in our words what aiohttp raised."""
@@ -226,6 +237,7 @@ class AiohttpTransport:
                 connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
+                read_bufsize=_READ_BYTES,
             )
         return self._own_session
 

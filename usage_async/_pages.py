@@ -139,6 +139,8 @@ class Merge(Generic[R]):
                 continue
             del self.ahead[window]
             page, notices = self._head.accept(decoded.page)
+            for _ in self._head.forget():
+                await asyncio.sleep(0)
             for notice in (*decoded.notices, *notices):
                 self.notify(notice)
             if self._head.done:

@@ -1,8 +1,16 @@
 """Bytes into pages, in steps; error replies into errors.
 
-A usual page is read in one go. One may be as large as the byte cap, though, or hold what has to be
-read with care: its buckets are told apart without being read (`Raw`), then read in batches.
-`decode` is a generator that yields between two of them, so that the event loop gets its turn.
+    a page of at most 2 MiB: loads_fast: just what is declared -> done
+        |  larger, or refused
+    _opened: its buckets told apart, but not read (`Raw`)
+        |  in batches of at most 1 MiB, of buckets or of rows of a large one
+    loads_fast: just what is declared -> buckets
+        |  refused
+    loads_careful: typed, and what is unknown kept -> buckets
+        |  refused
+        cattrs, which knows every spelling -> buckets, or a ResponseError
+
+`decode` is a generator that yields between two steps, so that the event loop gets its turn.
 """
 
 from __future__ import annotations
@@ -247,7 +255,6 @@ def decode_error(
         "status": status,
         "code": _optional_text(error.get("code")),
         "param": _optional_text(error.get("param")),
-        "request_id": headers.get("x-request-id"),
         "retry_after": retry_after(headers, now),
     }
     cls = STATUS_ERRORS.get(status, APIStatusError)

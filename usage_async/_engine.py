@@ -24,6 +24,19 @@ T = TypeVar("T")
 _log = logging.getLogger("usage_async")
 
 
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run everything at the same time; the first failure ends the rest, and is raised itself."""
+    failure: BaseException
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as errors:
+        failure = errors.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
+    raise failure
+
+
 @attrs.define(eq=False)
 class Engine:
     """Starts runs, and ends what they started when the client is closed.

@@ -1,8 +1,8 @@
-"""The fast lane: typed decoding straight into the classes of `models`, after a probe.
+"""The fast lane: JSON text into structs, and these into the classes of `models`.
 
-msgspec's typed decoding alone would lose what a class does not know, and takes texts for numbers
-that JSON does not. So the same bytes meet a probe first, a tree of structs made from the classes,
-which refuses that; `_convert` then reads it with care.
+msgspec decodes structs several times faster than attrs classes. They are made from the classes, and
+are a probe as well: what its typed decoding alone would lose or let pass (fields that a class does
+not know, texts that are no numbers of JSON), they refuse; `_convert` then reads it with care.
 """
 
 from __future__ import annotations

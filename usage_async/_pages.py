@@ -23,6 +23,7 @@ from usage_async.errors import (
     UsageError,
 )
 from usage_async.models import Notice, UsageResponse, UsageResult
+from usage_async.query import iso
 
 if TYPE_CHECKING:
     from usage_async._codec import Decoded
@@ -199,8 +200,7 @@ class Merge(Generic[R]):
             self.times = attrs.evolve(self.times, start_time=first)
         if floor <= head.next_start:
             return
-        start = error.earliest.isoformat().replace("+00:00", "Z")
-        message = f"the service's data begin at {start}; nothing before it was read"
+        message = f"the service's data begin at {iso(floor)}; nothing before it was read"
         self.notify(Notice(code="clamped", message=message, start_time=floor))
 
     def cancel(self) -> list[asyncio.Task[Any]]:

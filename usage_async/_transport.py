@@ -26,7 +26,7 @@ from usage_async.errors import (
 )
 
 Reply = tuple[int, Mapping[str, str], bytes]
-"""HTTP status, headers with lowercase names, the whole body."""
+"""HTTP status, headers (their names in any case), the whole body."""
 
 Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaitable[Reply]]
 """`(path, params, headers) -> (status, headers, body)`: one GET below the base URL. It raises
@@ -171,8 +171,7 @@ class AiohttpTransport:
             ssl=self._ssl or True,
         ) as response:
             body = await self._read(response)
-            replied = {name.lower(): value for name, value in response.headers.items()}
-            return response.status, replied, body
+            return response.status, response.headers, body
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
 from usage_async.errors import PaginationError
 from usage_async.models import Notice, UsageResponse, UsageResult, UsageTimeBucket
+from usage_async.query import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,10 +104,10 @@ class WindowReading(Generic[R]):
                 notices.append(_notice("bucket-outside-range", start, "lies outside the range"))
             elif (same := recent.get(start)) is not None:
                 if same != bucket:
-                    raise PaginationError(f"two different buckets start at {_iso(start)}")
+                    raise PaginationError(f"two different buckets start at {iso(start)}")
                 notices.append(_notice("repeated-bucket", start, "came twice, and counts once"))
             elif self._due is not None and start < self._due:
-                msg = f"the bucket that starts at {_iso(start)} came after later ones"
+                msg = f"the bucket that starts at {iso(start)} came after later ones"
                 raise PaginationError(msg)
             else:
                 recent[start] = bucket
@@ -148,14 +148,10 @@ class WindowReading(Generic[R]):
         if gaps:
             count, first = sum(map(len, gaps)), gaps[0][0]
             what = "1 bucket was" if count == 1 else f"{count} buckets were"
-            message = f"{what} not sent, the first starts at {_iso(first)}"
+            message = f"{what} not sent, the first starts at {iso(first)}"
             yield Notice(code="missing-bucket", message=message, start_time=first)
 
 
 def _notice(code: str, start: int, what: str) -> Notice:
-    message = f"the bucket that starts at {_iso(start)} {what}"
+    message = f"the bucket that starts at {iso(start)} {what}"
     return Notice(code=code, message=message, start_time=start)
-
-
-def _iso(instant: int) -> str:
-    return datetime.fromtimestamp(instant, UTC).isoformat().replace("+00:00", "Z")

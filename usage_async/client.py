@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import ssl as ssl_module
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from usage_async._custody import PRINTABLE, KeyCustody, KeySource, conceal, find_key
-from usage_async._engine import Engine
+from usage_async._engine import Engine, together
 from usage_async._fetch import Fetcher, RequestEvent
 from usage_async._limiter import Limiter
 from usage_async._queries import UsageQuery
@@ -232,14 +231,7 @@ class UsageClient:
         Raises:
             UsageError: What the first query that failed ended in; the others are cancelled.
         """
-        failure: BaseException
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(query.collect()) for query in queries]
-            return [task.result() for task in tasks]
-        except BaseExceptionGroup as errors:
-            failure = errors.exceptions[0]
-        raise failure
+        return await together(query.collect() for query in queries)
 
     async def close(self) -> None:
         """End every request of this client, and its own session; can be called again.

@@ -112,11 +112,11 @@ class Query:
         else:
             start, end = self._instant(self.start, now), self._instant(self.end, now)
         if start == now:
-            _refuse(f"start_time is now, {_iso(now)}: nothing of the range has passed yet")
+            _refuse(f"start_time is now, {iso(now)}: nothing of the range has passed yet")
         if start > now:
-            _refuse(f"start_time {_iso(start)} is in the future (it is {_iso(now)})")
+            _refuse(f"start_time {iso(start)} is in the future (it is {iso(now)})")
         if start >= end:
-            _refuse(f"start_time {_iso(start)} is not before end_time {_iso(end)}")
+            _refuse(f"start_time {iso(start)} is not before end_time {iso(end)}")
         return TimeRange(start, end)
 
     def _instant(self, value: int | timedelta | None, now: int) -> int:
@@ -289,7 +289,7 @@ def _range(
     start = parse_time("start_time", start)
     end = None if end is None else parse_time("end_time", end)
     if isinstance(start, int) and isinstance(end, int) and start >= end:
-        _refuse(f"start_time {_iso(start)} is not before end_time {_iso(end)}")
+        _refuse(f"start_time {iso(start)} is not before end_time {iso(end)}")
     return start, end
 
 
@@ -404,5 +404,6 @@ def _calendar(name: Calendar, now: int) -> tuple[int, int]:
     return _midnight((first - timedelta(days=1)).replace(day=1)), _midnight(first)
 
 
-def _iso(instant: int) -> str:
+def iso(instant: int) -> str:
+    """Write an instant as messages do: `2026-10-01T00:00:00Z`."""
     return datetime.fromtimestamp(instant, UTC).isoformat().replace("+00:00", "Z")

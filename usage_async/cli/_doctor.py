@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -56,10 +56,12 @@ class _Seen:
 
 
 class _Listening:
-    """A transport that remembers the clock of the service."""
+    """A transport that remembers the clock of the service, and when it was told the time."""
 
-    def __init__(self, transport: AiohttpTransport) -> None:
+    def __init__(self, transport: AiohttpTransport, now: Callable[[], float]) -> None:
         self._transport = transport
+        self._now = now
+        self.heard_at = now()
         self.date: str | None = None
         self.was_reached = False
 
@@ -68,7 +70,8 @@ class _Listening:
     ) -> Reply:
         reply = await self._transport(path, params, headers)
         self.was_reached = True
-        self.date = reply[1].get("date", self.date)
+        if "date" in reply[1]:
+            self.heard_at, self.date = self._now(), reply[1]["date"]
         return reply
 
 
@@ -92,7 +95,7 @@ async def _visit(there: Place, connection: Connection, context: Context) -> list
     transport = AiohttpTransport(
         url, timeout=Timeout(), max_page_bytes=_MAX_BYTES, proxy=there.proxy, ssl=there.ssl
     )
-    listening, drift = _Listening(transport), list[Notice]()
+    listening, drift = _Listening(transport, context.runtime.now), list[Notice]()
     now = context.runtime.now()
     client = UsageClient(
         there.key,
@@ -117,7 +120,7 @@ async def _visit(there: Place, connection: Connection, context: Context) -> list
         return checks
     return [
         *checks,
-        _clock(listening.date, now, is_demo=connection.demo),
+        _clock(listening.date, listening.heard_at, is_demo=connection.demo),
         *map(_endpoint, seen),
         _drift(drift),
         _limiter(client.limiter),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from usage_async._engine import together
 from usage_async._queries import UsageQuery
 from usage_async.cli._report import Plan, Reading, Readings
 from usage_async.client import UsageClient
@@ -45,7 +45,7 @@ async def read(client: UsageClient, plan: Plan, advance: Callable[[], object]) -
     """
     costs, usage = _costs(client, plan), _usage(client, plan)
     sections = [*costs.values(), *usage.values()]
-    await _in_parallel([_fill(section, advance) for section in sections])
+    await together(_fill(section, advance) for section in sections)
     errors = [section.error for section in sections]
     if errors[0] is not None and (
         isinstance(errors[0], RangeUnavailableError) or None not in errors
@@ -102,21 +102,3 @@ async def _fill(section: _Section, advance: Callable[[], object]) -> None:
         section.error = error
         section.reading = Reading(refusal=error.message)
     advance()
-
-
-async def _in_parallel(work: list[Coroutine[Any, Any, None]]) -> None:
-    """Run everything; the first error ends the rest.
-
-    Raises:
-        UsageError: That error.
-    """
-    failure: BaseException
-    try:
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
-    except BaseExceptionGroup as errors:
-        failure = errors.exceptions[0]
-    else:
-        return
-    raise failure

@@ -27,13 +27,17 @@ def page(*days, cursor=None, **more):
     )
 
 
+def accept(reading, page):
+    return reading.accept(page, lambda: page)
+
+
 def read(*pages, window=FIVE_DAYS, now=NOW, cursor=None):
     """Read pages; gives the days that came, the codes of the notices, and the reading."""
     reading = WindowReading(window=window, now=now, cursor=cursor)
     days, notices = [], []
     for one in pages:
         assert not reading.done
-        accepted, told = reading.accept(one)
+        accepted, told = accept(reading, one)
         days += [(one.start_time - START) / DAY for one in accepted.data]
         notices += told
     return days, notices, reading
@@ -63,7 +67,7 @@ def test_every_bucket_comes_once_and_in_order(pages):
 
 def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
     whole = page(0, 1, 2, 3, 4)
-    assert WindowReading(window=FIVE_DAYS, now=NOW).accept(whole)[0] is whole
+    assert accept(WindowReading(window=FIVE_DAYS, now=NOW), whole)[0] is whole
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,7 @@ def test_what_would_lose_or_double_figures_is_an_error(pages, says):
     *good, last = pages
     _, _, reading = read(*good)
     with pytest.raises(PaginationError, match=says):
-        reading.accept(last)
+        accept(reading, last)
 
 
 def test_some_empty_pages_are_followed():
@@ -216,7 +220,7 @@ def test_from_a_saved_cursor_the_first_bucket_may_be_any():
     assert not notices
     _, _, reading = read(cursor="a")
     with pytest.raises(PaginationError, match="in a circle"):
-        reading.accept(page(2, cursor="a"))
+        accept(reading, page(2, cursor="a"))
 
 
 def test_without_a_width_whatever_comes_in_order_is_taken():
@@ -225,7 +229,7 @@ def test_without_a_width_whatever_comes_in_order_is_taken():
     _, _, reading = read(page(1, cursor="a"), page(cursor="b"), window=OPEN)
     assert not reading.done
     with pytest.raises(PaginationError, match="came after later ones"):
-        reading.accept(page(0.5))
+        accept(reading, page(0.5))
 
 
 def test_what_comes_next_is_known_at_any_time():
@@ -263,7 +267,7 @@ def test_however_it_is_served_every_bucket_comes_exactly_once(pages):
     days = []
     for one in pages:
         try:
-            accepted, notices = reading.accept(one)
+            accepted, notices = accept(reading, one)
         except PaginationError:
             # A bucket of more than a page ago cannot be told from another one.
             return
@@ -281,7 +285,7 @@ def test_whatever_is_served_nothing_comes_twice_or_out_of_order(served):
     days = []
     for index, some in enumerate(served):
         try:
-            accepted, _ = reading.accept(page(*some, cursor=f"page_{index}"))
+            accepted, _ = accept(reading, page(*some, cursor=f"page_{index}"))
         except PaginationError:
             break
         days += [(one.start_time - START) // DAY for one in accepted.data]

@@ -16,8 +16,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -69,10 +70,17 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 @attrs.frozen
 class Decoded(Generic[R]):
-    """A page, and what its reader should know of how it differs from what was expected."""
+    """A page that was read.
+
+    Attributes:
+        page: The page.
+        notices: How it differs from what was expected.
+        reread: Reads it once more, in one go.
+    """
 
     page: UsageResponse[R]
     notices: tuple[Notice, ...]
+    reread: Callable[[], UsageResponse[R]] = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen
@@ -103,13 +111,14 @@ def decode(
     Raises:
         ResponseError: It is not a page; `path` says where.
     """
+    reread = partial(_reread, body, kind, using)
     buckets: list[UsageTimeBucket[R]] = []
     notices: dict[Notice, None] = {}
     try:
         if len(body) <= WHOLE_BYTES:
             whole = using.loads_fast(body, UsageResponse[kind])  # type: ignore[valid-type]
             if whole is not None:
-                return Decoded(whole, ())
+                return Decoded(whole, (), reread)
             yield
         data, rest = _opened(body)
         page = using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type]
@@ -124,7 +133,17 @@ def decode(
             yield
     except READING_ERRORS as error:
         raise refused(error, body) from None
-    return Decoded(attrs.evolve(page, data=tuple(buckets)), tuple(notices))
+    return Decoded(attrs.evolve(page, data=tuple(buckets)), tuple(notices), reread)
+
+
+def _reread(body: bytes, kind: type[R], using: UsageConverter) -> UsageResponse[R]:
+    steps = decode(body, kind, using)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            decoded: Decoded[R] = done.value
+            return decoded.page
 
 
 class _Shell(msgspec.Struct, forbid_unknown_fields=True):

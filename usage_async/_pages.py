@@ -139,9 +139,7 @@ class Merge(Generic[R]):
                 self._adapt(error, self._head)
                 continue
             del self.ahead[window]
-            page, notices = self._head.accept(decoded.page)
-            for _ in self._head.forget():
-                await asyncio.sleep(0)
+            page, notices = self._head.accept(decoded.page, decoded.reread)
             for notice in (*decoded.notices, *notices):
                 self.notify(notice)
             if self._head.done:

@@ -11,7 +11,7 @@ from usage_async.models import Notice, UsageResponse, UsageResult, UsageTimeBuck
 from usage_async.query import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from usage_async._plan import Window
 
@@ -19,8 +19,6 @@ R = TypeVar("R", bound=UsageResult)
 
 _MOST_EMPTY_PAGES = 100
 """Pages without a new bucket, one after another, after which a server counts as broken."""
-_FREED = 64
-"""Buckets that are freed in one go: of a page of 60 MB, some 1 ms."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -42,10 +40,8 @@ class WindowReading(Generic[R]):
     """The first start that has not come yet; not known when a saved cursor began the reading."""
     _missing: list[range] = attrs.field(factory=list, init=False)
     _cursors: set[str] = attrs.field(init=False)
-    _last: tuple[UsageTimeBucket[R], ...] = attrs.field(default=(), init=False)
-    """The buckets of the page before, to recognise what comes again."""
-    _faded: list[UsageTimeBucket[R]] = attrs.field(factory=list, init=False)
-    """Those of the page before that one, which nobody needs any more."""
+    _last: Callable[[], UsageResponse[R]] | None = attrs.field(default=None, init=False)
+    """Reads the page before once more, to recognise what comes again."""
     _empty_pages: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -57,8 +53,15 @@ class WindowReading(Generic[R]):
         """The first start that has not come yet; without a page, that of the window."""
         return self.window.start if self._due is None else self._due
 
-    def accept(self, page: UsageResponse[R]) -> tuple[UsageResponse[R], list[Notice]]:
+    def accept(
+        self, page: UsageResponse[R], reread: Callable[[], UsageResponse[R]]
+    ) -> tuple[UsageResponse[R], list[Notice]]:
         """Check a page, and decide on what follows it.
+
+        Args:
+            page: What came.
+            reread: Reads it once more. That is seldom needed, and kept instead of the page, which
+                would take twice the memory, and push the next one out of the processor's caches.
 
         Returns:
             The page with just the buckets that are to be yielded, by rising start; and what should
@@ -70,18 +73,10 @@ class WindowReading(Generic[R]):
         notices: list[Notice] = []
         data = page.data if self._is_due(page.data) else tuple(self._new(page.data, notices))
         self._follow(page, found=bool(data))
-        self._faded.extend(self._last)
-        self._last = () if self.done else page.data
+        self._last = None if self.done else reread
         if self.done:
             notices.extend(self._gaps())
         return (page if data == page.data else attrs.evolve(page, data=data)), notices
-
-    def forget(self) -> Iterator[None]:
-        """Free what is not needed any more, in steps: 60 MB in one go hold the loop for 30 ms."""
-        while len(self._faded) > _FREED:
-            del self._faded[-_FREED:]
-            yield
-        self._faded.clear()
 
     def _is_due(self, data: tuple[UsageTimeBucket[R], ...]) -> bool:
         """Whether a page is the usual one: just the buckets that come next, one after another."""
@@ -97,7 +92,8 @@ class WindowReading(Generic[R]):
     def _new(
         self, data: tuple[UsageTimeBucket[R], ...], notices: list[Notice]
     ) -> Iterator[UsageTimeBucket[R]]:
-        recent = {bucket.start_time: bucket for bucket in self._last}
+        last = self._last().data if self._last else ()
+        recent = {bucket.start_time: bucket for bucket in last}
         for bucket in sorted(data, key=lambda bucket: bucket.start_time):
             start = bucket.start_time
             if not self.window.start <= start < self.window.end:

@@ -680,6 +680,39 @@ async def test_fault_21_one_start_with_different_rows_is_an_error(clock):
             await days(client, 3).collect()
 
 
+NOVEL = pytest.mark.parametrize("fields", [{}, {"novel": 1}], ids=["declared", "novel"])
+
+
+def two_pages(second, fields):
+    """Days 0 and 1, then others."""
+    first = json.loads(page([bucket(START), bucket(START + DAY)], "page_2")) | fields
+    return script(answer(json.dumps(first).encode()), answer(page(second)))
+
+
+@NOVEL
+async def test_fault_21_a_repeat_on_the_next_page_counts_once(clock, fields):
+    second = [bucket(START + DAY), bucket(START + 2 * DAY)]
+    async with (
+        FaultServer(two_pages(second, fields)) as server,
+        client_of(server, runtime=clock.runtime, concurrency=1) as client,
+        days(client, 3).stream() as stream,
+    ):
+        starts = [(each.start_time - START) // DAY async for each in stream]
+    assert starts == [0, 1, 2]
+    assert "repeated-bucket" in {notice.code for notice in stream.notices}
+
+
+@NOVEL
+async def test_fault_21_a_contradiction_on_the_next_page_is_an_error(clock, fields):
+    second = [DIFFERENT, bucket(START + 2 * DAY)]
+    async with (
+        FaultServer(two_pages(second, fields)) as server,
+        client_of(server, runtime=clock.runtime, concurrency=1) as client,
+    ):
+        with pytest.raises(PaginationError, match="two different buckets"):
+            await days(client, 3).collect()
+
+
 async def look_up(query):
     async for each in query:
         raise LookupError(each)

@@ -779,6 +779,18 @@ def test_a_row_of_a_callers_own_may_hold_anything():
         assert using.loads(using.dumps(mine), Mine) == mine
 
 
+def test_a_row_of_a_callers_own_is_made_as_its_class_makes_it():
+    @attrs.frozen(kw_only=True, cache_hash=True)
+    class Mine(UsageResult):
+        note: str = attrs.field(factory=lambda: "none")
+        made_here: int = attrs.field(default=1, init=False)
+
+    for using in (FAST, CAREFUL):
+        mine = using.loads(b'{"object": "mine"}', Mine)
+        assert (mine.note, mine.made_here) == ("none", 1)
+        assert hash(mine) == hash(Mine(object="mine"))
+
+
 def test_a_refusal_shows_no_key():
     body = json.dumps(completion(input_tokens="sk-admin-canary"))
     path, message = refused_at(body, UsageCompletionsResult)

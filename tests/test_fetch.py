@@ -160,6 +160,26 @@ async def test_a_page_is_decoded_when_its_turn_comes_and_its_event_tells_when_it
     assert all(event.status == 200 for event in dropped)
 
 
+async def test_a_success_counts_when_its_reply_comes_and_not_when_it_is_decoded(clock):
+    transport = Scripted((429, b"{}"), None)
+    async with (
+        client_of(transport, clock, concurrency=4) as client,
+        days(client, 9, limit=1).stream() as stream,
+    ):
+        await anext(stream)
+        await turns(50)
+        # Halved once; then the replies of all four, one of which was decoded.
+        assert client.limiter.limit > 2 + 1
+
+
+async def test_a_stream_that_was_left_keeps_no_page(clock):
+    async with client_of(Scripted(None), clock, concurrency=4) as client:
+        async with days(client, 9, limit=1).stream() as stream:
+            await anext(stream)
+            await turns(50)
+        assert not stream._merge.ahead
+
+
 async def test_the_wait_for_its_turn_is_not_held_against_a_page(clock):
     async def garbled(path, params, headers):
         is_second = int(dict(params)["start_time"]) == START + DAY

@@ -27,17 +27,23 @@ def page(*days, cursor=None, **more):
     )
 
 
-def accept(reading, page):
-    return reading.accept(page, lambda: page)
+class Reading(WindowReading):
+    """It is given the buckets of the page before only where it looks back, as by a merge."""
+
+    before = ()
+
+    def accept(self, page):
+        before, self.before = self.before, page.data
+        return super().accept(page, before if self.looks_back(page) else ())
 
 
 def read(*pages, window=FIVE_DAYS, now=NOW, cursor=None):
     """Read pages; gives the days that came, the codes of the notices, and the reading."""
-    reading = WindowReading(window=window, now=now, cursor=cursor)
+    reading = Reading(window=window, now=now, cursor=cursor)
     days, notices = [], []
     for one in pages:
         assert not reading.done
-        accepted, told = accept(reading, one)
+        accepted, told = reading.accept(one)
         days += [(one.start_time - START) / DAY for one in accepted.data]
         notices += told
     return days, notices, reading
@@ -67,7 +73,7 @@ def test_every_bucket_comes_once_and_in_order(pages):
 
 def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
     whole = page(0, 1, 2, 3, 4)
-    assert accept(WindowReading(window=FIVE_DAYS, now=NOW), whole)[0] is whole
+    assert Reading(window=FIVE_DAYS, now=NOW).accept(whole)[0] is whole
 
 
 @pytest.mark.parametrize(
@@ -180,7 +186,7 @@ def test_what_would_lose_or_double_figures_is_an_error(pages, says):
     *good, last = pages
     _, _, reading = read(*good)
     with pytest.raises(PaginationError, match=says):
-        accept(reading, last)
+        reading.accept(last)
 
 
 def test_some_empty_pages_are_followed():
@@ -220,7 +226,7 @@ def test_from_a_saved_cursor_the_first_bucket_may_be_any():
     assert not notices
     _, _, reading = read(cursor="a")
     with pytest.raises(PaginationError, match="in a circle"):
-        accept(reading, page(2, cursor="a"))
+        reading.accept(page(2, cursor="a"))
 
 
 def test_without_a_width_whatever_comes_in_order_is_taken():
@@ -229,7 +235,31 @@ def test_without_a_width_whatever_comes_in_order_is_taken():
     _, _, reading = read(page(1, cursor="a"), page(cursor="b"), window=OPEN)
     assert not reading.done
     with pytest.raises(PaginationError, match="came after later ones"):
-        accept(reading, page(0.5))
+        reading.accept(page(0.5))
+
+
+@pytest.mark.parametrize(
+    ("second", "window", "looks_back"),
+    [
+        (page(2), FIVE_DAYS, False),
+        (page(3), FIVE_DAYS, False),
+        (page(2, 9), FIVE_DAYS, False),
+        (page(1, 2), FIVE_DAYS, True),
+        (page(-1), FIVE_DAYS, True),
+        (page(1.5, 2), OPEN, False),
+    ],
+)
+def test_the_page_before_is_needed_only_where_something_may_have_come_before(
+    second, window, looks_back
+):
+    _, _, reading = read(page(0, 1, cursor="a"), window=window)
+    assert reading.looks_back(second) is looks_back
+
+
+def test_an_absurd_start_lies_outside_of_the_range():
+    absurd = UsageTimeBucket(start_time=10**15, end_time=10**15 + DAY)
+    _, (notice,), _ = read(page(0, 1, 2, 3, 4, absurd))
+    assert (notice.code, notice.start_time) == ("bucket-outside-range", 10**15)
 
 
 def test_what_comes_next_is_known_at_any_time():
@@ -263,11 +293,11 @@ def servings(draw):
 
 @given(servings())
 def test_however_it_is_served_every_bucket_comes_exactly_once(pages):
-    reading = WindowReading(window=FIVE_DAYS, now=NOW)
+    reading = Reading(window=FIVE_DAYS, now=NOW)
     days = []
     for one in pages:
         try:
-            accepted, notices = accept(reading, one)
+            accepted, notices = reading.accept(one)
         except PaginationError:
             # A bucket of more than a page ago cannot be told from another one.
             return
@@ -281,11 +311,11 @@ def test_however_it_is_served_every_bucket_comes_exactly_once(pages):
 
 @given(st.lists(st.lists(st.integers(-1, 6), max_size=4), max_size=6))
 def test_whatever_is_served_nothing_comes_twice_or_out_of_order(served):
-    reading = WindowReading(window=FIVE_DAYS, now=NOW)
+    reading = Reading(window=FIVE_DAYS, now=NOW)
     days = []
     for index, some in enumerate(served):
         try:
-            accepted, _ = accept(reading, page(*some, cursor=f"page_{index}"))
+            accepted, _ = reading.accept(page(*some, cursor=f"page_{index}"))
         except PaginationError:
             break
         days += [(one.start_time - START) // DAY for one in accepted.data]

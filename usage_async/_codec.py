@@ -75,12 +75,12 @@ class Decoded(Generic[R]):
     Attributes:
         page: The page.
         notices: How it differs from what was expected.
-        reread: Reads it once more, in one go.
+        reread: Begins to read it once more, as `decode` does.
     """
 
     page: UsageResponse[R]
     notices: tuple[Notice, ...]
-    reread: Callable[[], UsageResponse[R]] = attrs.field(eq=False, repr=False)
+    reread: Callable[[], Generator[None, None, Decoded[R]]] = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen
@@ -111,7 +111,7 @@ def decode(
     Raises:
         ResponseError: It is not a page; `path` says where.
     """
-    reread = partial(_reread, body, kind, using)
+    reread = partial(decode, body, kind, using)
     buckets: list[UsageTimeBucket[R]] = []
     notices: dict[Notice, None] = {}
     try:
@@ -134,16 +134,6 @@ def decode(
     except READING_ERRORS as error:
         raise refused(error, body) from None
     return Decoded(attrs.evolve(page, data=tuple(buckets)), tuple(notices), reread)
-
-
-def _reread(body: bytes, kind: type[R], using: UsageConverter) -> UsageResponse[R]:
-    steps = decode(body, kind, using)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            decoded: Decoded[R] = done.value
-            return decoded.page
 
 
 class _Shell(msgspec.Struct, forbid_unknown_fields=True):

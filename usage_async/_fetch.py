@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from usage_async._transport import Transport
 
 R = TypeVar("R", bound=UsageResult)
+T = TypeVar("T")
 
 _log = logging.getLogger("usage_async")
 
@@ -62,6 +63,18 @@ class RequestEvent:
     bytes: int = 0
     request_id: str | None = None
     error: str | None = None
+
+
+async def in_turns(steps: Generator[None, None, T], *, is_small: bool = False) -> T:
+    """Take the steps of a reading; the event loop gets a turn before each, unless it is small."""
+    while True:
+        if not is_small:
+            await asyncio.sleep(0)
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
 
 @attrs.frozen(eq=False)
@@ -175,6 +188,7 @@ class Fetcher:
         waited_s = 0.0
         outcome: Decoded[R] | ResponseError | APIStatusError
         if status in _OK:
+            self.limiter.succeeded()
             try:
                 waited_s = await self._until(asked.turn)
                 outcome = await self._page(body, asked.kind)
@@ -190,7 +204,6 @@ class Fetcher:
         if isinstance(failure, RateLimitError):
             self.limiter.throttled(started_at)
         elif failure is None:
-            self.limiter.succeeded()
             self.budget.give_back()
         return _Try(started_at, outcome, waited_s)
 
@@ -201,22 +214,14 @@ class Fetcher:
         return self.runtime.monotonic() - since
 
     async def _page(self, body: bytes, kind: type[R]) -> Decoded[R] | ResponseError:
-        """Read a page; where it is large, the event loop gets a turn before every batch."""
-        steps = decode(body, kind)
         # One page at a time: those that arrive together must not add up to one long turn.
         async with self._decoding:
-            while True:
-                if len(body) > _SMALL_BYTES:
-                    await asyncio.sleep(0)
-                try:
-                    next(steps)
-                except StopIteration as done:
-                    decoded: Decoded[R] = done.value
-                    return decoded
-                except ResponseError as error:
-                    # Where it came from holds the body, which would live and be shown with it.
-                    error.__context__ = None
-                    return error.with_traceback(None)
+            try:
+                return await in_turns(decode(body, kind), is_small=len(body) <= _SMALL_BYTES)
+            except ResponseError as error:
+                # Where it came from holds the body, which would live and be shown with it.
+                error.__context__ = None
+                return error.with_traceback(None)
 
     def _observe(self, event: RequestEvent, error: BaseException | None) -> None:
         if error is not None:

@@ -42,7 +42,7 @@ def is_array(cls: Any) -> bool:
 
 
 def has_extra(cls: Any) -> bool:
-    """Whether it is a class of the wire's objects, which keep what they do not know."""
+    """Whether its objects keep what their class does not know."""
     origin = get_origin(cls) or cls
     return isinstance(origin, type) and attrs.has(origin) and "extra" in attrs.fields_dict(origin)
 
@@ -59,13 +59,14 @@ def is_leaf(hint: Any) -> bool:
 def reader(cls: Hashable, *, drifted: bool = False) -> Callable[[bytes], Any] | None:
     """Make the fast reader of a class, or an array of it; None where only the careful one will do.
 
-    That is so for bases, which do not tell their kind, and for classes of a caller's own.
+    That is so for bases, which do not tell their kind, and for classes of a caller's own, which may
+    do anything when they are made.
     The probe refuses what typed decoding would miss and, unless the wire has `drifted`, fields that
     the class does not know. What it made is turned into the class, at a fifth of the price of
     decoding anew; that is left to money, since a probe has no exact number for it.
     """
     element: Any = get_args(cls)[0] if is_array(cls) else cls
-    probed = _probe_type(cls, drifted) if has_extra(element) else None
+    probed = _probe_type(cls, drifted) if _is_ours(element) else None
     if probed is None:
         return None
     probe = msgspec.json.Decoder(probed).decode
@@ -83,19 +84,20 @@ def reader(cls: Hashable, *, drifted: bool = False) -> Callable[[bytes], Any] | 
     return lambda data: make((probe(data),))[0]
 
 
+def _is_ours(hint: Any) -> bool:
+    return has_extra(hint) and (get_origin(hint) or hint).__module__ == UsageResult.__module__
+
+
 def _is_plain(cls: Any) -> bool:
-    """Whether a probe holds all that there is to a class: no money, no work of `__init__`."""
-    origin = get_origin(cls) or cls
-    if hasattr(origin, "__attrs_pre_init__") or hasattr(origin, "__attrs_post_init__"):
-        return False
+    """Whether a probe holds all that there is to a class: there is no money in it."""
     return all(
         _is_plain(get_args(declared)[0]) if _is_array_of_objects(declared) else is_leaf(declared)
-        for _, declared in _declared(cls, origin)
+        for _, declared in _declared(cls, get_origin(cls) or cls)
     )
 
 
 def _is_array_of_objects(hint: Any) -> bool:
-    return is_array(hint) and has_extra(get_args(hint)[0])
+    return is_array(hint) and _is_ours(get_args(hint)[0])
 
 
 _PROBED_DECIMAL = float | Annotated[str, msgspec.Meta(pattern=JSON_DECIMAL)]
@@ -109,7 +111,7 @@ def _probe_type(hint: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `reader`
         return _PROBED_DECIMAL
     if origin in (UsageResult, UnknownResult) or isinstance(origin, TypeVar):
         return None
-    if has_extra(hint):
+    if _is_ours(hint):
         return _probe_struct(hint, origin, drifted)
     if is_array(hint):
         element = _probe_type(get_args(hint)[0], drifted)
@@ -127,7 +129,7 @@ def _probe_struct(hint: Any, cls: Any, drifted: bool) -> Any:  # noqa: FBT001 - 
         if attribute.name in OWN_FIELDS:
             continue
         probed = None if _is_open(declared) else _probe_type(declared, drifted)
-        if probed is None or attribute.converter or attribute.validator:
+        if probed is None:
             return None
         optional = attribute.default is not attrs.NOTHING and attribute.name not in must_have
         fields.append((attribute.name, probed, *((attribute.default,) if optional else ())))
@@ -173,13 +175,13 @@ def _maker(hint: Hashable) -> Callable[[Iterable[Any]], tuple[Any, ...]]:
 
     An assignment compiles to the mere store of a slot, and takes a tenth of the time of whatever
     gets past the `__setattr__` of a frozen class. So an instance is filled while it belongs to a
-    twin of its class: of the same layout, but not frozen.
+    twin of its class: of the same layout, which only a subclass has, but not frozen.
     """
     cls: Any = get_origin(hint) or hint
     thawed = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
     names: dict[str, Any] = {
         "cls": cls,
-        "Twin": type(cls)("Twin", (cls,), {"__slots__": (), **thawed}),
+        "Twin": type(cls)(f"_{cls.__name__}Twin", (cls,), {"__slots__": (), **thawed}),
         "blank": object.__new__,
     }
     fill = []
@@ -190,7 +192,7 @@ def _maker(hint: Hashable) -> Callable[[Iterable[Any]], tuple[Any, ...]]:
             names[f"make_{name}"] = _maker(get_args(declared)[0])
             value = f"make_{name}({value})"
         fill.append(f"new.{name} = {value}")
-    exec(_MAKE.format(fill="\n        ".join(fill)), names)  # noqa: S102 - of names of our own fields
+    exec(_MAKE.format(fill="\n        ".join(fill)), names)  # noqa: S102 - of our own fields
     made: Callable[[Iterable[Any]], tuple[Any, ...]] = names["make"]
     return made
 

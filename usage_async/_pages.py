@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import attrs
 
+from usage_async._fetch import in_turns
 from usage_async._window import WindowReading
 from usage_async.errors import (
     AuthenticationError,
@@ -22,7 +23,7 @@ from usage_async.errors import (
     RangeUnavailableError,
     UsageError,
 )
-from usage_async.models import Notice, UsageResponse, UsageResult
+from usage_async.models import Notice, UsageResponse, UsageResult, UsageTimeBucket
 from usage_async.query import iso
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ class Merge(Generic[R]):
     ahead: dict[Window, _Ahead[R]] = attrs.field(factory=dict, init=False)
     _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False)
     _requests: _Requests[R] | None = attrs.field(default=None, init=False)
+    _reread: Callable[[], Generator[None, None, Decoded[R]]] | None = attrs.field(
+        default=None, init=False
+    )
     _head: WindowReading[R] | None = attrs.field(default=None, init=False)
 
     async def next_page(self) -> UsageResponse[R] | None:
@@ -139,13 +143,27 @@ class Merge(Generic[R]):
                 self._adapt(error, self._head)
                 continue
             del self.ahead[window]
-            page, notices = self._head.accept(decoded.page, decoded.reread)
+            before = await self._before(self._head, decoded.page)
+            page, notices = self._head.accept(decoded.page, before)
+            self._reread = None if self._head.done else decoded.reread
             for notice in (*decoded.notices, *notices):
                 self.notify(notice)
             if self._head.done:
                 self.windows.popleft()
             return page
         return None
+
+    async def _before(
+        self, head: WindowReading[R], page: UsageResponse[R]
+    ) -> tuple[UsageTimeBucket[R], ...]:
+        """Read the page before once more where it is needed, which is seldom.
+
+        Kept are its bytes: its objects would take twice the memory, and push those of the next page
+        out of the processor's caches.
+        """
+        if self._reread is None or not head.looks_back(page):
+            return ()
+        return (await in_turns(self._reread())).page.data
 
     def _run(self) -> _Requests[R]:
         if self._requests is None:
@@ -200,6 +218,12 @@ class Merge(Generic[R]):
             return
         message = f"the service's data begin at {iso(floor)}; nothing before it was read"
         self.notify(Notice(code="clamped", message=message, start_time=floor))
+
+    def release(self) -> None:
+        """Let go of what was read: a stream may be kept, for its notices."""
+        self.ahead.clear()
+        self._given_up.clear()
+        self._reread = None
 
     def cancel(self) -> list[asyncio.Task[Any]]:
         """End every request; gives the tasks that are ending."""
@@ -298,6 +322,7 @@ class Stream(Generic[T]):
             self._broken = "it was closed"
         if tasks := self._merge.cancel():
             await asyncio.wait(tasks)
+        self._merge.release()
 
     async def __aenter__(self) -> Self:
         return self

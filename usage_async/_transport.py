@@ -35,9 +35,6 @@ Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaita
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SERVER_ERROR = 500
 
-_READ_BYTES = 1 << 18
-"""What a connection holds before it stops reading for a while; aiohttp's own 64 KiB do so 15 times
-in a page of 2 MB."""
 _JOINED_BYTES = 1 << 22
 """A reply that is joined at its end, which is fastest. A larger one is written together as it
 comes, since joining 60 MB takes 40 ms, and gives its bytes without a copy."""
@@ -236,7 +233,6 @@ class AiohttpTransport:
                 connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
-                read_bufsize=_READ_BYTES,
             )
         return self._own_session
 

@@ -11,7 +11,7 @@ from usage_async.models import Notice, UsageResponse, UsageResult, UsageTimeBuck
 from usage_async.query import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from usage_async._plan import Window
 
@@ -40,8 +40,6 @@ class WindowReading(Generic[R]):
     """The first start that has not come yet; not known when a saved cursor began the reading."""
     _missing: list[range] = attrs.field(factory=list, init=False)
     _cursors: set[str] = attrs.field(init=False)
-    _last: Callable[[], UsageResponse[R]] | None = attrs.field(default=None, init=False)
-    """Reads the page before once more, to recognise what comes again."""
     _empty_pages: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -53,15 +51,19 @@ class WindowReading(Generic[R]):
         """The first start that has not come yet; without a page, that of the window."""
         return self.window.start if self._due is None else self._due
 
+    def looks_back(self, page: UsageResponse[R]) -> bool:
+        """Whether a page has buckets that may have come before, so that those are needed."""
+        due = self._due
+        return due is not None and any(bucket.start_time < due for bucket in page.data)
+
     def accept(
-        self, page: UsageResponse[R], reread: Callable[[], UsageResponse[R]]
+        self, page: UsageResponse[R], before: Sequence[UsageTimeBucket[R]] = ()
     ) -> tuple[UsageResponse[R], list[Notice]]:
         """Check a page, and decide on what follows it.
 
         Args:
             page: What came.
-            reread: Reads it once more. That is seldom needed, and kept instead of the page, which
-                would take twice the memory, and push the next one out of the processor's caches.
+            before: The buckets of the page before, to recognise what comes again.
 
         Returns:
             The page with just the buckets that are to be yielded, by rising start; and what should
@@ -71,9 +73,10 @@ class WindowReading(Generic[R]):
             PaginationError: Going on would lose or double figures, or never end.
         """
         notices: list[Notice] = []
-        data = page.data if self._is_due(page.data) else tuple(self._new(page.data, notices))
+        data = page.data
+        if not self._is_due(data):
+            data = tuple(self._new(data, before, notices))
         self._follow(page, found=bool(data))
-        self._last = None if self.done else reread
         if self.done:
             notices.extend(self._gaps())
         return (page if data == page.data else attrs.evolve(page, data=data)), notices
@@ -90,10 +93,12 @@ class WindowReading(Generic[R]):
         return True
 
     def _new(
-        self, data: tuple[UsageTimeBucket[R], ...], notices: list[Notice]
+        self,
+        data: Sequence[UsageTimeBucket[R]],
+        before: Sequence[UsageTimeBucket[R]],
+        notices: list[Notice],
     ) -> Iterator[UsageTimeBucket[R]]:
-        last = self._last().data if self._last else ()
-        recent = {bucket.start_time: bucket for bucket in last}
+        recent = {bucket.start_time: bucket for bucket in before}
         for bucket in sorted(data, key=lambda bucket: bucket.start_time):
             start = bucket.start_time
             if not self.window.start <= start < self.window.end:

@@ -406,4 +406,7 @@ def _calendar(name: Calendar, now: int) -> tuple[int, int]:
 
 def iso(instant: int) -> str:
     """Write an instant as messages do: `2026-10-01T00:00:00Z`."""
-    return datetime.fromtimestamp(instant, UTC).isoformat().replace("+00:00", "Z")
+    try:
+        return datetime.fromtimestamp(instant, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):  # a service may send any number
+        return str(instant)

@@ -196,6 +196,7 @@ def test_what_is_refused_is_told_by_its_place(using, page, path):
         b'{"data":[{"start_time":1,"end_time":2,"results":[' + b"[" * 50_000,
         b'{"data":' + b"[" * 50_000,
         b"[" * 50_000,
+        one_page(one_bucket(completion(model="?"))).replace(b"?", b"\xff"),
         b"<html><body>Bad gateway</body></html>",
     ],
     ids=lambda body: body[:60].decode("latin-1").encode("unicode_escape").decode(),

@@ -113,20 +113,19 @@ def test_of_an_unknown_endpoint_only_its_path_is_known():
 # A made-up endpoint: described in one place, found everywhere
 
 
+@described
+class UsageDreamsResult(UsageResult):
+    """Dreams."""
+
+    object: typing.Literal["organization.usage.dreams.result"] = "organization.usage.dreams.result"
+    seconds: int
+    project_id: str | None = None
+    size: str | None = None
+
+
 @pytest.fixture
 def dreams(monkeypatch):
     """`dreams`: rows that count seconds, by project and size."""
-
-    @described
-    class UsageDreamsResult(UsageResult):
-        """Dreams."""
-
-        object: typing.Literal["organization.usage.dreams.result"] = (
-            "organization.usage.dreams.result"
-        )
-        seconds: int
-        project_id: str | None = None
-        size: str | None = None
 
     class DreamsParams(TokenParams, total=False):
         sizes: typing.Sequence[typing.Literal["short", "long"]] | None

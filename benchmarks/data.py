@@ -124,7 +124,7 @@ class Sums:
     bytes: int = 0
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.rows + other.rows, self.total + other.total, self.bytes + other.bytes)  # type: ignore[operator]
+        return Sums(self.rows + other.rows, self.total + other.total, self.bytes + other.bytes)  # type: ignore[operator] # never float and Decimal
 
 
 @attrs.frozen

@@ -43,7 +43,7 @@ def typed(dataset: Dataset) -> Decode:
     from usage_async import ENDPOINTS, UsageResponse
 
     kind = ENDPOINTS[dataset.endpoint].result_class
-    decode = msgspec.json.Decoder(UsageResponse[kind]).decode  # type: ignore[valid-type]
+    decode = msgspec.json.Decoder(UsageResponse[kind]).decode  # type: ignore[valid-type] # made here
     return lambda body: _rows(decode(body))
 
 

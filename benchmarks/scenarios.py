@@ -100,7 +100,7 @@ def _at(
             url=f"{url}/{latency_ms}",
             concurrency=concurrency,
             label=f"{name} x{concurrency}" if name == OURS or name.startswith("floor") else name,
-            **how,  # type: ignore[arg-type]
+            **how,  # type: ignore[arg-type] # passed through
         )
         for name, concurrency in entries
     ]

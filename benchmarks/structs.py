@@ -19,11 +19,11 @@ def decoder(endpoint: str) -> Callable[[bytes], Any]:
     row = _struct(ENDPOINTS[endpoint].result_class)
     bucket = msgspec.defstruct(
         "Bucket",
-        [("object", str), ("start_time", int), ("end_time", int), ("results", list[row])],  # type: ignore[valid-type]
+        [("object", str), ("start_time", int), ("end_time", int), ("results", list[row])],  # type: ignore[valid-type] # made here
     )
     page = msgspec.defstruct(
         "Page",
-        [("object", str), ("data", list[bucket]), ("has_more", bool), ("next_page", str | None)],  # type: ignore[valid-type]
+        [("object", str), ("data", list[bucket]), ("has_more", bool), ("next_page", str | None)],  # type: ignore[valid-type] # made here
     )
     return msgspec.json.Decoder(page).decode
 

@@ -136,7 +136,8 @@ async def hang(_: Request, wire: Wire) -> None:
 async def fly(seconds: float) -> None:
     """Let the event loop's clock run ahead, so that its timers are met without a wait.
 
-    Tests of a timeout take no time, and a machine that is busy for a moment meets none.
+    Tests of a timeout take no time, and limits can be so long that a busy machine meets none by
+    itself. Every turn counts, so a test that is about something else hangs by `Wire.hang`.
     """
     loop = asyncio.get_running_loop()
     ahead = getattr(loop.time, "ahead", 0.0) + seconds

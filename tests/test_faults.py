@@ -936,19 +936,25 @@ def files(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-async def test_fault_27_after_a_kill_the_old_file_is_whole_and_the_next_run_is_complete(tmp_path):
-    target = tmp_path / "out.jsonl"
-    target.write_text("old")
+@pytest.fixture
+def old_file(tmp_path):
+    """A file of an earlier run."""
+    file = tmp_path / "out.jsonl"
+    file.write_text("old")
+    return file
+
+
+async def test_fault_27_after_a_kill_the_old_file_is_whole_and_the_next_run_is_complete(old_file):
     stall = Stall()
     async with FaultServer(stall.behave) as server:
-        process = await stall.begin(server, target)
+        process = await stall.begin(server, old_file)
         process.kill()
         assert (await ends(process))[0] == -signal.SIGKILL
-        assert target.read_text() == "old"
-        code, _, err = await ends(await terminal(server, "fetch", "completions", "-o", target))
+        assert old_file.read_text() == "old"
+        code, _, err = await ends(await terminal(server, "fetch", "completions", "-o", old_file))
         assert (code, err) == (0, "")
         _, undisturbed, _ = await ends(await terminal(server, "fetch", "completions"))
-    assert target.read_text() == undisturbed
+    assert old_file.read_text() == undisturbed
     assert undisturbed.count("\n") == 3
 
 
@@ -972,11 +978,9 @@ async def test_fault_28_what_cannot_be_written_is_one_clear_line(tmp_path, targe
     assert not files(tmp_path)
 
 
-async def test_fault_28_a_run_that_fails_leaves_the_old_file_intact(tmp_path):
-    target = tmp_path / "out.jsonl"
-    target.write_text("old")
+async def test_fault_28_a_run_that_fails_leaves_the_old_file_intact(old_file, tmp_path):
     async with FaultServer(failing_at(2, answer(b"{}", 404), honest)) as server:
-        process = await terminal(server, "fetch", "completions", "--limit", 1, "-o", target)
+        process = await terminal(server, "fetch", "completions", "--limit", 1, "-o", old_file)
         code, _, err = await ends(process)
     assert (code, err.count("\n")) == (1, 1)
     assert files(tmp_path) == {"out.jsonl": "old"}
@@ -992,12 +996,10 @@ async def test_fault_29_a_retry_after_date_is_read_against_the_date_of_the_reply
     assert 20 <= clock.now - begin < 21
 
 
-async def test_fault_30_ctrl_c_is_one_line_and_leaves_no_partial_file(tmp_path):
-    target = tmp_path / "out.jsonl"
-    target.write_text("old")
+async def test_fault_30_ctrl_c_is_one_line_and_leaves_no_partial_file(old_file, tmp_path):
     stall = Stall()
     async with FaultServer(stall.behave) as server:
-        process = await stall.begin(server, target)
+        process = await stall.begin(server, old_file)
         process.send_signal(signal.SIGINT)
         assert await ends(process) == (130, "", "usage-async: interrupted\n")
         await server.until_left()

@@ -82,7 +82,7 @@ def test_what_is_no_instant_is_refused(value, says):
     assert str(error.value).startswith("end_time ")
 
 
-@pytest.mark.parametrize("value", [datetime(2026, 10, 1, 9), "2026-10-01T09:00:00"])  # noqa: DTZ001
+@pytest.mark.parametrize("value", [datetime(2026, 10, 1, 9), "2026-10-01T09:00:00"])  # noqa: DTZ001 - naive on purpose
 def test_a_time_without_a_zone_is_refused_with_its_fix(value):
     with pytest.raises(QueryError) as error:
         parse_time("start_time", value)
@@ -91,7 +91,7 @@ def test_a_time_without_a_zone_is_refused_with_its_fix(value):
     assert ".astimezone()" in str(error.value)
 
 
-@given(st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1)), st.integers(-24 * 60, 24 * 60))  # noqa: DTZ001
+@given(st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1)), st.integers(-24 * 60, 24 * 60))  # noqa: DTZ001 - naive on purpose
 def test_an_aware_datetime_and_its_text_are_the_same_instant(naive, minutes):
     assume(abs(minutes) < 24 * 60)
     aware = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))

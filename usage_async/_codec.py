@@ -51,7 +51,7 @@ R = TypeVar("R", bound=UsageResult)
 WHOLE_BYTES = 1 << 21
 """Bytes that are read in one go where they hold just what is declared: some 6 ms."""
 BATCH_BYTES = 1 << 20
-"""Bytes that are decoded in one turn of the event loop: some 4 ms of typed decoding, some 16 ms of
+"""Bytes that are decoded in one turn of the event loop: some 3 ms of typed decoding, some 20 ms of
 careful reading."""
 
 _SERVER_ERROR = 500
@@ -116,12 +116,12 @@ def decode(
     notices: dict[Notice, None] = {}
     try:
         if len(body) <= WHOLE_BYTES:
-            whole = using.loads_fast(body, UsageResponse[kind])  # type: ignore[valid-type]
+            whole = using.loads_fast(body, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
             if whole is not None:
                 return Decoded(whole, (), reread)
             yield
         data, rest = _opened(body)
-        page = using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type]
+        page = using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
         notices.update((_unknown_field("page", field), None) for field in page.extra)
         yield
         for batch in _batches(data):
@@ -198,7 +198,7 @@ def _read(
 ) -> tuple[UsageTimeBucket[R], ...]:
     """Read a batch: typed where it holds just what is declared, else with care."""
     text = b"[%b]" % b",".join(batch.texts)
-    cls = tuple[UsageTimeBucket[kind], ...]  # type: ignore[valid-type]
+    cls = tuple[UsageTimeBucket[kind], ...]  # type: ignore[valid-type] # a kind is a value
     made = using.loads_fast(text, cls)
     if made is None:
         try:

@@ -201,7 +201,7 @@ def result_classes() -> dict[str, type[UsageResult]]:
 def _structure_bucket(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     own = bucket_kind(cls)
     element = UnknownResult if own is UnknownResult else UsageResult
-    read = _structure_with_extra(UsageTimeBucket[element], converter)  # type: ignore[valid-type]
+    read = _structure_with_extra(UsageTimeBucket[element], converter)  # type: ignore[valid-type] # a kind is a value
 
     def structure(value: Any, _: Any) -> UsageTimeBucket[Any]:
         bucket: UsageTimeBucket[Any] = read(value, cls)

@@ -158,8 +158,8 @@ class Merge(Generic[R]):
     ) -> tuple[UsageTimeBucket[R], ...]:
         """Read the page before once more where it is needed, which is seldom.
 
-        Kept are its bytes: its objects would take twice the memory, and push those of the next page
-        out of the processor's caches.
+        Kept are its bytes: its objects would take more memory, and push those of the next page out
+        of the processor's caches.
         """
         if self._reread is None or not head.looks_back(page):
             return ()

@@ -73,11 +73,7 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that has no known sum.
             MixedCurrencyError: There are amounts in several currencies.
         """
-        totals = self._totals(())
-        async with self.stream() as stream:
-            async for bucket in stream:
-                totals.add(bucket)
-        return totals.total()
+        return (await self._add_up(())).total()
 
     async def totals(self, *dimensions: str) -> list[R]:
         """Add everything up by some of the dimensions that the query groups by.
@@ -90,11 +86,7 @@ class UsageQuery(Generic[R]):
             QueryError: The query does not group by the dimension.
             IncompleteError: There are rows of a kind that has no known sum.
         """
-        totals = self._totals(dimensions)
-        async with self.stream() as stream:
-            async for bucket in stream:
-                totals.add(bucket)
-        return totals.groups()
+        return (await self._add_up(dimensions)).groups()
 
     async def summary(self, *dimensions: str) -> Summary[R]:
         """Add everything up, in total and by some dimensions, and say how far to trust it.
@@ -172,6 +164,13 @@ class UsageQuery(Generic[R]):
             async for bucket in stream:
                 reading.add(bucket)
         return reading, Window(stream.start_time, stream.end_time, query.width_s)
+
+    async def _add_up(self, dimensions: tuple[str, ...]) -> Totals[R]:
+        totals = self._totals(dimensions)
+        async with self.stream() as stream:
+            async for bucket in stream:
+                totals.add(bucket)
+        return totals
 
     def _totals(self, dimensions: tuple[str, ...]) -> Totals[R]:
         for dimension in dimensions:

@@ -37,7 +37,7 @@ _SERVER_ERROR = 500
 
 _JOINED_BYTES = 1 << 22
 """A reply that is joined at its end, which is fastest. A larger one is written together as it
-comes, since joining 60 MB takes 40 ms, and gives its bytes without a copy."""
+comes, since joining 60 MB takes 25 ms, and gives its bytes without a copy."""
 
 
 @attrs.frozen(kw_only=True)

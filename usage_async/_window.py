@@ -57,7 +57,7 @@ class WindowReading(Generic[R]):
         return due is not None and any(bucket.start_time < due for bucket in page.data)
 
     def accept(
-        self, page: UsageResponse[R], before: Sequence[UsageTimeBucket[R]] = ()
+        self, page: UsageResponse[R], before: Sequence[UsageTimeBucket[R]]
     ) -> tuple[UsageResponse[R], list[Notice]]:
         """Check a page, and decide on what follows it.
 

@@ -196,7 +196,7 @@ def test_rates_are_shares(options: dict[str, Any]) -> None:
 
 def test_a_script_holds_known_faults() -> None:
     with pytest.raises(ValueError, match="script"):
-        Faults(script=("explode",))  # type: ignore[arg-type]
+        Faults(script=("explode",))  # type: ignore[arg-type] # the wrong use is the test
 
 
 async def test_replies_are_compressed_on_request(ask: Asker) -> None:

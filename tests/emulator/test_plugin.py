@@ -72,7 +72,7 @@ def run(pytester: pytest.Pytester) -> Run:
 
 
 def test_importing_the_plugin_imports_nothing_heavy() -> None:
-    subprocess.run([sys.executable, "-c", IMPORTS, ROOT], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", IMPORTS, ROOT], check=True)  # noqa: S603 - this very Python
 
 
 def test_the_emulator_fixture_serves_plain_tests(run: Run) -> None:

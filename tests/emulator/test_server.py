@@ -360,7 +360,7 @@ async def test_requests_are_recorded_without_secrets(ask: Asker) -> None:
     assert "user-agent" in first.headers
     assert server.admin_key not in repr(server.requests)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        first.status = 500  # type: ignore[misc]
+        first.status = 500  # type: ignore[misc] # the wrong use is the test
 
 
 class MadeUpParams(TypedDict, total=False):

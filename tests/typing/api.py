@@ -1,6 +1,7 @@
 """Typed uses of the library: the type checkers read them, nobody runs them.
 
-A wrong use is marked for both checkers; a mark that is not needed is an error.
+A wrong use is marked for both checkers, with the error that it is for its reason; a mark that is
+not needed is an error.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def _documentation(kind: Any) -> dict[str, str]:
 _PORT = Annotated[
     int, Parameter(group=Group("Server", sort_key=10), help="Where to listen; 0 takes a free one.")
 ]
-emulate.__signature__ = Signature(  # type: ignore[attr-defined]
+emulate.__signature__ = Signature(  # type: ignore[attr-defined] # a function takes any
     [
         Argument("port", Argument.KEYWORD_ONLY, default=8089, annotation=_PORT),
         *(argument for group, kind in _SWITCHES for argument in _options(kind, group)),

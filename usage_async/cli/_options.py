@@ -100,7 +100,7 @@ def _command(name: str | None, arguments: Sequence[Argument], act: Act) -> Any:
     if name is None:
         hint = Annotated[str, Parameter(help="Such as /organization/usage/brand_new.")]
         options.insert(0, Argument("path", Argument.POSITIONAL_ONLY, annotation=hint))
-    command.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    command.__signature__ = Signature(options)  # type: ignore[attr-defined] # a function takes any
     command.__annotations__ = {}
     return command
 

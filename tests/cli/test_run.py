@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import os
 import runpy
@@ -145,6 +146,24 @@ def test_main_exits_with_the_code_of_the_command(monkeypatch, bare, capsys):
     with pytest.raises(SystemExit) as exit_:
         handler(number, None)
     assert exit_.value.code == 128 + signal.SIGTERM
+
+
+async def _wait_for_ever(first):
+    first()
+    await asyncio.Event().wait()
+
+
+def test_a_termination_ends_a_run_by_a_cancellation():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as exit_:
+        Context(None, {}).run(_wait_for_ever(lambda: signal.raise_signal(signal.SIGTERM)))
+    assert exit_.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_cancellation_without_a_termination_is_no_exit():
+    with pytest.raises(asyncio.CancelledError):
+        Context(None, {}).run(_wait_for_ever(lambda: asyncio.current_task().cancel()))
 
 
 def _environment(**settings: str) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Coroutine
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from usage_async.cli._text import clean
 
@@ -49,7 +50,7 @@ class Context:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, in an event loop of its own."""
-        return asyncio.run(work)
+        return asyncio.run(_ended_by_sigterm(work))
 
     def note_warnings(self) -> None:
         """Write to standard error, a line each, what the library warned of."""
@@ -59,6 +60,26 @@ class Context:
     def note(self, message: str) -> None:
         """Write a line to standard error."""
         sys.stderr.write(f"usage-async: note: {clean(message)}\n")
+
+
+async def _ended_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    """Let SIGTERM cancel it, as Ctrl-C does: `sys.exit` could hit the event loop's own code."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    told: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        told.append(number)
+        loop.call_soon_threadsafe(cast("asyncio.Task[T]", task).cancel)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if told:
+            raise SystemExit(128 + told[0]) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _console(*, stderr: bool) -> Console:

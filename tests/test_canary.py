@@ -216,8 +216,8 @@ async def test_no_cancellation_tells_the_key(caplog):
     async with FaultServer(honest) as server:
         for count in range(1000):
             async with UsageClient(base_url=server.url, runtime=Clock().runtime) as client:
-                merge = days(client, 1).pages()._merge
-                task = asyncio.create_task(merge.get_page(merge.windows[0], None, turn))
+                merge = days(client, 1).stream()._merge
+                task = asyncio.create_task(merge.get_page(merge.plan.cut()[0], None, turn))
                 await turns(count)
                 if task.done():
                     break

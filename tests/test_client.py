@@ -103,11 +103,13 @@ async def test_a_summary_says_how_far_to_trust_it(clock):
     async with client:
         query = client.completions(start_time=START - 30, end_time=START + 5 * DAY)
         summary = await query.summary()
-    assert summary.requested == summary.covered == TimeRange(START - DAY, START + 5 * DAY)
+    assert summary.requested == TimeRange(START - 30, START + 5 * DAY)
+    assert summary.covered == TimeRange(START - DAY, START + 5 * DAY)
     assert summary.as_of == datetime.fromtimestamp(clock.now, UTC)
     assert summary.settled_through == datetime.fromtimestamp(START + DAY, UTC)
     assert summary.total.num_model_requests == 6
-    assert [notice.code for notice in summary.notices] == ["start-aligned"]
+    assert [notice.code for notice in summary.notices] == ["start-aligned", "unsettled"]
+    assert summary.notices[1].starts == tuple(range(START + DAY, START + 5 * DAY, DAY))
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)

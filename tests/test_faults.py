@@ -795,7 +795,7 @@ async def test_fault_23_a_slow_consumer_holds_at_most_concurrency_pages():
     async with (
         FaultServer(honest) as server,
         client_of(server, concurrency=4) as client,
-        days(client, 30, limit=1).pages() as stream,
+        days(client, 30, limit=1).stream() as stream,
     ):
         for taken in range(1, 10):
             await anext(stream)

@@ -248,7 +248,7 @@ def test_extra_cannot_be_changed_through_its_attributes(extra):
 @pytest.mark.parametrize(
     "value",
     [
-        pytest.param(Notice(code="clamped", message="text", start_time=1), id="notice"),
+        pytest.param(Notice(code="clamped", message="text", starts=(1,)), id="notice"),
         pytest.param(DerivedLineItem("gpt-5", "input"), id="line item"),
         pytest.param(TOKENS, id="result"),
         pytest.param(UsageVectorStoresResult(usage_bytes=1), id="level"),

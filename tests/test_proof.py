@@ -205,6 +205,6 @@ async def test_what_differs_is_read_again_before_it_is_told(revisions, differing
     assert asked == [
         (True, 0, 5 * DAY),
         (False, 0, 5 * DAY),
-        (True, DAY, DAY + 1),
-        (False, DAY, DAY + 1),
+        (True, DAY, 2 * DAY),
+        (False, DAY, 2 * DAY),
     ]

@@ -142,7 +142,7 @@ def test_what_is_missing_or_too_much_is_told(pages, days, notice, day, says):
     assert came == days
     assert reading.done
     (told,) = notices
-    assert (told.code, told.start_time) == (notice, START + day * DAY)
+    assert (told.code, told.starts[0]) == (notice, START + day * DAY)
     assert says in told.message
 
 
@@ -200,15 +200,33 @@ def test_a_bucket_that_is_not_over_need_not_come():
     days, notices, _ = read(page(0, 1), now=START + 3 * DAY - 1)
     assert (days, notices) == ([0, 1], [])
     _, notices, _ = read(page(0, 1), now=START + 3 * DAY)
-    assert [notice.start_time for notice in notices] == [START + 2 * DAY]
+    assert [notice.starts[0] for notice in notices] == [START + 2 * DAY]
 
 
 def test_an_empty_page_is_followed_on_while_a_bucket_is_due():
     today = {"now": START + 3 * DAY - 1}
     _, _, reading = read(page(0, cursor="a"), page(cursor="b"), **today)
     assert not reading.done
-    _, _, reading = read(page(0, 1, cursor="a"), page(cursor="b"), **today)
+    every = page(0, 1, 2, 3, 4, cursor="a")
+    _, _, reading = read(every, page(cursor="b"), **today)
     assert reading.done
+
+
+def test_a_bucket_that_has_begun_may_come_behind_empty_pages():
+    today = {"now": START + 4 * DAY + 1}
+    days, notices, reading = read(
+        page(0, 1, 2, 3, cursor="a"), page(cursor="b"), page(4), **today
+    )
+    assert (days, notices, reading.done) == ([0, 1, 2, 3, 4], [], True)
+
+
+def test_a_bucket_that_never_comes_is_waited_for_a_hundred_empty_pages_long():
+    empty = [page(cursor=str(count)) for count in range(101)]
+    pages = [page(0, 1, 2, 3, cursor="a"), *empty]
+    _, _, reading = read(*pages[:-1], now=START + 4 * DAY + 1)
+    assert not reading.done
+    _, notices, reading = read(*pages, now=START + 4 * DAY + 1)
+    assert (notices, reading.done) == ([], True)
 
 
 def test_after_a_gap_an_empty_page_is_followed_on():
@@ -221,7 +239,7 @@ def test_from_a_saved_cursor_the_first_bucket_may_be_any():
     days, notices, reading = read(page(2, 3, cursor="b"), page(4), cursor="a")
     assert (days, notices, reading.done) == ([2, 3, 4], [], True)
     _, notices, _ = read(page(2, 4), cursor="a")
-    assert [notice.start_time for notice in notices] == [START + 3 * DAY]
+    assert [notice.starts[0] for notice in notices] == [START + 3 * DAY]
     _, notices, _ = read(page(), cursor="a")
     assert not notices
     _, _, reading = read(cursor="a")
@@ -259,7 +277,7 @@ def test_the_page_before_is_needed_only_where_something_may_have_come_before(
 def test_an_absurd_start_lies_outside_of_the_range():
     absurd = UsageTimeBucket(start_time=10**15, end_time=10**15 + DAY)
     _, (notice,), _ = read(page(0, 1, 2, 3, 4, absurd))
-    assert (notice.code, notice.start_time) == ("bucket-outside-range", 10**15)
+    assert (notice.code, notice.starts) == ("bucket-outside-range", (10**15,))
 
 
 def test_what_comes_next_is_known_at_any_time():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import attrs
@@ -16,7 +16,7 @@ from usage_async._pages import Merge, Stream
 from usage_async._plan import Window, plan
 from usage_async.errors import ConfigurationError
 from usage_async.models import Notice, UsageResponse, UsageResult
-from usage_async.query import Query
+from usage_async.query import Query, TimeRange
 
 R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")
@@ -44,12 +44,14 @@ class Engine:
     Attributes:
         fetcher: Reads pages.
         on_notice: Takes the notices of every run.
+        settle_after: Time after its end for which a bucket may still be revised.
         closed: Whether the client was closed.
         loop: The event loop that it belongs to, from its first use on.
     """
 
     fetcher: Fetcher
     on_notice: Callable[[Notice], object] | None
+    settle_after: timedelta
     closed: bool = attrs.field(default=False, init=False)
     loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
@@ -110,38 +112,36 @@ class Engine:
         """
         concurrency = concurrency or self.fetcher.limiter.maximum
         now = int(self.fetcher.runtime.now())
-        times = query.resolve(now)
-        windows = plan(query, times, now=now, concurrency=concurrency)
+        requested = query.resolve(now)
+        windows = plan(query, requested, now=now, concurrency=concurrency)
         notices: dict[Notice, None] = {}
 
         def notify(notice: Notice) -> None:
+            notice = attrs.evolve(notice, endpoint=query.endpoint.name)
             if notice not in notices:
                 notices[notice] = None
-                _log.warning("%s: %s", query.endpoint.name, notice.message)
+                # Every look at the present has figures that may be revised.
+                level = logging.INFO if notice.code == "unsettled" else logging.WARNING
+                _log.log(level, "%s: %s", notice.endpoint, notice.message)
                 if self.on_notice is not None:
                     self.on_notice(notice)
-
-        start = windows[0].start
-        if isinstance(query.start, int) and query.page is None and start != times.start_time:
-            message = f"start_time {times.start} was moved to the start of its bucket"
-            notify(Notice(code="start-aligned", message=message, start_time=start))
 
         def get_page(
             window: Window, cursor: str | None, turn: asyncio.Event
         ) -> Coroutine[Any, Any, Decoded[R]]:
-            # A saved cursor is bound to the very range that it was made with.
-            begin = window.start if query.page is None else times.start_time
-            params = query.params(begin, window.end, limit=query.page_limit, page=cursor)
+            params = query.params(window.start, window.end, limit=query.page_limit, page=cursor)
             return self.fetcher.fetch(PageRequest(query.endpoint.path, params, kind, turn))
 
         merge = Merge(
-            times=attrs.evolve(times, start_time=start),
-            windows=deque(windows),
+            requested=requested,
+            times=TimeRange(windows.start, windows.end),
+            plan=windows,
             get_page=get_page,
             check_usable=self.check_usable,
             spawn=self.spawn,
             concurrency=concurrency,
             now=now,
+            settle_after_s=int(self.settle_after.total_seconds()),
             page=query.page,
             clamp=query.clamp,
             notify=notify,

@@ -28,7 +28,7 @@ from usage_async.query import iso
 
 if TYPE_CHECKING:
     from usage_async._codec import Decoded
-    from usage_async._plan import Window
+    from usage_async._plan import Plan, Window
     from usage_async.query import TimeRange
 
 R = TypeVar("R", bound=UsageResult)
@@ -93,29 +93,36 @@ class Merge(Generic[R]):
     """Reads the windows of a run, several at a time, and gives their pages by time.
 
     Attributes:
+        requested: The range that was asked for.
         times: The range that is read.
-        windows: What is left of it, earliest first.
+        plan: The windows that were not cut yet.
         get_page: Reads one page.
         check_usable: Raises where the client was closed.
         spawn: Starts a task that the client ends when it is closed.
         concurrency: The most pages held, the one that the caller works on included.
         now: Unix seconds at which the run began.
+        settle_after_s: Seconds after its end for which a bucket may still be revised.
         page: A saved cursor, to begin from.
         clamp: Whether to go on from where the history begins.
         notify: Takes notices.
     """
 
+    requested: TimeRange
     times: TimeRange
-    windows: deque[Window]
+    plan: Plan
     get_page: GetPage[R]
     check_usable: Callable[[], None]
     spawn: Spawn
     concurrency: int
     now: int
+    settle_after_s: int
     page: str | None
     clamp: bool
     notify: Callable[[Notice], None]
     ahead: dict[Window, _Ahead[R]] = attrs.field(factory=dict, init=False)
+    _windows: deque[Window] = attrs.field(factory=deque, init=False)
+    """The windows that were cut and are not over, earliest first."""
+    _unsettled: list[int] = attrs.field(factory=list, init=False)
     _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False)
     _requests: _Requests[R] | None = attrs.field(default=None, init=False)
     _reread: Callable[[], Generator[None, None, Decoded[R]]] | None = attrs.field(
@@ -130,8 +137,7 @@ class Merge(Generic[R]):
             UsageError: What the page's request ended in, or 401 and 403 of any request.
         """
         self.check_usable()
-        while self.windows:
-            window = self.windows[0]
+        while (window := next(self._cut_windows(), None)) is not None:
             if self._head is None or self._head.window != window:
                 self._head = WindowReading(window=window, now=self.now, cursor=self.page)
             self._begin(self._head)
@@ -146,12 +152,43 @@ class Merge(Generic[R]):
             before = await self._before(self._head, decoded.page)
             page, notices = self._head.accept(decoded.page, before)
             self._reread = None if self._head.done else decoded.reread
-            for notice in (*decoded.notices, *notices):
+            for notice in (*decoded.notices, *notices, *self._unaligned(page)):
                 self.notify(notice)
             if self._head.done:
-                self.windows.popleft()
+                self._windows.popleft()
+            self._note_unsettled(page)
             return page
+        self._tell_unsettled()
         return None
+
+    def _cut_windows(self) -> Iterator[Window]:
+        """Give the windows that are left, earliest first; they are cut on the way."""
+        yield from self._windows
+        while (left := self.plan.cut()) is not None:
+            window, self.plan = left
+            self._windows.append(window)
+            yield window
+
+    def _unaligned(self, page: UsageResponse[R]) -> Iterator[Notice]:
+        """Tell of the buckets that reach out of the range that was asked for."""
+        asked = self.requested
+        for bucket in page.data[:1]:
+            if bucket.start_time < asked.start_time:
+                yield _unaligned("start", asked.start_time, bucket)
+        for bucket in page.data[-1:]:
+            if bucket.end_time > asked.end_time and self.now > asked.end_time:
+                yield _unaligned("end", asked.end_time, bucket)
+
+    def _note_unsettled(self, page: UsageResponse[R]) -> None:
+        settled = self.now - self.settle_after_s
+        if page.data and page.data[-1].end_time > settled:
+            self._unsettled += [each.start_time for each in page.data if each.end_time > settled]
+
+    def _tell_unsettled(self) -> None:
+        if starts := tuple(self._unsettled):
+            self._unsettled.clear()
+            message = f"figures from {iso(starts[0])} on may still be revised"
+            self.notify(Notice(code="unsettled", message=message, starts=starts))
 
     async def _before(
         self, head: WindowReading[R], page: UsageResponse[R]
@@ -173,7 +210,7 @@ class Merge(Generic[R]):
     def _begin(self, head: WindowReading[R]) -> None:
         """Start the requests that there is room for: the head's next, then first pages."""
         requests = self._run()
-        for window in self.windows:
+        for window in self._cut_windows():
             if window in self.ahead:
                 continue
             is_head = window is head.window
@@ -200,7 +237,7 @@ class Merge(Generic[R]):
     def _adapt(self, error: RangeUnavailableError, head: WindowReading[R]) -> None:
         """Take what lies before the history out of the whole plan."""
         floor = int(error.earliest.timestamp())
-        left = {window: window.after(floor) for window in self.windows}
+        left = {window: window.after(floor) for window in self._windows}
         if left[head.window] == head.window:
             raise error
         # The history's begin moves on at midnight, perhaps when some of the window was read.
@@ -209,15 +246,17 @@ class Merge(Generic[R]):
             if rest != window and window in self.ahead:
                 self._given_up.append(self.ahead.pop(window).task)
                 self._given_up[-1].cancel()
-        self.windows = deque(rest for rest in left.values() if rest is not None)
+        self._windows = deque(rest for rest in left.values() if rest is not None)
+        self.plan = self.plan.after(floor)
         self._run().failed = False
         if self.times.start_time == head.next_start:
-            first = self.windows[0].start if self.windows else self.times.end_time
+            following = next(self._cut_windows(), None)
+            first = self.times.end_time if following is None else following.start
             self.times = attrs.evolve(self.times, start_time=first)
         if floor <= head.next_start:
             return
         message = f"the service's data begin at {iso(floor)}; nothing before it was read"
-        self.notify(Notice(code="clamped", message=message, start_time=floor))
+        self.notify(Notice(code="clamped", message=message))
 
     def release(self) -> None:
         """Let go of what was read: a stream may be kept, for its notices."""
@@ -232,6 +271,14 @@ class Merge(Generic[R]):
         for task in ending:
             task.cancel()
         return ending
+
+
+def _unaligned(end: str, asked: int, bucket: UsageTimeBucket[Any]) -> Notice:
+    message = (
+        f"{end}_time {iso(asked)} lies inside the bucket from {iso(bucket.start_time)} to"
+        f" {iso(bucket.end_time)}, whose figures are given whole"
+    )
+    return Notice(code=f"{end}-aligned", message=message, starts=(bucket.start_time,))
 
 
 class Stream(Generic[T]):
@@ -256,6 +303,11 @@ class Stream(Generic[T]):
         self._finished = False
         self._broken: str | None = None
         self._turn_due = inf
+
+    @property
+    def requested(self) -> TimeRange:
+        """The range that was asked for; what is relative was resolved when the run began."""
+        return self._merge.requested
 
     @property
     def start_time(self) -> int:

@@ -1,7 +1,8 @@
-"""A query and an instant give the windows that are read: pure.
+"""The windows of a run: pure.
 
 A cursor is opaque, time is not: the range is cut into windows of at most one full page, which can
-be asked for at the same time.
+be asked for at the same time. They are cut one by one, as they are needed: a year of minutes has
+525,600 of them at `limit=1`.
 """
 
 from __future__ import annotations
@@ -40,28 +41,65 @@ class Window:
 
     def after(self, floor: int) -> Window | None:
         """Give what is left of it from `floor`, rounded up to a bucket; None if nothing is."""
-        width = self.width_s or 1
-        start = max(self.start, -(-floor // width) * width)
+        start = _ceil(max(self.start, floor), self.width_s)
         return attrs.evolve(self, start=start) if start < self.end else None
 
 
-def plan(query: Query, times: TimeRange, *, now: int, concurrency: int) -> list[Window]:
-    """Cut a range into windows, earliest first, that tile it without gap or overlap.
+@attrs.frozen
+class Plan:
+    """The part of a range that has not been cut into windows yet.
+
+    Attributes:
+        start: Unix seconds, inclusive; a multiple of the bucket's width.
+        end: Unix seconds, exclusive; nothing is left where it is not after the start.
+        width_s: Seconds of a bucket; None where they are not known.
+        step_s: Seconds of a window; None where cursors do it all.
+        now: Unix seconds. The clock may be wrong, so nothing is left out for it: it only decides
+            that the buckets after it, which should not be there yet, share one window.
+    """
+
+    start: int
+    end: int
+    width_s: int | None
+    step_s: int | None
+    now: int
+
+    def cut(self) -> tuple[Window, Plan] | None:
+        """Part the earliest window from the rest; None where nothing is left."""
+        if self.start >= self.end:
+            return None
+        end = self.end
+        if self.step_s is not None and self.start <= self.now:
+            end = min(self.start + self.step_s, end)
+        return Window(self.start, end, self.width_s), attrs.evolve(self, start=end)
+
+    def after(self, floor: int) -> Plan:
+        """Leave out all that lies before `floor`, rounded up to a bucket."""
+        return attrs.evolve(self, start=_ceil(max(self.start, floor), self.width_s))
+
+
+def plan(query: Query, times: TimeRange, *, now: int, concurrency: int) -> Plan:
+    """Make the plan of a run.
 
     Args:
         query: Its width, limit and cursor decide how large a window may be.
-        times: The range; its start is floored to a bucket.
-        now: Unix seconds; no window starts after it.
+        times: The range. Where it begins or ends inside a bucket, that bucket is asked for whole:
+            the service gives no part of one, and a cursor is bound to the very range.
+        now: Unix seconds.
         concurrency: With 1 there is one window, and cursors do the rest.
     """
     width = query.width_s
+    start, end = times.start_time, times.end_time
     if width is None:
-        return [Window(times.start_time, times.end_time, None)]
-    start, end = times.start_time - times.start_time % width, times.end_time
-    full = FULL_PAGE[query.bucket_width or ""]
-    step = min(query.page_limit or full, full) * width
-    if concurrency == 1 or query.page is not None:
-        step = end - start
-    return [
-        Window(cut, min(cut + step, end), width) for cut in range(start, min(end, now + 1), step)
-    ]
+        return Plan(start, end, None, None, now)
+    if isinstance(query.end, int):
+        end = _ceil(end, width)
+    step = None
+    if concurrency > 1 and query.page is None:
+        full = FULL_PAGE[query.bucket_width or ""]
+        step = min(query.page_limit or full, full) * width
+    return Plan(start - start % width, end, width, step, now)
+
+
+def _ceil(instant: int, width_s: int | None) -> int:
+    return -(-instant // (width_s or 1)) * (width_s or 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,7 @@ import attrs
 from usage_async._fields import fields_of
 from usage_async._plan import Window
 from usage_async.errors import IncompleteError
-from usage_async.models import CostsResult, UsageResult, UsageTimeBucket
+from usage_async.models import SETTLES_AFTER, CostsResult, UsageResult, UsageTimeBucket
 from usage_async.totals import add
 
 Figures = dict[str, int | Decimal]
@@ -24,35 +24,42 @@ class Verification:
     """What of a range is proven; each attribute holds starts of buckets, Unix seconds, rising.
 
     Attributes:
-        checked: Settled buckets that came exactly once and whose groups add up to the service's own
-            ungrouped figure.
+        checked: Settled buckets that came exactly once and, where there was something to compare,
+            whose groups add up to the service's own ungrouped figure.
         unsettled: Buckets that may still be revised, and were not compared.
         missing: Buckets that ended, and never came.
-        differing: Settled buckets whose groups did not add up, twice.
+        differing: Settled buckets that did not add up or were not there, in two readings.
+        compared: Dimensions of the groups that were added up and compared with the ungrouped
+            figure; empty where the query has no groups, so that only presence was checked.
     """
 
     checked: tuple[int, ...]
     unsettled: tuple[int, ...]
     missing: tuple[int, ...]
     differing: tuple[int, ...]
+    compared: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing and nothing differs."""
-        return not self.missing and not self.differing
+        """Whether something was checked, nothing is missing and nothing differs."""
+        return bool(self.checked) and not self.missing and not self.differing
 
     def raise_if_incomplete(self) -> None:
         """Insist on the proof.
 
         Raises:
-            IncompleteError: Buckets are missing, or differ.
+            IncompleteError: Buckets are missing or differ, or there was nothing to check.
         """
-        if not self.ok:
+        if self.ok:
+            return
+        if self.missing or self.differing:
             msg = (
                 f"{len(self.missing)} buckets are missing and the groups of"
                 f" {len(self.differing)} do not add up"
             )
-            raise IncompleteError(msg, missing=self.missing, differing=self.differing)
+        else:
+            msg = f"nothing was checked: {len(self.unsettled)} buckets may still be revised"
+        raise IncompleteError(msg, missing=self.missing, differing=self.differing)
 
 
 @attrs.define
@@ -61,11 +68,13 @@ class Reading:
 
     Attributes:
         as_of: Unix seconds at which it began.
+        settle_after: Time after its end for which a bucket may still be revised.
         figures: The sums of each settled bucket, by its start.
         unsettled: The starts of the others.
     """
 
     as_of: int
+    settle_after: timedelta = SETTLES_AFTER
     figures: dict[int, Figures] = attrs.field(factory=dict)
     unsettled: list[int] = attrs.field(factory=list)
 
@@ -79,7 +88,7 @@ class Reading:
             start = bucket.start_time
             msg = f"the bucket that starts at {bucket.start} holds rows of another kind"
             raise IncompleteError(msg, differing=[start])
-        if bucket.is_settled(datetime.fromtimestamp(self.as_of, UTC)):
+        if bucket.is_settled(datetime.fromtimestamp(self.as_of, UTC), after=self.settle_after):
             self.figures[bucket.start_time] = _figures(bucket.results)
         else:
             self.unsettled.append(bucket.start_time)
@@ -91,11 +100,12 @@ class Reading:
 
     def differing(self, other: Reading) -> tuple[int, ...]:
         """Give the starts at which two readings contradict each other, or only one has figures."""
-        return tuple(
-            start
-            for start in sorted(self.figures.keys() | other.figures.keys())
-            if not _agree(self.figures.get(start), other.figures.get(start))
-        )
+        starts = sorted(self.figures.keys() | other.figures.keys())
+        return tuple(start for start in starts if not self.agrees(other, start))
+
+    def agrees(self, other: Reading, start: int) -> bool:
+        """Whether two readings have the bucket of a start, with the same figures."""
+        return _agree(self.figures.get(start), other.figures.get(start))
 
 
 def _figures(rows: Iterable[UsageResult]) -> Figures:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import attrs
@@ -13,6 +14,7 @@ from usage_async._engine import Engine
 from usage_async._pages import Stream
 from usage_async._plan import Window
 from usage_async._proof import Reading, Verification
+from usage_async.endpoints import Endpoint
 from usage_async.errors import QueryError
 from usage_async.models import UsageResponse, UsageResult, UsageRow, UsageTimeBucket
 from usage_async.query import Query, TimeRange
@@ -35,6 +37,26 @@ class UsageQuery(Generic[R]):
     def __repr__(self) -> str:
         return f"client.{self._query}"
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint that is asked."""
+        return self._query.endpoint
+
+    @property
+    def bucket_width(self) -> str | None:
+        """Width of a bucket, such as `1d`; None for an endpoint that this release does not know."""
+        return self._query.bucket_width
+
+    @property
+    def group_by(self) -> tuple[str, ...]:
+        """The dimensions that it groups by."""
+        return self._query.group_by
+
+    @property
+    def filters(self) -> Mapping[str, tuple[str, ...]]:
+        """The filters, by parameter, with the values as they are sent."""
+        return MappingProxyType(dict(self._query.filters))
+
     def __aiter__(self) -> Stream[UsageTimeBucket[R]]:
         return self.stream()
 
@@ -43,8 +65,13 @@ class UsageQuery(Generic[R]):
         return self._engine.start(self._query, self._kind, _buckets)
 
     def pages(self) -> Stream[UsageResponse[R]]:
-        """Begin a run that gives pages; `has_more` and `next_page` are those of their window."""
-        return self._engine.start(self._query, self._kind, _page)
+        """Begin a run that gives pages, one after another.
+
+        A page's `next_page` can be saved: `page=` with the very arguments of this query goes on
+        from there.
+        """
+        # A cursor is bound to the range that it was made with, so the range stays in one piece.
+        return self._engine.start(self._query, self._kind, _page, concurrency=1)
 
     def results(self) -> Stream[tuple[UsageTimeBucket[R], R]]:
         """Begin a run that gives every result, with its bucket."""
@@ -76,7 +103,10 @@ class UsageQuery(Generic[R]):
         return (await self._add_up(())).total()
 
     async def totals(self, *dimensions: str) -> list[R]:
-        """Add everything up by some of the dimensions that the query groups by.
+        """Add everything up by the dimensions that the query groups by.
+
+        Args:
+            dimensions: Some of them only.
 
         Returns:
             One row a group, the largest first by the endpoint's measure; several currencies are
@@ -86,32 +116,34 @@ class UsageQuery(Generic[R]):
             QueryError: The query does not group by the dimension.
             IncompleteError: There are rows of a kind that has no known sum.
         """
-        return (await self._add_up(dimensions)).groups()
+        return (await self._add_up(dimensions or self._query.group_by)).groups()
 
     async def summary(self, *dimensions: str) -> Summary[R]:
-        """Add everything up, in total and by some dimensions, and say how far to trust it.
+        """Add everything up, in total and by dimension, and say how far to trust it.
+
+        Args:
+            dimensions: Some of the dimensions that the query groups by; all of them by default.
 
         Raises:
             QueryError: The query does not group by the dimension.
             IncompleteError: There are rows of a kind that has no known sum.
             MixedCurrencyError: There are amounts in several currencies.
         """
-        total, groups = self._totals(()), self._totals(dimensions)
+        total, groups = self._totals(()), self._totals(dimensions or self._query.group_by)
         covered, settled = None, None
         async with self.stream() as stream:
-            requested = TimeRange(stream.start_time, stream.end_time)
             as_of = datetime.fromtimestamp(stream.as_of, UTC)
             async for bucket in stream:
                 total.add(bucket)
                 groups.add(bucket)
                 begin = covered.start_time if covered else bucket.start_time
                 covered = TimeRange(begin, bucket.end_time)
-                if bucket.is_settled(as_of):
+                if bucket.is_settled(as_of, after=self._engine.settle_after):
                     settled = bucket.end
         return Summary(
             total=total.total(),
             groups=groups.groups(),
-            requested=requested,
+            requested=stream.requested,
             covered=covered,
             settled_through=settled,
             as_of=as_of,
@@ -122,8 +154,9 @@ class UsageQuery(Generic[R]):
         """Prove that what this query reads is whole.
 
         Every expected bucket must come exactly once, and over settled buckets the groups must add
-        up to the ungrouped figure of a second, cheaper query. Where they do not, both are read
-        again once, since figures may have been revised in between.
+        up to the ungrouped figure of a second, cheaper query. Where they do not, whole buckets of
+        both are read again once, since figures may have been revised in between. A query without
+        groups has nothing to compare.
 
         Args:
             strict: Raise unless everything is proven.
@@ -135,32 +168,40 @@ class UsageQuery(Generic[R]):
         self._totals(())  # refuses a kind whose figures nobody can compare
         query = attrs.evolve(self._query, page=None)
         grouped, window = await self._read(query)
-        differing = await self._differing(grouped, window)
+        differing: tuple[int, ...] = ()
+        if query.group_by:
+            differing = grouped.differing(await self._read_whole(window))
         if differing:
-            again = attrs.evolve(query, start=differing[0], end=differing[-1] + 1)
-            still = await self._differing(*await self._read(again))
-            differing = tuple(start for start in differing if start in still)
+            end = differing[-1] + window.width_s if window.width_s else window.end
+            again = attrs.evolve(query, start=differing[0], end=end)
+            grouped_again, window_again = await self._read(again)
+            whole_again = await self._read_whole(window_again)
+            differing = tuple(
+                start for start in differing if not grouped_again.agrees(whole_again, start)
+            )
         verification = Verification(
             checked=tuple(start for start in grouped.figures if start not in differing),
             unsettled=tuple(grouped.unsettled),
             missing=grouped.missing(window),
             differing=differing,
+            compared=query.group_by,
         )
         if strict:
             verification.raise_if_incomplete()
         return verification
 
-    async def _differing(self, grouped: Reading, window: Window) -> tuple[int, ...]:
-        if not self._query.group_by or window.start >= window.end:
-            return ()
-        # The very range that was read: without groups the history may begin earlier.
+    async def _read_whole(self, window: Window) -> Reading:
+        """Read the ungrouped figures of a range that was read with groups."""
+        if window.start >= window.end:
+            return Reading(window.start)
+        # The very range: without groups the history may begin earlier.
         same = attrs.evolve(self._query, page=None, group_by=(), start=window.start, end=window.end)
-        whole, _ = await self._read(same)
-        return grouped.differing(whole)
+        reading, _ = await self._read(same)
+        return reading
 
     async def _read(self, query: Query) -> tuple[Reading, Window]:
         async with self._engine.start(query, self._kind, _buckets) as stream:
-            reading = Reading(stream.as_of)
+            reading = Reading(stream.as_of, self._engine.settle_after)
             async for bucket in stream:
                 reading.add(bucket)
         return reading, Window(stream.start_time, stream.end_time, query.width_s)

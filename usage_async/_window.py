@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=UsageResult)
 
 _MOST_EMPTY_PAGES = 100
-"""Pages without a new bucket, one after another, after which a server counts as broken."""
+"""Pages without a new bucket that are followed, one after another."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -43,7 +43,9 @@ class WindowReading(Generic[R]):
     _empty_pages: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._due = self.window.start if self.cursor is None else None
+        # Without a width, the first bucket may begin before the range that it reaches into.
+        is_known = self.cursor is None and self.window.width_s is not None
+        self._due = self.window.start if is_known else None
         self._cursors = {self.cursor} if self.cursor else set()
 
     @property
@@ -101,7 +103,7 @@ class WindowReading(Generic[R]):
         recent = {bucket.start_time: bucket for bucket in before}
         for bucket in sorted(data, key=lambda bucket: bucket.start_time):
             start = bucket.start_time
-            if not self.window.start <= start < self.window.end:
+            if self._is_outside(bucket):
                 notices.append(_notice("bucket-outside-range", start, "lies outside the range"))
             elif (same := recent.get(start)) is not None:
                 if same != bucket:
@@ -115,6 +117,11 @@ class WindowReading(Generic[R]):
                 self._expect_after(start)
                 yield bucket
 
+    def _is_outside(self, bucket: UsageTimeBucket[R]) -> bool:
+        window = self.window
+        begin = bucket.start_time if window.width_s else bucket.end_time - 1
+        return begin < window.start or bucket.start_time >= window.end
+
     def _expect_after(self, start: int) -> None:
         width = self.window.width_s
         if width and self._due is not None and start > self._due:
@@ -125,7 +132,7 @@ class WindowReading(Generic[R]):
         """Take the page's word for whether there is more, unless it contradicts itself."""
         self._empty_pages = 0 if found else self._empty_pages + 1
         cursor = page.next_page
-        self.done = not page.has_more or (not page.data and self._all_came())
+        self.done = not page.has_more or (not page.data and self._is_complete())
         if self.done:
             return
         if not cursor:
@@ -135,8 +142,17 @@ class WindowReading(Generic[R]):
         self._cursors.add(cursor)
         self.cursor = cursor
 
-    def _all_came(self) -> bool:
-        return bool(self.window.width_s) and not self._missing and not self._still_due()
+    def _is_complete(self) -> bool:
+        """Whether an empty page with a cursor ends the window.
+
+        The last bucket may still be running, and come behind pages that are empty. So the clock is
+        asked only when no server in its senses would still send it.
+        """
+        if not self.window.width_s or self._missing:
+            return False
+        if self._empty_pages > _MOST_EMPTY_PAGES:
+            return not self._still_due()
+        return self._due is not None and self._due >= self.window.end
 
     def _still_due(self) -> range:
         """The starts that have not come although their buckets ended by now."""
@@ -145,14 +161,13 @@ class WindowReading(Generic[R]):
         return attrs.evolve(self.window, start=self._due).ended(self.now)
 
     def _gaps(self) -> Iterator[Notice]:
-        gaps = [gap for gap in (*self._missing, self._still_due()) if gap]
-        if gaps:
-            count, first = sum(map(len, gaps)), gaps[0][0]
-            what = "1 bucket was" if count == 1 else f"{count} buckets were"
-            message = f"{what} not sent, the first starts at {iso(first)}"
-            yield Notice(code="missing-bucket", message=message, start_time=first)
+        starts = tuple(start for gap in (*self._missing, self._still_due()) for start in gap)
+        if starts:
+            what = "1 bucket was" if len(starts) == 1 else f"{len(starts)} buckets were"
+            message = f"{what} not sent, the first starts at {iso(starts[0])}"
+            yield Notice(code="missing-bucket", message=message, starts=starts)
 
 
 def _notice(code: str, start: int, what: str) -> Notice:
     message = f"the bucket that starts at {iso(start)} {what}"
-    return Notice(code=code, message=message, start_time=start)
+    return Notice(code=code, message=message, starts=(start,))

@@ -7,6 +7,7 @@ import os
 import ssl as ssl_module
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from usage_async._custody import PRINTABLE, KeyCustody, KeySource, conceal, find_key
@@ -29,6 +30,7 @@ from usage_async.endpoints import (
 )
 from usage_async.errors import ConfigurationError
 from usage_async.models import (
+    SETTLES_AFTER,
     CostsResult,
     Notice,
     UsageAudioSpeechesResult,
@@ -80,6 +82,8 @@ class UsageClient:
         timeout: Of one request.
         retry: How often and how long a request is tried again.
         max_page_bytes: The most bytes of one reply, decompressed.
+        settle_after: Time after its end for which a bucket's figures may still be revised; younger
+            figures are marked by a notice (`unsettled`), and `verify` does not compare them.
         proxy: URL of an HTTP proxy. The environment is not read.
         ssl: A context with other certificates than the system's.
         session: An aiohttp session to use; it stays the caller's to close.
@@ -102,6 +106,7 @@ class UsageClient:
         timeout: Timeout | None = None,
         retry: RetryPolicy | None = None,
         max_page_bytes: int = _64_MIB,
+        settle_after: timedelta = SETTLES_AFTER,
         proxy: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         session: ClientSession | None = None,
@@ -113,6 +118,8 @@ class UsageClient:
         admin_key = conceal(admin_key)
         if concurrency.__class__ is not int or concurrency < 1:
             raise ConfigurationError(f"concurrency takes an int of at least 1, not {concurrency!r}")
+        if settle_after.__class__ is not timedelta or settle_after < timedelta():
+            raise ConfigurationError(f"settle_after takes a timedelta, not {settle_after!r}")
         self._own_transport: AiohttpTransport | None = None
         if transport is None:
             if admin_key is None:
@@ -138,7 +145,7 @@ class UsageClient:
             headers=headers,
             trace=trace,
         )
-        self._engine = Engine(fetcher, on_notice)
+        self._engine = Engine(fetcher, on_notice, settle_after)
         self._entered = False
 
     @property

@@ -379,12 +379,16 @@ class Notice:
     """Something that a careful reader of the figures should know.
 
     Attributes:
-        code: What it is about, for programs: `clamped`, `start-aligned`, `missing-bucket`,
-            `repeated-bucket`, `bucket-outside-range`, `other-results`, `unknown-field`.
+        code: Its kind, for programs: `clamped`, `start-aligned`, `end-aligned`, `missing-bucket`,
+            `repeated-bucket`, `bucket-outside-range`, `unsettled`, `other-results`,
+            `unknown-field`, `unknown-value`.
         message: One sentence for a person.
-        start_time: Start of the bucket that it is about, Unix seconds, if it is about one.
+        endpoint: Name of the endpoint whose figures it is about.
+        starts: Starts of all the buckets concerned, Unix seconds, rising; empty where it concerns
+            no bucket in particular.
     """
 
     code: str
     message: str
-    start_time: int | None = None
+    endpoint: str = ""
+    starts: tuple[int, ...] = ()

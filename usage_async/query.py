@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, Literal, NoReturn
 
 import attrs
@@ -27,8 +28,6 @@ _MILLISECONDS_FROM = 10**11
 
 Calendar = Literal["this-month", "last-month", "today", "yesterday"]
 CALENDAR: tuple[Calendar, ...] = ("this-month", "last-month", "today", "yesterday")
-
-_ARRAYS = (list, tuple, set, frozenset)
 
 Params = list[tuple[str, str]]
 
@@ -163,8 +162,8 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
     """
     endpoint = _find(name_or_path)
     lenient = unchecked or endpoint.name not in ENDPOINTS
-    given = tuple((name, _frozen(value)) for name, value in params.items() if value is not None)
-    values = {name: value for name, value in params.items() if value is not None}
+    values = {name: _listed(value) for name, value in params.items() if value is not None}
+    given = tuple(values.items())
     start, end = _range(values)
     width = _width(endpoint, values.pop("bucket_width", None), unchecked=lenient)
     group_by = _texts(
@@ -247,11 +246,9 @@ def _limit(endpoint: Endpoint, value: Any, width: str | None) -> int | None:
 def _texts(name: str, value: Any, choices: Sequence[str], *, unchecked: bool) -> tuple[str, ...]:
     if value is None:
         return ()
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if not isinstance(value, list):
         _refuse(f"{name} takes a list of strings, not {value!r}; write [{value!r}]")
-    texts = list(value)
-    if not texts:
-        _refuse(f"{name} is empty, which would read everything; leave it out to mean that")
+    texts = _not_empty(name, value)
     for text in texts:
         if not isinstance(text, str) or not text:
             _refuse(f"{name} takes strings, not {text!r}")
@@ -261,17 +258,28 @@ def _texts(name: str, value: Any, choices: Sequence[str], *, unchecked: bool) ->
 
 
 def _pairs(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Write parameters that this library does not know: a value each, or a list of them."""
     for name, value in values.items():
-        items = value if isinstance(value, _ARRAYS) else (value,)
-        yield from ((name, _text(item)) for item in items)
+        for item in _not_empty(name, value) if isinstance(value, list) else (value,):
+            if not isinstance(item, str | int | float | Decimal):
+                _refuse(f"{name} takes a string, a number or a list of them, not {item!r}")
+            yield name, _text(item)
 
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _frozen(value: Any) -> Any:
-    return list(value) if isinstance(value, _ARRAYS) else value
+def _listed(value: Any) -> Any:
+    """Make any iterable of values a list; texts and mappings are none."""
+    is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    return list(value) if is_list else value
+
+
+def _not_empty(name: str, values: list[Any]) -> list[Any]:
+    if not values:
+        _refuse(f"{name} is empty, which would read everything; leave it out to mean that")
+    return values
 
 
 def _range(

@@ -58,7 +58,7 @@ async def transport(
 
 def on_notice(notice: Notice) -> None:
     assert_type(notice.code, str)
-    assert_type(notice.start_time, int | None)
+    assert_type(notice.starts, tuple[int, ...])
 
 
 def trace(event: RequestEvent) -> None:

@@ -154,6 +154,35 @@ async def test_a_query_can_be_compared_hashed_printed_and_used_again():
         assert first == second
 
 
+async def test_sums_are_told_apart_by_what_the_query_groups_by():
+    async def serve_two(path, params, headers):
+        rows = [
+            {**bucket(START)["results"][0], "model": model, "project_id": project}
+            for model, project in (("a", "x"), ("a", "y"), ("b", "y"))
+        ]
+        return 200, {}, page([{**bucket(START), "results": rows}])
+
+    async with UsageClient(transport=serve_two) as client:
+        query = days(client, 1, group_by=["model", "project_id"])
+        assert len(await query.totals()) == len((await query.summary()).groups) == 3
+        assert len(await query.totals("model")) == len((await query.summary("model")).groups) == 2
+        assert len(await days(client, 1).totals()) == 1
+
+
+async def test_a_query_shows_what_it_asks():
+    async with local() as client:
+        query = days(client, 1, group_by=["model"], project_ids=["proj_1"], batch=True)
+        assert query.endpoint is ENDPOINTS["completions"]
+        assert (query.bucket_width, query.group_by) == ("1d", ("model",))
+        assert query.filters == {"project_ids": ("proj_1",), "batch": ("true",)}
+
+
+@pytest.mark.parametrize("settle_after", [3, None, timedelta(seconds=-1)])
+def test_what_settles_takes_a_time(settle_after):
+    with pytest.raises(ConfigurationError, match="settle_after takes a timedelta"):
+        UsageClient(KEY, settle_after=settle_after)
+
+
 async def test_what_a_query_does_not_group_by_cannot_be_told_apart():
     async with local() as client:
         with pytest.raises(QueryError, match="does not group by 'model': add it to group_by"):

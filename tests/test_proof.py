@@ -1,8 +1,9 @@
 """What verify() proves, and what it must not let pass."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import attrs
 import pytest
 
 from usage_async import (
@@ -91,6 +92,13 @@ def test_what_is_over_has_to_have_come():
     assert made.missing(Window(95 * DAY, 101 * DAY, None)) == ()
 
 
+def test_nothing_checked_is_never_whole():
+    verification = Verification(checked=(), unsettled=(1, 2), missing=(), differing=())
+    assert not verification.ok
+    with pytest.raises(IncompleteError, match="nothing was checked: 2 buckets may still be"):
+        verification.raise_if_incomplete()
+
+
 def test_an_incomplete_result_raises_with_its_starts():
     verification = Verification(checked=(), unsettled=(), missing=(1,), differing=(2, 3))
     with pytest.raises(IncompleteError, match="1 buckets are missing and the groups of 2") as error:
@@ -119,6 +127,32 @@ async def test_without_groups_only_completeness_is_proven():
         proven = await verify(server, period="2026-10")
         assert len(proven.checked) == 31
         assert len(server.requests) == 1
+
+
+async def test_a_proof_says_what_it_compared():
+    async with emulator() as server:
+        assert (await verify(server, period="2026-10")).compared == ()
+        grouped = await verify(server, period="2026-10", group_by=["model", "batch"])
+        assert grouped.compared == ("model", "batch")
+
+
+async def test_a_period_with_nothing_settled_is_not_whole():
+    async with emulator() as server:
+        proven = await verify(server, period="2026-11-20", group_by=["model"])
+        assert (proven.checked, proven.ok) == ((), False)
+        assert len(proven.unsettled) == 1
+
+
+async def test_the_caller_says_when_figures_have_settled():
+    async with emulator() as server:
+        client = UsageClient(server.admin_key, base_url=server.url, settle_after=timedelta(hours=1))
+        async with client:
+            query = client.completions(period="2026-11-20", group_by=["model"])
+            proven = await query.verify(strict=True)
+            summary = await query.summary()
+    assert len(proven.checked) == 1
+    assert summary.settled_through == datetime(2026, 11, 21, tzinfo=UTC)
+    assert not summary.notices
 
 
 async def test_a_missing_bucket_is_found():
@@ -208,3 +242,74 @@ async def test_what_differs_is_read_again_before_it_is_told(revisions, differing
         (True, DAY, 2 * DAY),
         (False, DAY, 2 * DAY),
     ]
+
+
+class Scripted:
+    """A service of five days that bends its grouped readings.
+
+    Args:
+        bend: Gives what is sent in place of a bucket, or None, from: the bucket, whether the
+            reading is grouped, its number, and the `end_time` that was sent.
+    """
+
+    def __init__(self, bend):
+        self.bend = bend
+        self.readings = 0
+
+    async def __call__(self, path, params, headers):
+        first, end = int(dict(params)["start_time"]), int(dict(params)["end_time"])
+        grouped = ("group_by", "model") in params
+        self.readings += grouped
+        whole = (
+            UsageTimeBucket(start_time=start, end_time=start + DAY, results=(tokens(10),))
+            for start in range(first, end, DAY)
+        )
+        sent = (self.bend(bucket, grouped, self.readings, end) for bucket in whole)
+        page = UsageResponse(data=tuple(filter(None, sent)), has_more=False)
+        return 200, {}, dumps(page)
+
+    async def verify(self):
+        async with UsageClient(transport=self, runtime=Runtime(now=lambda: NOW)) as client:
+            query = client.completions(start_time=0, end_time=5 * DAY, group_by=["model"])
+            return await query.verify()
+
+
+async def test_a_group_that_is_short_stays_found_though_a_reading_of_a_second_agrees():
+    """A service that cuts figures at `end_time` shows nothing but zeros for a second of a day."""
+
+    def bend(bucket, grouped, number, end):
+        if end < bucket.end_time:
+            return attrs.evolve(bucket, results=(tokens(0),))
+        short = grouped and bucket.start_time == DAY
+        return attrs.evolve(bucket, results=(tokens(9),)) if short else bucket
+
+    proven = await Scripted(bend).verify()
+    assert (proven.differing, proven.ok) == ((DAY,), False)
+
+
+async def test_a_bucket_that_is_absent_when_it_is_looked_at_again_is_not_cleared():
+    def bend(bucket, grouped, number, end):
+        is_absent = bucket.start_time == DAY and (grouped or number == 2)
+        return None if is_absent else bucket
+
+    proven = await Scripted(bend).verify()
+    assert (proven.missing, proven.differing) == ((DAY,), (DAY,))
+
+
+async def test_a_history_that_moves_on_before_the_second_look_clears_nothing():
+    def bend(bucket, grouped, number, end):
+        return attrs.evolve(bucket, results=()) if grouped else bucket
+
+    service = Scripted(bend)
+
+    async def moving(path, params, headers):
+        if service.readings == 1 and ("group_by", "model") in params:
+            service.readings += 1
+            message = f"Only available for start_time >= {99 * DAY}."
+            error = {"message": message, "param": "start_time"}
+            return 400, {}, dumps({"error": error})
+        return await service(path, params, headers)
+
+    async with UsageClient(transport=moving, runtime=Runtime(now=lambda: NOW)) as client:
+        query = client.completions(start_time=0, end_time=5 * DAY, group_by=["model"], clamp=True)
+        assert len((await query.verify()).differing) == 5

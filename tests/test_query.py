@@ -261,6 +261,39 @@ def test_every_endpoint_takes_what_it_lists(name):
         )
 
 
+KINDS = {
+    "list": list,
+    "tuple": tuple,
+    "keys": lambda texts: dict.fromkeys(texts).keys(),
+    "iterator": iter,
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("completions", {}), ("completions", {"unchecked": True}), ("/organization/usage/new", {})],
+)
+def test_an_empty_list_is_refused_everywhere(name, more, make):
+    with pytest.raises(QueryError, match="project_ids is empty, which would read everything"):
+        build(name, {"start_time": START, "project_ids": make(())}, **more)
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("name", ["completions", "/organization/usage/new"])
+def test_any_iterable_of_strings_is_a_list(name, make):
+    query = build(name, {"start_time": START, "project_ids": make(["a", "b"])})
+    pairs = query.params(1, 2, limit=None, page=None)
+    assert [value for key, value in pairs if key == "project_ids"] == ["a", "b"]
+    assert "project_ids=['a', 'b']" in str(query)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, b"a", [None], [["a"]], 1j], ids=repr)
+def test_what_is_no_value_is_not_sent_by_its_repr(value):
+    with pytest.raises(QueryError, match="teams takes a string, a number or a list of them"):
+        build("completions", {"start_time": START, "teams": value}, unchecked=True)
+
+
 def test_what_is_left_out_or_none_is_not_sent():
     query = completions(project_ids=None, group_by=None, end_time=None, page=None, batch=None)
     assert query == completions()

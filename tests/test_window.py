@@ -214,9 +214,7 @@ def test_an_empty_page_is_followed_on_while_a_bucket_is_due():
 
 def test_a_bucket_that_has_begun_may_come_behind_empty_pages():
     today = {"now": START + 4 * DAY + 1}
-    days, notices, reading = read(
-        page(0, 1, 2, 3, cursor="a"), page(cursor="b"), page(4), **today
-    )
+    days, notices, reading = read(page(0, 1, 2, 3, cursor="a"), page(cursor="b"), page(4), **today)
     assert (days, notices, reading.done) == ([0, 1, 2, 3, 4], [], True)
 
 
@@ -254,6 +252,12 @@ def test_without_a_width_whatever_comes_in_order_is_taken():
     assert not reading.done
     with pytest.raises(PaginationError, match="came after later ones"):
         reading.accept(page(0.5))
+
+
+def test_without_a_width_a_bucket_that_reaches_into_the_range_is_taken():
+    days, notices, _ = read(page(-1, -0.5, 1), window=OPEN)
+    assert days == [-0.5, 1]
+    assert [notice.code for notice in notices] == ["bucket-outside-range"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The limiter: fair, halved once a burst, and no slot is ever lost."""
+"""The limiters: fair, halved once a burst, and no slot is ever lost."""
 
 import asyncio
 import heapq
@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service import turns
 
-from usage_async import Limiter, Runtime
+from usage_async import Runtime
+from usage_async._limiter import AdaptiveLimiter
 
 
 @attrs.define
@@ -45,7 +46,7 @@ class Clock:
 class Requests:
     """Requests of one limiter: each holds its slot until it is told to end."""
 
-    limiter: Limiter
+    limiter: AdaptiveLimiter
     started: list = attrs.field(factory=list)
     tasks: dict = attrs.field(factory=dict)
     ends: dict = attrs.field(factory=dict)
@@ -75,9 +76,9 @@ class Requests:
         return "".join(name for name, _ in self.started)
 
 
-def made(maximum, **options):
+def made(maximum, shared=None, **options):
     clock = Clock(**options)
-    limiter = Limiter(maximum, clock.runtime)
+    limiter = AdaptiveLimiter(maximum, clock.runtime, shared)
     return clock, limiter, Requests(limiter)
 
 
@@ -249,7 +250,7 @@ async def test_its_state_can_be_read_and_is_logged(caplog):
     await turns(3)
     assert (limiter.maximum, limiter.limit, limiter.in_flight, limiter.waiting) == (2, 2.0, 2, 1)
     limiter.throttled(0)
-    state = "Limiter(maximum=2, limit=1.0, in_flight=2, cooldown_until="
+    state = "AdaptiveLimiter(maximum=2, limit=1.0, in_flight=2, cooldown_until="
     assert caplog.messages == [f"throttled: {state}0.0)"]
     caplog.clear()
     limiter.cool_down(1.5)
@@ -262,7 +263,7 @@ class Life:
     """Everything that can happen to a limiter, by name."""
 
     clock: Clock
-    limiter: Limiter
+    limiter: AdaptiveLimiter
     requests: Requests
     names: list = attrs.field(factory=list)
 

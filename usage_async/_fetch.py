@@ -23,7 +23,7 @@ from usage_async.models import UsageResult
 
 if TYPE_CHECKING:
     from usage_async._custody import KeyCustody
-    from usage_async._limiter import Limiter
+    from usage_async._limiter import AdaptiveLimiter
     from usage_async._runtime import Runtime
     from usage_async._transport import Transport
 
@@ -115,7 +115,7 @@ class Fetcher:
 
     transport: Transport
     custody: KeyCustody
-    limiter: Limiter
+    limiter: AdaptiveLimiter
     policy: RetryPolicy
     runtime: Runtime
     headers: Mapping[str, str]

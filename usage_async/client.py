@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from usage_async._custody import PRINTABLE, KeyCustody, KeySource, conceal, find_key
 from usage_async._engine import Engine, together
 from usage_async._fetch import Fetcher, RequestEvent
-from usage_async._limiter import Limiter
+from usage_async._limiter import AdaptiveLimiter
 from usage_async._queries import UsageQuery
 from usage_async._retry import RetryPolicy
 from usage_async._runtime import Runtime
@@ -139,7 +139,7 @@ class UsageClient:
         fetcher = Fetcher(
             transport=transport,
             custody=KeyCustody(admin_key),
-            limiter=Limiter(concurrency, runtime),
+            limiter=AdaptiveLimiter(concurrency, runtime),
             policy=retry or RetryPolicy(),
             runtime=runtime,
             headers=headers,
@@ -149,7 +149,7 @@ class UsageClient:
         self._entered = False
 
     @property
-    def limiter(self) -> Limiter:
+    def limiter(self) -> AdaptiveLimiter:
         """How many requests are in flight, and may be."""
         return self._engine.fetcher.limiter
 

@@ -4,8 +4,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from usage_async import APIConnectionError, Limiter, Runtime
+from usage_async import APIConnectionError, Runtime
 from usage_async._custody import Secret
+from usage_async._limiter import AdaptiveLimiter
 from usage_async._transport import AiohttpTransport
 from usage_async.cli import _doctor as doctor
 from usage_async.cli._connect import Place
@@ -125,7 +126,7 @@ def test_an_age_is_told_roughly(age, says):
 
 
 def test_fewer_requests_than_there_may_be_are_a_note():
-    limiter = Limiter(8, Runtime())
+    limiter = AdaptiveLimiter(8, Runtime())
     assert doctor._limiter(limiter).verdict == "ok"
     limiter.throttled(time.monotonic())
     assert doctor._limiter(limiter).verdict == "note"

@@ -10,7 +10,7 @@ from typing import Literal
 
 import attrs
 
-from usage_async._limiter import Limiter
+from usage_async._limiter import AdaptiveLimiter
 from usage_async._retry import RetryPolicy
 from usage_async._transport import AiohttpTransport, Reply, Timeout, check_base_url
 from usage_async.cli._connect import Connection, Place, place
@@ -199,7 +199,7 @@ def _drift(notices: Sequence[Notice]) -> Check:
     return Check("wire", "bad", f"newer than this release: {'; '.join(messages)}")
 
 
-def _limiter(limiter: Limiter) -> Check:
+def _limiter(limiter: AdaptiveLimiter) -> Check:
     says = f"{int(limiter.limit)} of {limiter.maximum} requests at a time"
     if int(limiter.limit) < limiter.maximum:
         return Check("limiter", "note", f"{says}: the service asked for fewer")

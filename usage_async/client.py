@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from usage_async._custody import PRINTABLE, KeyCustody, KeySource, conceal, find_key
 from usage_async._engine import Engine, together
 from usage_async._fetch import Fetcher, RequestEvent
-from usage_async._limiter import AdaptiveLimiter
+from usage_async._limiter import AdaptiveLimiter, Limiter
 from usage_async._queries import UsageQuery
 from usage_async._retry import RetryPolicy
 from usage_async._runtime import Runtime
@@ -90,6 +90,8 @@ class UsageClient:
         transport: Stands in for the network: `(path, params, headers) -> (status, headers, body)`.
         on_notice: Called with every `Notice` of every run.
         trace: Called with a `RequestEvent` after every try of a request.
+        limiter: Bounds the requests in flight of all clients that it is given to, fairly. Each
+            client still has its `concurrency`, and slows down after a 429 for itself.
         runtime: Clocks, sleep and chance, for tests.
 
     Raises:
@@ -113,6 +115,7 @@ class UsageClient:
         transport: Transport | None = None,
         on_notice: Callable[[Notice], object] | None = None,
         trace: Callable[[RequestEvent], object] | None = None,
+        limiter: Limiter | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         admin_key = conceal(admin_key)
@@ -139,7 +142,7 @@ class UsageClient:
         fetcher = Fetcher(
             transport=transport,
             custody=KeyCustody(admin_key),
-            limiter=AdaptiveLimiter(concurrency, runtime),
+            limiter=AdaptiveLimiter(concurrency, runtime, limiter),
             policy=retry or RetryPolicy(),
             runtime=runtime,
             headers=headers,
@@ -150,7 +153,7 @@ class UsageClient:
 
     @property
     def limiter(self) -> AdaptiveLimiter:
-        """How many requests are in flight, and may be."""
+        """How many requests of this client are in flight, and may be."""
         return self._engine.fetcher.limiter
 
     def completions(self, **params: Unpack[TokenParams]) -> UsageQuery[UsageCompletionsResult]:

@@ -17,6 +17,7 @@ from usage_async import (
     CostsResultAmount,
     Endpoint,
     Extra,
+    Limiter,
     Notice,
     RateLimitError,
     RequestEvent,
@@ -72,10 +73,12 @@ async def clients() -> None:
     UsageClient(fetch_key, concurrency=1, max_page_bytes=1, proxy="http://localhost:3128")
     UsageClient(timeout=Timeout(total_s=1), retry=RetryPolicy(attempts=1), transport=transport)
     UsageClient(on_notice=on_notice, trace=trace, runtime=Runtime(now=lambda: 0.0))
+    UsageClient(limiter=Limiter(16))
     async with UsageClient() as client:
         assert_type(client, UsageClient)
         assert_type(client.limiter.limit, float)
         assert_type(client.limiter.waiting, int)
+        assert_type(client.limiter.shared, Limiter | None)
     await client.close()
 
     UsageClient(5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

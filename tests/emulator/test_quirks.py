@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from asking import DAY, MIDNIGHT, NOW, Asker, rows_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from usage_async.emulator import Emulator, Organization, Quirks
+from usage_async.emulator._page import make_page
+from usage_async.emulator._query import parse
+from usage_async.endpoints import ENDPOINTS, Endpoint
 
 ORGANIZATION = Organization(0)
 COMPLETIONS = "/organization/usage/completions"
@@ -136,11 +142,122 @@ async def test_odd_pages_still_have_every_bucket_once(quirks: dict[str, bool], a
         assert sizes[-1] == 0
 
 
-async def test_every_so_manieth_bucket_can_be_missing(ask: Asker) -> None:
+@given(
+    quirks=st.builds(
+        Quirks,
+        short_pages=st.booleans(),
+        extra_empty_page=st.booleans(),
+        hollow_pages=st.integers(0, 3),
+        costs_page_buckets=st.integers(1, 9),
+        unknown_fields=st.booleans(),
+    ),
+    endpoint=st.sampled_from([ENDPOINTS["completions"], ENDPOINTS["costs"]]),
+    start=st.integers(MIDNIGHT - 9 * DAY, NOW),
+    end=st.none() | st.integers(1, 12 * DAY),
+    limit=st.integers(1, 31),
+)
+def test_pages_of_every_shape_have_every_bucket_that_has_begun_once(
+    quirks: Quirks, endpoint: Endpoint, start: int, end: int | None, limit: int
+) -> None:
+    params = [("start_time", str(start)), ("limit", str(limit))]
+    params += [] if end is None else [("end_time", str(start + end))]
+    starts, sizes = follow(endpoint, params, quirks)
+    last = NOW if end is None else min(start + end, NOW)
+    assert starts == [*range(start - start % DAY, last, DAY)]
+    # Between two pages with buckets lie as many empty ones as the quirk says.
+    full = [number for number, size in enumerate(sizes) if size]
+    gaps = {after - before - 1 for before, after in pairwise(full)}
+    assert gaps <= {quirks.hollow_pages}
+    assert len(sizes) - 1 - full[-1] == quirks.extra_empty_page if full else sizes == [0]
+
+
+def follow(
+    endpoint: Endpoint, params: list[tuple[str, str]], quirks: Quirks
+) -> tuple[list[int], list[int]]:
+    """Follow the cursors; gives the starts of the buckets, and the size of each page."""
+    starts: list[int] = []
+    sizes: list[int] = []
+    cursor: list[tuple[str, str]] = []
+    while True:
+        page = make_page(
+            ORGANIZATION, parse(endpoint, [*params, *cursor], NOW, quirks), NOW, quirks
+        )
+        starts += [bucket["start_time"] for bucket in page["data"]]
+        sizes.append(len(page["data"]))
+        if not page["has_more"]:
+            return starts, sizes
+        assert [("page", page["next_page"])] != cursor
+        cursor = [("page", page["next_page"])]
+
+
+@pytest.mark.parametrize("count", [-1, 65536])
+def test_hollow_pages_are_as_many_as_a_cursor_can_count(count: int) -> None:
+    with pytest.raises(ValueError, match="hollow_pages"):
+        Quirks(hollow_pages=count)
+
+
+async def test_every_nth_bucket_can_be_missing(ask: Asker) -> None:
     plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, missing_buckets=3)
     kept = [b for b in plain["data"] if b["start_time"] // DAY % 3]
     assert odd["data"] == kept
     assert len(kept) < 7
+
+
+async def test_given_buckets_can_be_missing(ask: Asker) -> None:
+    starts = (MIDNIGHT - 6 * DAY, MIDNIGHT - DAY)
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, missing_starts=starts)
+    assert odd["data"] == [b for b in plain["data"] if b["start_time"] not in starts]
+    assert len(odd["data"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("where", "ungrouped", "grouped"), [("all", 6, 6), ("grouped", 7, 6), ("ungrouped", 6, 7)]
+)
+async def test_a_bucket_can_be_missing_in_some_answers_only(
+    where: str, ungrouped: int, grouped: int, ask: Asker
+) -> None:
+    quirks = {"missing_starts": (MIDNIGHT - DAY,), "missing_in": where}
+    async with emulator(**quirks) as server:
+        plain = await ask(server, COMPLETIONS, WEEK)
+        by_model = await ask(server, COMPLETIONS, [*WEEK, ("group_by", "model")])
+    assert (len(plain.json["data"]), len(by_model.json["data"])) == (ungrouped, grouped)
+
+
+async def test_groups_can_lack_a_row(ask: Asker) -> None:
+    params = [*WEEK, ("group_by", "model")]
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, params, lossy_groups=2)
+    for before, after in zip(plain["data"], odd["data"], strict=True):
+        kept = before["results"][:-1] if before["start_time"] // DAY % 2 == 0 else before["results"]
+        assert after == {**before, "results": kept}
+    assert odd != plain
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, lossy_groups=1)
+    assert odd == plain
+
+
+@pytest.mark.parametrize("path", [COMPLETIONS, COSTS])
+async def test_a_bucket_can_be_cut_where_the_range_ends(path: str, ask: Asker) -> None:
+    begin, end = MIDNIGHT - 3 * DAY, MIDNIGHT - DAY
+    noon = [("start_time", begin), ("end_time", end - DAY // 2 + 59)]
+    whole, cut = await plain_and_odd(ask, path, noon, cut_buckets=True)
+    assert whole["data"][0] == cut["data"][0]
+    figure = "amount" if path == COSTS else "input_tokens"
+    last = [page["data"][1]["results"][0][figure] for page in (whole, cut)]
+    amounts = [Decimal(value["value"]) if path == COSTS else value for value in last]
+    assert 0 < amounts[1] < amounts[0]
+    if path == COMPLETIONS:
+        hours = [("start_time", end - DAY), ("end_time", end - DAY // 2), ("bucket_width", "1h")]
+        by_hour, _ = await plain_and_odd(ask, path, hours)
+        assert amounts[1] == sum(row[figure] for row in rows_of([by_hour]))
+    second = [("start_time", begin), ("end_time", begin + 1)]
+    assert rows_of([(await plain_and_odd(ask, path, second, cut_buckets=True))[1]]) == []
+
+
+async def test_quirks_can_be_replaced_while_the_emulator_runs(ask: Asker) -> None:
+    async with emulator() as server:
+        before = await ask(server, COMPLETIONS, WEEK)
+        server.quirks = Quirks(settling_days=9)
+        after = await ask(server, COMPLETIONS, WEEK)
+    assert before.json != after.json
 
 
 async def test_a_bucket_can_be_repeated(ask: Asker) -> None:

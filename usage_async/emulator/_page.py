@@ -41,7 +41,7 @@ def make_page(organization: Organization, query: Query, now: int, quirks: Quirks
         count = min(count, quirks.costs_page_buckets)
     if quirks.short_pages and count > 1:
         count = 1 + mix(query.digest, query.next_start) % (count - 1)
-    if query.is_hollow:
+    if query.hollow:
         count = 0
     span = Span(
         start=query.next_start,
@@ -49,6 +49,7 @@ def make_page(organization: Organization, query: Query, now: int, quirks: Quirks
         count=count,
         until=now - now % 60,
         settling_days=quirks.settling_days,
+        cut=query.end - query.end % 60 if quirks.cut_buckets else None,
     )
     data = _buckets(organization, query, span, quirks)
     next_page = _next_page(query, count, left, quirks)
@@ -65,7 +66,8 @@ def make_page(organization: Organization, query: Query, now: int, quirks: Quirks
         before = attrs.evolve(span, start=query.start - width, count=1)
         return _buckets(organization, query, before, quirks)[0]
 
-    return quirks.bend_page(page, _other_row(query.endpoint), bucket_before)
+    other = _other_row(query.endpoint)
+    return quirks.bend_page(page, other, bucket_before, is_grouped=bool(query.group_by))
 
 
 def _next_page(query: Query, count: int, left: int, quirks: Quirks) -> str | None:
@@ -78,7 +80,7 @@ def _next_page(query: Query, count: int, left: int, quirks: Quirks) -> str | Non
         number = (query.next_start - query.start) // page_seconds
         return query.cursor(query.start + (number + 1) % 3 * page_seconds)
     if left > count:
-        return query.cursor(start, is_hollow=quirks.hollow_pages and not query.is_hollow)
+        return query.cursor(start, hollow=query.hollow - 1 if query.hollow else quirks.hollow_pages)
     return query.cursor(start) if quirks.extra_empty_page and count else None
 
 

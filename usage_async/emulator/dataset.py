@@ -1,4 +1,4 @@
-"""What a made-up organization used: pure, deterministic from its seed, and consistent.
+"""Usage of a made-up organization: pure, deterministic from its seed, and consistent.
 
 Every endpoint has *leaves*: the single combinations of dimensions (project, user, key, model, …)
 that are ever used. A leaf has figures for a day; finer buckets are split off them, coarser groups
@@ -44,7 +44,7 @@ Filters = Mapping[str, Collection[Any]]
 
 @attrs.frozen
 class Day:
-    """What a leaf did on one day.
+    """Usage of a leaf on one day.
 
     Attributes:
         requests: Its events, at least 1.
@@ -69,6 +69,7 @@ class Span:
         count: How many buckets.
         until: Nothing is known from here on, Unix seconds, a multiple of 60.
         settling_days: Figures of days that are younger still grow.
+        cut: Nothing is told from here on although it is known, a multiple of 60.
     """
 
     start: int
@@ -76,6 +77,13 @@ class Span:
     count: int
     until: int
     settling_days: int = 0
+    cut: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The end of what is told, Unix seconds, a multiple of 60."""
+        end = min(self.start + self.count * self.width, self.until)
+        return end if self.cut is None else min(end, self.cut)
 
 
 @attrs.frozen
@@ -153,7 +161,7 @@ class Organization:
         self, sheet: Sheet, leaf: Leaf, span: Span
     ) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
         """Give the figures of a leaf in each bucket in which it has any."""
-        end = min(span.start + span.count * span.width, span.until)
+        end = span.end
         if end <= span.start:
             return
         for number in range(span.start // 86400, -(-end // 86400)):
@@ -240,7 +248,7 @@ class Organization:
 
 
 def matches(leaf: Leaf, filters: Filters) -> bool:
-    """Whether a leaf passes every filter; one on a dimension that it lacks lets nothing pass."""
+    """Check that a leaf passes every filter; a filter on a dimension that it lacks fails."""
     return all(leaf.dimensions.get(name) in values for name, values in filters.items())
 
 

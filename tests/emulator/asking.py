@@ -73,6 +73,26 @@ class Asker:
         return pages
 
 
+async def send(server: Emulator, line: str | bytes, headers: Iterable[bytes] = ()) -> Reply:
+    """Send a request as it stands, one that no client would send, too.
+
+    Args:
+        server: Where to.
+        line: Method and target.
+        headers: Lines.
+    """
+    first = line.encode() if isinstance(line, str) else line
+    lines = [first + b" HTTP/1.1", b"Host: localhost", b"Connection: close", *headers, b"", b""]
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    try:
+        writer.write(b"\r\n".join(lines))
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    status, *fields = head.decode("latin-1").split("\r\n")
+    return Reply(int(status.split(" ")[1]), dict(f.split(": ", 1) for f in fields), body)
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Let other tasks go on until something has happened."""
     while not condition():  # noqa: ASYNC110 - what is waited for sets no event

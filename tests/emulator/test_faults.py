@@ -31,6 +31,8 @@ STATUSES = {
     "unavailable": (503, "application/json"),
     "throttle": (429, "application/json"),
     "quota": (429, "application/json"),
+    "unauthorized": (401, "application/json"),
+    "forbidden": (403, "application/json"),
     "not_found": (404, "application/json"),
     "html": (200, "text/html"),
     "empty": (200, "application/json"),
@@ -51,6 +53,27 @@ async def test_a_script_says_what_the_first_requests_meet(
     assert second.json["object"] == "page"
     assert recorded == [(expected[0], fault), (200, "none")]
     assert "x-request-id" in first.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "scope"),
+    [
+        (PATH, "api.usage.read"),
+        ("/organization/costs", "api.usage.read"),
+        ("/organization/users", "api.management.read"),
+    ],
+)
+async def test_a_403_names_the_scope_that_is_missing(path: str, scope: str, ask: Asker) -> None:
+    async with emulator(Faults(forbidden_rate=1)) as server:
+        reply = await ask(server, path, PARAMS)
+    assert f"Missing scopes: {scope}." in reply.json["error"]
+
+
+async def test_a_401_of_a_right_key_is_that_of_a_wrong_one(ask: Asker) -> None:
+    async with emulator(Faults(script=("unauthorized",))) as server:
+        right = await ask(server, PATH, PARAMS)
+        wrong = await ask(server, PATH, PARAMS, key="sk-admin-")
+    assert (right.status, right.json) == (wrong.status, wrong.json)
 
 
 async def test_no_fault_ever_happens_by_default(ask: Asker) -> None:

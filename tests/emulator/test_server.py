@@ -6,9 +6,10 @@ from typing import Any, Literal, TypedDict
 import attrs
 import openai
 import pytest
-from asking import DAY, MIDNIGHT, NOW, Asker, rows_of
+from asking import DAY, MIDNIGHT, NOW, Asker, rows_of, send
 
 from usage_async.emulator import Emulator, Organization, Quirks
+from usage_async.emulator._query import parse
 from usage_async.endpoints import ENDPOINTS, Endpoint
 from usage_async.models import UsageResult
 
@@ -159,25 +160,76 @@ BAD = {
     "filter": ([("start_time", MIDNIGHT), ("sizes", "1024x1024")], "sizes"),
     "batch": ([("start_time", MIDNIGHT), ("batch", "yes")], "batch"),
     "limit zero": ([("start_time", MIDNIGHT), ("limit", 0)], "limit"),
+    "limit below": ([("start_time", MIDNIGHT), ("limit", -7)], "limit"),
+    "milliseconds": ([("start_time", MIDNIGHT * 1000)], "start_time"),
+    "far away": ([("start_time", 99999999999999)], "start_time"),
+    "year 10000": ([("start_time", 253402300800)], "start_time"),
+    "end in year 10000": ([("start_time", MIDNIGHT), ("end_time", 253402300800)], "end_time"),
+    "start below zero": ([("start_time", -1)], "start_time"),
+    "end below zero": ([("start_time", MIDNIGHT), ("end_time", -MIDNIGHT)], "end_time"),
+    "end at start": ([("start_time", MIDNIGHT), ("end_time", MIDNIGHT)], "end_time"),
+    "epoch": ([("start_time", 0)], None),
+    "5,000 digits": ([("start_time", "9" * 5000)], "start_time"),
+    "5,000 digits below zero": ([("start_time", "-" + "9" * 5000)], "start_time"),
+    "other digits": ([("start_time", "\u0661\u0667")], "start_time"),
+    "fraction": ([("start_time", f"{MIDNIGHT}.5")], "start_time"),
 }
 
 
 @pytest.mark.parametrize(("params", "param"), BAD.values(), ids=BAD)
 async def test_what_is_not_taken_is_refused(
-    params: list[tuple[str, Any]], param: str, ask: Asker
+    params: list[tuple[str, Any]], param: str | None, ask: Asker
 ) -> None:
     async with emulator() as server:
         reply = await ask(server, COMPLETIONS, params)
     assert reply.status == 400
-    assert reply.json["error"]["param"] == param
-    assert reply.json["error"]["type"] == "invalid_request_error"
+    assert reply.json["error"].get("param") == param
+    assert reply.json["error"].get("type", "invalid_request_error") == "invalid_request_error"
 
 
-async def test_a_choice_of_a_filter_is_checked(ask: Asker) -> None:
-    params = [("start_time", MIDNIGHT), ("sizes", "1x1")]
+async def test_the_last_second_that_can_be_asked_for_is_in_the_year_9999(ask: Asker) -> None:
+    async with emulator() as server:
+        start = await ask(server, COMPLETIONS, [("start_time", 253402300799)])
+        params = [("start_time", MIDNIGHT), ("end_time", 253402300799)]
+        end = await ask(server, COMPLETIONS, params)
+    assert (start.status, start.json["data"]) == (200, [])
+    assert [bucket["start_time"] for bucket in end.json["data"]] == [MIDNIGHT]
+
+
+@pytest.mark.parametrize("offset", [-DAY, 1])
+async def test_a_cursor_to_no_bucket_of_its_range_is_refused(offset: int, ask: Asker) -> None:
+    params = [("start_time", str(MIDNIGHT - 9 * DAY))]
+    query = parse(ENDPOINTS["completions"], params, NOW, Quirks())
+    cursor = query.cursor(query.start + offset)
+    async with emulator() as server:
+        reply = await ask(server, COMPLETIONS, [*params, ("page", cursor)])
+    assert (reply.status, reply.json["error"]["param"]) == (400, "page")
+
+
+@pytest.mark.parametrize("size", ["1x1", "1024x1024, 512x512", "ä"])
+async def test_a_value_that_nobody_has_matches_nothing(size: str, ask: Asker) -> None:
+    params = [("start_time", MIDNIGHT - DAY), ("sizes", size)]
     async with emulator() as server:
         reply = await ask(server, "/organization/usage/images", params)
-    assert (reply.status, reply.json["error"]["param"]) == (400, "sizes")
+    assert reply.status == 200
+    assert [bucket["results"] for bucket in reply.json["data"]] == [[], []]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
+async def test_every_value_that_is_sent_is_taken_as_a_filter(
+    endpoint: Endpoint, ask: Asker
+) -> None:
+    start = ("start_time", MIDNIGHT - 2 * DAY)
+    async with emulator() as server:
+        for name, accepted in endpoint.filters.items():
+            if accepted.type is bool or accepted.dimension not in endpoint.group_by:
+                continue
+            group = ("group_by", accepted.dimension)
+            sent = rows_of([(await ask(server, endpoint.path, [start, group])).json])
+            for value in {row[accepted.dimension] for row in sent} - {None}:
+                reply = await ask(server, endpoint.path, [start, group, (name, value)])
+                found = {row[accepted.dimension] for row in rows_of([reply.json])}
+                assert found == {value}, (name, reply.body)
 
 
 async def test_arrays_are_repeated_keys_with_or_without_brackets(ask: Asker) -> None:
@@ -257,6 +309,23 @@ async def test_a_wrong_key_is_refused(key: str, status: int, text: str, ask: Ask
     assert (reply.status, right.status) == (status, 200)
     assert text in reply.body.decode()
     assert isinstance(reply.json["error"], str) == ("scopes" in text)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        b"Bearer sk-admin-\xff\xfe",
+        b"Bearer \xc3\xa4",
+        b"Bearer \xff",
+        b"\xff sk-admin-x",
+        b"Bearer",
+    ],
+)
+async def test_a_key_that_is_no_ascii_is_a_wrong_key(authorization: bytes) -> None:
+    async with emulator() as server:
+        reply = await send(server, f"GET /v1{COMPLETIONS}", [b"Authorization: " + authorization])
+    assert reply.status == 401
+    assert "API key" in reply.json["error"]["message"]
 
 
 async def test_an_unknown_path_is_404_and_only_get_is_taken(ask: Asker) -> None:

@@ -1,4 +1,4 @@
-"""The service's refusals, as statuses and bodies."""
+"""Refusals of the service, as statuses and bodies."""
 
 from __future__ import annotations
 
@@ -66,16 +66,21 @@ def unauthorized(key: str) -> Refusal:
     if not key:
         message = "You didn't provide an API key."
         return error(401, message)
-    masked = f"sk-admin-****{key[-4:]}" if key.startswith("sk-admin-") else "****"
+    masked = f"sk-admin-****{key[9:][-4:]}" if key.startswith("sk-admin-") else "****"
     message = f"Incorrect API key provided: {masked}."
     return error(401, message, code="invalid_api_key")
 
 
 def forbidden(key: str, scope: str) -> Refusal:
-    """403: a key that is no admin key."""
+    """403: a key that is not an admin key."""
     if key.startswith("sess-"):
         message = "You must be an organization owner to access this resource."
         return Refusal(403, {"error": {"message": message}})
+    return missing_scope(scope)
+
+
+def missing_scope(scope: str) -> Refusal:
+    """403: a key without the scope."""
     return Refusal(403, {"error": _MISSING_SCOPES.format(scope)})
 
 

@@ -1,15 +1,15 @@
-"""Faults: what goes wrong between a service and its client, on purpose and repeatably."""
+"""Faults: failures between a service and its client, produced on purpose and repeatably."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Literal, get_args
 
 import attrs
 
-from usage_async.emulator._refusals import Refusal, error
+from usage_async.emulator._refusals import Refusal, error, missing_scope, unauthorized
 from usage_async.emulator._rhythm import mix, text_bits
 
 Fault = Literal[
@@ -19,6 +19,8 @@ Fault = Literal[
     "unavailable",
     "throttle",
     "quota",
+    "unauthorized",
+    "forbidden",
     "not_found",
     "reset",
     "cut",
@@ -29,7 +31,28 @@ Fault = Literal[
     "hang",
     "delay",
 ]
-"""What can happen to a request; each has its rate in `Faults`."""
+"""A failure of one request. Each but `none` has its rate in `Faults`."""
+
+_ERRORS: Mapping[Fault, tuple[int, str, dict[str, str]]] = {
+    "error": (
+        500,
+        "The server had an error while processing your request.",
+        {"kind": "server_error"},
+    ),
+    "unavailable": (503, "The service is overloaded.", {"kind": "server_error"}),
+    "throttle": (
+        429,
+        "Rate limit reached. Please try again later.",
+        {"code": "rate_limit_exceeded", "kind": "requests"},
+    ),
+    "quota": (
+        429,
+        "You exceeded your current quota, please check your plan.",
+        {"code": "insufficient_quota", "kind": "insufficient_quota"},
+    ),
+    "not_found": (404, "Not found.", {}),
+}
+"""Status, message and details of the faults that are plain error objects."""
 
 _CHANCES = 1_000_000
 
@@ -40,7 +63,7 @@ def _rate() -> Any:
 
 @attrs.frozen(kw_only=True)
 class Faults:
-    """What goes wrong; by default nothing.
+    """Failures to produce; by default none.
 
     A `…_rate` is the share of requests, from 0 to 1, that meet a fault; together at most 1. The
     draw depends on the seed, the request and how often it was made, not on the order in which
@@ -48,12 +71,14 @@ class Faults:
 
     Attributes:
         seed: Another seed draws other requests.
-        script: What the first requests meet, in order of arrival, whatever the rates.
+        script: The faults of the first requests, in order of arrival, whatever the rates.
         error_rate: 500 with an error object.
         bad_gateway_rate: 502 with HTML, as a proxy sends it.
         unavailable_rate: 503 with an error object.
         throttle_rate: 429, with Retry-After as `retry_after` says.
         quota_rate: 429 `insufficient_quota`, which no waiting mends.
+        unauthorized_rate: 401, as for a key that was revoked, whatever the key.
+        forbidden_rate: 403, as for a key that lacks a scope, whatever the key.
         not_found_rate: 404, as costs once gave for a day.
         reset_rate: The connection is reset before any header.
         cut_rate: The connection is reset in the middle of the body.
@@ -63,10 +88,11 @@ class Faults:
         gzip_rate: A body that says gzip and is not.
         hang_rate: No answer until one side gives up.
         delay_rate: An answer after `delay_s`.
-        delay_s: Seconds.
-        throttle: The most requests in flight; what comes beyond gets a 429. None: any number.
-        retry_after: How a 429 tells when to come back: `seconds` or `date` (Retry-After),
-            `milliseconds` (retry-after-ms), `none`, or any other text, sent as Retry-After.
+        delay_s: Seconds before an answer that is delayed.
+        throttle: The most requests in flight; those beyond it get a 429. None: any number.
+        retry_after: The form in which a 429 tells when to come back: `seconds` or `date`
+            (Retry-After), `milliseconds` (retry-after-ms), `none`, or any other text, which is sent
+            as Retry-After.
         retry_after_s: Seconds until then.
     """
 
@@ -80,6 +106,8 @@ class Faults:
     unavailable_rate: float = _rate()
     throttle_rate: float = _rate()
     quota_rate: float = _rate()
+    unauthorized_rate: float = _rate()
+    forbidden_rate: float = _rate()
     not_found_rate: float = _rate()
     reset_rate: float = _rate()
     cut_rate: float = _rate()
@@ -103,12 +131,12 @@ class Faults:
             yield fault, getattr(self, f"{fault}_rate")
 
     def draw(self, target: str, attempt: int, number: int) -> Fault:
-        """Decide what happens to a request.
+        """Draw the fault of a request.
 
         Args:
             target: Its path and query.
-            attempt: How often the same was requested before.
-            number: How many requests came before it.
+            attempt: The number of times that the same was requested before.
+            number: The number of requests that came before it.
         """
         if number < len(self.script):
             return self.script[number]
@@ -119,30 +147,23 @@ class Faults:
                 return fault
         return "none"
 
-    def refusal(self, fault: Fault, now: float) -> Refusal | None:
-        """Give the error answer of a fault, None where it is not an error answer."""
-        match fault:
-            case "error":
-                message = "The server had an error while processing your request."
-                return error(500, message, kind="server_error")
-            case "unavailable":
-                return error(503, "The service is overloaded.", kind="server_error")
-            case "throttle":
-                message = "Rate limit reached. Please try again later."
-                return error(
-                    429,
-                    message,
-                    code="rate_limit_exceeded",
-                    kind="requests",
-                    headers=self._retry_headers(now),
-                )
-            case "quota":
-                message = "You exceeded your current quota, please check your plan."
-                return error(429, message, code="insufficient_quota", kind="insufficient_quota")
-            case "not_found":
-                return error(404, "Not found.")
-            case _:
-                return None
+    def refusal(self, fault: Fault, now: float, *, scope: str) -> Refusal | None:
+        """Give the error answer of a fault, None where it is not an error answer.
+
+        Args:
+            fault: The fault.
+            now: Unix seconds.
+            scope: The scope that a 403 finds missing.
+        """
+        if fault == "unauthorized":
+            return unauthorized("sk-admin-")
+        if fault == "forbidden":
+            return missing_scope(scope)
+        if fault not in _ERRORS:
+            return None
+        status, message, details = _ERRORS[fault]
+        headers = self._retry_headers(now) if fault == "throttle" else None
+        return error(status, message, headers=headers, **details)
 
     def _retry_headers(self, now: float) -> dict[str, str]:
         match self.retry_after:

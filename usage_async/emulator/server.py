@@ -37,15 +37,15 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """A request that an emulator answered, or broke off.
+    """A request that an emulator answered or broke off.
 
     Attributes:
-        method: As sent.
-        path: With the leading `/v1`, decoded.
+        method: The method.
+        path: The decoded path, with the leading `/v1`.
         query: The decoded parameters, in order.
-        headers: By lowercase name, without those that carry secrets.
+        headers: The headers by lowercase name, without those that carry secrets.
         status: The status that was sent; 0 where none was.
-        fault: What happened to it on purpose.
+        fault: The failure that was produced on purpose.
         request_id: The `x-request-id` of the answer.
     """
 
@@ -63,19 +63,20 @@ class Emulator:
     """A local organization that speaks the API, on its own port.
 
     Use it as `async with Emulator() as server:`. The figures depend on the organization and the
-    time alone, so two emulators with one seed give the same answers.
+    time alone, so two emulators with one seed give the same answers. Its options may be replaced
+    while it runs (`server.quirks = Quirks(…)`): the next request meets the new ones.
 
     Args:
-        organization: Whose usage and costs.
+        organization: Owner of the usage and the costs.
         now: Gives the present as Unix seconds; nothing later is told. Default: the clock.
-        latency_s: How long every answer waits, in seconds.
-        faults: What goes wrong.
-        quirks: How its answers differ from the documentation.
-        host: Where to listen.
-        port: Where to listen; 0 takes a free one.
+        latency_s: Seconds before every answer.
+        faults: Failures to produce.
+        quirks: Differences from the documentation.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
 
     Attributes:
-        requests: What arrived, in the order of the answers; the newest 100,000 at most.
+        requests: The requests in the order of their answers, the newest 100,000 at most.
     """
 
     organization: Organization = attrs.field(factory=Organization)
@@ -104,7 +105,7 @@ class Emulator:
         return ADMIN_KEY
 
     async def start(self) -> None:
-        """Begin to listen; `port` is the one in use from then on."""
+        """Begin to listen; `port` is the one in use from here on."""
         self._closing.clear()
         runner = web.AppRunner(
             self.build_app(), access_log=None, shutdown_timeout=1, handler_cancellation=True
@@ -119,11 +120,11 @@ class Emulator:
         self.port = runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Stop to listen, and break off what is in flight."""
+        """Stop listening, and break off the requests in flight."""
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        # Nobody may come back before those in flight are let go.
+        # A request in flight that is let go must not be able to connect again.
         for site in list(runner.sites):
             await site.stop()
         self._closing.set()
@@ -142,7 +143,7 @@ class Emulator:
         await self.close()
 
     def build_app(self) -> web.Application:
-        """Make the aiohttp application, with a route for every endpoint there is by then."""
+        """Make the aiohttp application, with a route for every endpoint of the table."""
         app = web.Application(middlewares=[self._answer])
         for endpoint in ENDPOINTS.values():
             app.router.add_get(_PREFIX + endpoint.path, self._page_of(endpoint), allow_head=False)
@@ -170,7 +171,7 @@ class Emulator:
         return answer
 
     async def _api_keys(self, request: web.Request) -> web.Response:
-        project_id = request.match_info["project_id"]
+        project_id = _text(request.match_info["project_id"])
         return _json(
             200, lists.api_keys(self.organization, project_id, _pairs(request), self.quirks)
         )
@@ -179,7 +180,7 @@ class Emulator:
     async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Answer a request: the fault that it meets first, then its key, then its route."""
         number, self._arrived = self._arrived, self._arrived + 1
-        fault = self._draw(request.path_qs, number)
+        fault = self._draw(_text(request.path_qs), number)
         request_id = f"req_{number:032x}"
         status = 0
         self._in_flight += 1
@@ -215,7 +216,7 @@ class Emulator:
         if delay_s:
             await asyncio.sleep(delay_s)
         try:
-            failure = self.faults.refusal(fault, self._time())
+            failure = self.faults.refusal(fault, self._time(), scope=_scope(request))
             if failure is not None:
                 raise failure
             _check_key(request)
@@ -223,9 +224,10 @@ class Emulator:
         except refusals.Refusal as refusal:
             response = _refuse(refusal)
         except web.HTTPNotFound:
-            response = _refuse(refusals.not_found(request.path))
+            response = _refuse(refusals.not_found(_text(request.path)))
         except web.HTTPMethodNotAllowed:
-            response = _refuse(refusals.method_not_allowed(request.method, request.path))
+            not_allowed = refusals.method_not_allowed(request.method, _text(request.path))
+            response = _refuse(not_allowed)
         return spoil(response, fault)
 
     def _record(self, request: web.Request, status: int, fault: Fault, request_id: str) -> None:
@@ -239,7 +241,7 @@ class Emulator:
         self.requests.append(
             Request(
                 method=request.method,
-                path=request.path,
+                path=_text(request.path),
                 query=_pairs(request),
                 headers=MappingProxyType(headers),
                 status=status,
@@ -250,7 +252,17 @@ class Emulator:
 
 
 def _pairs(request: web.Request) -> tuple[tuple[str, str], ...]:
-    return tuple(request.query.items())
+    return tuple((_text(name), _text(value)) for name, value in request.query.items())
+
+
+def _text(sent: str) -> str:
+    """Give what was sent as text that can be written: bytes that are no UTF-8 are escaped."""
+    return sent.encode("utf-8", "backslashreplace").decode()
+
+
+def _scope(request: web.Request) -> str:
+    is_usage = "/usage/" in request.path or request.path.endswith("/costs")
+    return "api.usage.read" if is_usage else "api.management.read"
 
 
 def _json(
@@ -271,13 +283,12 @@ def _check_key(request: web.Request) -> None:
     Raises:
         Refusal: 401, or 403 for a key of another sort.
     """
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, key = _text(request.headers.get("Authorization", "")).partition(" ")
     key = key.strip() if scheme.lower() == "bearer" else ""
     if hmac.compare_digest(key.encode(), ADMIN_KEY.encode()):
         return
     if key.startswith(("sk-", "sess-")) and not key.startswith("sk-admin-"):
-        is_usage = "/usage/" in request.path or request.path.endswith("/costs")
-        raise refusals.forbidden(key, "api.usage.read" if is_usage else "api.management.read")
+        raise refusals.forbidden(key, _scope(request))
     raise refusals.unauthorized(key)
 
 
@@ -285,7 +296,7 @@ async def serve(emulator: Emulator, *, started: Callable[[Emulator], object] | N
     """Run an emulator until the task is cancelled.
 
     Args:
-        emulator: Which one, not started.
+        emulator: The emulator, not started.
         started: Called once it listens, with its `port` known.
     """
     async with emulator:

@@ -1,4 +1,4 @@
-"""What an organization owes: its usage, priced by the catalog, exactly."""
+"""Bill of an organization: its usage, priced by the catalog, exactly."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MILLION_PERCENT = 10**8
 
 @attrs.define
 class Charge:
-    """What one group of a day costs.
+    """Cost of one group of a day.
 
     Attributes:
         amount: Dollars.
-        quantity: How much was billed, in `unit`; without a meaning over several line items.
+        quantity: Billed quantity in `unit`; without a meaning over several line items.
         unit: The `quantity_unit`.
     """
 

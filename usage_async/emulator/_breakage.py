@@ -1,4 +1,4 @@
-"""How an answer, or its connection, is broken on purpose."""
+"""Answers and connections, broken on purpose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HTML = b"<!DOCTYPE html><html><body><h1>Just a moment...</h1></body></html>"
 
 
 def spoil(response: web.StreamResponse, fault: Fault) -> web.StreamResponse:
-    """Give what is sent in place of a whole answer."""
+    """Give the answer that is sent in place of a whole one."""
     match fault:
         case "html":
             return web.Response(body=_HTML, content_type="text/html")

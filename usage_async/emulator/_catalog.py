@@ -1,4 +1,4 @@
-"""What a made-up organization consists of: people, projects, models, and what everything costs.
+"""Parts of a made-up organization: people, projects, models and prices.
 
 Metrics are built from *parts*: the finest counters, such as `input_text_tokens`. A field that is a
 sum of parts stands in `SUMS`, so the fields of a row can never contradict each other.
@@ -48,7 +48,7 @@ BILLED_AS: Mapping[str, tuple[str, str]] = {
 
 @attrs.frozen
 class Price:
-    """What one line item of an endpoint that has no models costs.
+    """Price of one line item of an endpoint that has no models.
 
     Attributes:
         line_item: As on the bill.
@@ -131,14 +131,14 @@ _AUDIO = Model(
 
 @attrs.frozen
 class Use:
-    """How an endpoint is used.
+    """Use of an endpoint.
 
     Attributes:
-        models: The models, by name; without any, what a request `takes` stands here.
+        models: The models, by name; an endpoint without models has `takes` alone.
         requests: Requests of one leaf on an ordinary day, before growth.
-        share: Of a hundred API keys, how many use one of its models.
-        workdays: Of a hundred working days, on how many a leaf is in use.
-        takes: How much of each part a thousand requests take, whatever the model.
+        share: Percent of the API keys that use one of its models.
+        workdays: Percent of the working days on which a leaf is in use.
+        takes: Amount of each part that a thousand requests take, whatever the model.
         prices: The line items that are billed beside those of the models.
         stored: Whether it holds something of a project, rather than answering a key's requests.
     """
@@ -244,15 +244,15 @@ USES: Mapping[str, Use] = {
         prices=(Price("web search tool calls", "num_requests", "calls", Decimal("0.01")),),
     ),
 }
-"""How the endpoints of today are used, by name."""
+"""Use of each endpoint, by name."""
 
 ANY_USE = Use({"model-a": _NOTHING, "model-b": _NOTHING}, requests=25, share=60)
-"""How an endpoint is used that is newer than this catalog."""
+"""Use of an endpoint that is newer than this catalog."""
 TAKES = 3000
-"""How much of an unlisted metric a thousand requests take."""
+"""Amount of an unlisted metric that a thousand requests take."""
 
 TIER_PERCENT: Mapping[str, int] = {"default": 100, "flex": 50, "priority": 200}
-"""What a service tier pays, in percent; a batch job pays half."""
+"""Price of a service tier, in percent; a batch job pays half."""
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "service_tier": ("default", "default", "flex", "priority"),

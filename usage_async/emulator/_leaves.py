@@ -1,4 +1,4 @@
-"""Who uses what: the people and keys of a made-up organization, and the leaves of its usage."""
+"""People and keys of a made-up organization, and the leaves of its usage."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ class Leaf:
     """One combination of dimensions in use.
 
     Attributes:
-        bits: What its chances are drawn from.
+        bits: Source of its chances.
         dimensions: Its value of each dimension.
         requests: Its requests on an ordinary day, before growth.
-        workdays: Of a hundred working days, on how many it is in use.
-        takes: Of each column of its sheet that is not zero: how much a thousand requests take.
+        workdays: Days of use in a hundred working days.
+        takes: For each column of its sheet that is not zero, the amount a thousand requests take.
         rhythm: The number of its rhythm.
         last_day: The last day of use, in days since the epoch.
-        model: What its requests are billed by; an empty one where there is no model.
+        model: The model that its requests are billed by; an empty one where there is none.
     """
 
     bits: int
@@ -103,7 +103,7 @@ class Leaf:
 
 @attrs.frozen
 class Sheet:
-    """How an endpoint is kept: the columns of its figures, and its leaves.
+    """Layout of an endpoint: the columns of its figures, and its leaves.
 
     Attributes:
         columns: The parts that are kept; the first is the number of events.

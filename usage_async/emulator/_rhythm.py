@@ -1,4 +1,4 @@
-"""When things happen: seeded mixing, the week's and the day's rhythm, and exact splitting.
+"""Times of events: seeded mixing, rhythms of the week and the day, and exact splitting.
 
 A figure is never made for a minute: the day's figure is, and a cumulative share of it is read at
 two instants. What lies between is their difference, so any way of cutting a day adds up to it.
@@ -16,7 +16,7 @@ _MASK = (1 << 64) - 1
 
 DAY_MINUTES = 1440
 RHYTHMS = 6
-"""How many different rhythms the leaves of an organization have."""
+"""Number of different rhythms that the leaves of an organization have."""
 _SIZES = 1024
 _FIRST_DAY = 20089
 """2025-01-01 in days since the epoch: the growth is measured from there."""
@@ -74,7 +74,7 @@ def volume(requests: int, pace: int, noise: int) -> int:
 
 @attrs.frozen
 class Rhythm:
-    """How the requests of a day spread over its minutes.
+    """Spread of the requests of a day over its minutes.
 
     Attributes:
         before: For each minute, and for the end of the day, the weight that lies before it.
@@ -100,7 +100,7 @@ class Rhythm:
 
 @attrs.frozen
 class Sizes:
-    """How large the single requests of a leaf are, relative to each other; they repeat."""
+    """Relative sizes of the single requests of a leaf; they repeat."""
 
     before: tuple[int, ...]
 

@@ -1,4 +1,4 @@
-"""An emulator for code that has no event loop, or another one."""
+"""An emulator in a thread, for code without an event loop or with another one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def running(emulator: Emulator) -> Iterator[Emulator]:
     """Run an emulator on an event loop of its own, in a thread, for as long as the block lasts.
 
     Args:
-        emulator: Which one, not started.
+        emulator: The emulator, not started.
     """
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 

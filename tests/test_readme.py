@@ -17,6 +17,8 @@ from prometheus_client import REGISTRY
 from usage_async import ENDPOINTS, errors
 from usage_async.emulator import Emulator, running
 
+pytest_plugins = ["pytester"]
+
 README = Path(__file__).parent.parent / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 COSTS_PATH = {"path": "/organization/costs"}
@@ -136,6 +138,32 @@ async def test_the_handler_answers_with_the_spend_of_each_project(organization):
     spend = reply.json()
     assert len(spend) > 1
     assert all(float(value) > 0 for value in spend.values())
+
+
+def test_a_local_organization_prints_the_spend_of_each_project(capsys):
+    run(example("import demo"))
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) > 1
+    assert all(re.fullmatch(r"proj_\w+ [0-9.]+", row) for row in rows)
+
+
+def test_a_401_a_403_and_a_429_are_provoked(capsys):
+    run(example('"unauthorized", "forbidden"'))
+    path = "/v1/organization/costs"
+    assert capsys.readouterr().out.splitlines() == [
+        "401 AuthenticationError",
+        "403 PermissionDeniedError",
+        "429 RateLimitError",
+        str([(path, 401), (path, 403), (path, 429)]),
+    ]
+
+
+def test_the_fixtures_run_in_pytest(pytester):
+    pytester.makepyfile(example("usage_emulator.requests"))
+    plugin = ("-p", "no:usage_async", "-p", "usage_async.emulator.plugin")
+    scope = ("-o", "asyncio_default_fixture_loop_scope=function")
+    ran = pytester.runpytest_inprocess(*plugin, *scope, "-W", "error", "--strict-markers")
+    ran.assert_outcomes(passed=2)
 
 
 async def test_prometheus_counts_the_requests(organization):

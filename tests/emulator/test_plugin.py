@@ -47,10 +47,17 @@ def test_a_marker_sets_it_up(usage_emulator):
 """
 
 CLIENTS_TESTS = """
+import pytest
+
 async def test_the_client_reads_the_emulator(usage_client, usage_emulator):
     total = await usage_client.completions(period="7d").total()
     assert total.num_model_requests > 0
     assert usage_emulator.requests
+
+@pytest.mark.usage_emulator(now=lambda: 1790812800)
+async def test_the_client_goes_by_the_clock_of_the_emulator(usage_client):
+    buckets = await usage_client.completions(period="7d").collect()
+    assert buckets[0].start_time == 1790812800 - 7 * 86400
 """
 
 
@@ -81,8 +88,8 @@ def test_the_emulator_fixture_serves_plain_tests(run: Run) -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_the_client_fixture_reads_the_emulator(mode: str, run: Run) -> None:
-    marker = "import pytest\npytestmark = pytest.mark.asyncio\n" if mode == "strict" else ""
-    run(marker + CLIENTS_TESTS, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=1)
+    marker = "pytestmark = pytest.mark.asyncio\n" if mode == "strict" else ""
+    run(CLIENTS_TESTS + marker, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=2)
 
 
 def test_the_emulator_fixture_works_without_pytest_asyncio(run: Run) -> None:

@@ -4,8 +4,8 @@
         async with UsageClient(server.admin_key, base_url=server.url) as client:
             ...
 
-What was used depends on the organization's seed and the time alone; `Faults` and `Quirks` say what
-goes wrong and what is odd, by default nothing.
+`demo()` does both in one. The usage depends on the organization's seed and the time alone. `Faults`
+are failures and `Quirks` are oddities; by default there are none.
 
 Names are imported when they are first used, so that the pytest plugin costs nothing until then.
 """
@@ -16,13 +16,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from usage_async.emulator._demo import demo
     from usage_async.emulator.dataset import Organization
     from usage_async.emulator.faults import Faults
     from usage_async.emulator.quirks import Quirks
     from usage_async.emulator.server import Emulator, Request, serve
     from usage_async.emulator.thread import running
 
-__all__ = ["Emulator", "Faults", "Organization", "Quirks", "Request", "running", "serve"]
+__all__ = ["Emulator", "Faults", "Organization", "Quirks", "Request", "demo", "running", "serve"]
 
 _HOMES = {
     "Emulator": "server",
@@ -30,6 +31,7 @@ _HOMES = {
     "Organization": "dataset",
     "Quirks": "quirks",
     "Request": "server",
+    "demo": "_demo",
     "running": "thread",
     "serve": "server",
 }

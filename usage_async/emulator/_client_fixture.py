@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @pytest_asyncio.fixture
 async def usage_client(usage_emulator: Emulator) -> AsyncIterator[UsageClient]:
-    """A client of the `usage_emulator` of the test."""
-    from usage_async import UsageClient
+    """A client of the `usage_emulator` of the test, with the same clock."""
+    from usage_async.emulator._demo import client_of
 
-    async with UsageClient(usage_emulator.admin_key, base_url=usage_emulator.url) as client:
+    async with client_of(usage_emulator) as client:
         yield client

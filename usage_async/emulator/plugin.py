@@ -1,8 +1,9 @@
 """A pytest plugin for those who build on this library: its fixtures need no key and no network.
 
-`usage_emulator` is a running emulator, for asynchronous and plain tests alike; the marker
-`@pytest.mark.usage_emulator(faults=…, quirks=…, …)` sets it up. `usage_client` is a client of it,
-and needs pytest-asyncio. Everything heavy is imported when a fixture is first used.
+`usage_emulator` is a running emulator, for asynchronous and plain tests alike. The marker
+`@pytest.mark.usage_emulator(faults=…, quirks=…, …)` gives its options. `usage_client` is a client
+of it, with the same clock; it needs pytest-asyncio. Everything heavy is imported when a fixture is
+first used.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _MARKER = "usage_emulator(**options): the options of the `Emulator` of the `usag
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, and the client where there is something to run it."""
+    """Declare the marker, and `usage_client` where pytest-asyncio is installed."""
     config.addinivalue_line("markers", _MARKER)
     if config.pluginmanager.hasplugin("asyncio"):
         from usage_async.emulator import _client_fixture

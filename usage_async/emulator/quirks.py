@@ -21,8 +21,8 @@ _MOST_HOLLOW = (1 << 16) - 1
 class Quirks:
     """Differences of the emulated service from the documentation.
 
-    The defaults are those of the live service. Any of them can be combined. However pages are cut, every bucket that has begun is sent once,
-    unless a quirk says that it is left out or repeated.
+    The defaults are those of the live service. Any of them can be combined. However pages are cut,
+    every bucket that has begun is sent once, unless a quirk says that it is left out or repeated.
 
     Attributes:
         result_key: The field of a bucket that holds its rows; once it was `result`.

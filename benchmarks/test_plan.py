@@ -7,8 +7,9 @@ import pytest
 from benchmarks.data import START, Dataset, page
 from usage_async import UsageCompletionsResult, UsageResponse, loads
 from usage_async._plan import plan
+from usage_async._times import TimeRange
 from usage_async._window import WindowReading
-from usage_async.query import TimeRange, build
+from usage_async.query import build
 
 DAY = 86_400
 

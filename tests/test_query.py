@@ -2,21 +2,19 @@
 
 import re
 import sys
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 import attrs
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from values import DAY, NAMES, START
 
 from usage_async import ENDPOINTS, QueryError, TimeRange, UnknownResult
-from usage_async.query import CALENDAR, PATH, build, parse_period, parse_time
+from usage_async.query import PATH, build
 
 NOW = int(datetime(2026, 11, 21, 12, 34, 56, tzinfo=UTC).timestamp())
-TODAY = NOW - NOW % DAY
 OCTOBER, NOVEMBER = 1_790_812_800, 1_793_491_200
-AMSTERDAM = timezone(timedelta(hours=2))
 
 
 def completions(**params):
@@ -32,143 +30,6 @@ def refused(match, *args, **kwargs):
 # Times
 
 
-@pytest.mark.parametrize(
-    ("value", "instant"),
-    [
-        pytest.param(0, 0, id="the epoch"),
-        pytest.param(START, START, id="unix seconds"),
-        pytest.param(date(2026, 10, 1), OCTOBER, id="date"),
-        pytest.param("2026-10-01", OCTOBER, id="date as text"),
-        pytest.param("20261001", OCTOBER, id="basic date"),
-        pytest.param(datetime(2026, 10, 1, tzinfo=UTC), OCTOBER, id="aware datetime"),
-        pytest.param(datetime(2026, 10, 1, 2, tzinfo=AMSTERDAM), OCTOBER, id="with an offset"),
-        pytest.param("2026-10-01T02:00:00+02:00", OCTOBER, id="offset as text"),
-        pytest.param("2026-10-01T00:00:00Z", OCTOBER, id="zulu"),
-        pytest.param("2026-10-01 00:00+00:00", OCTOBER, id="a blank between"),
-        pytest.param(datetime(2026, 10, 1, 0, 0, 0, 999_999, UTC), OCTOBER, id="microseconds"),
-        pytest.param(timedelta(days=7), timedelta(days=7), id="timedelta"),
-        pytest.param("7d", timedelta(days=7), id="days ago"),
-        pytest.param("24h", timedelta(hours=24), id="hours ago"),
-        pytest.param("90m", timedelta(minutes=90), id="minutes ago"),
-    ],
-)
-def test_an_instant_can_be_said_in_many_ways(value, instant):
-    assert parse_time("start_time", value) == instant
-
-
-@pytest.mark.parametrize(
-    ("value", "says"),
-    [
-        pytest.param(True, "not True", id="bool"),
-        pytest.param(-1, "not -1", id="negative"),
-        pytest.param(NOW * 1000, "looks like milliseconds: divide by 1000", id="milliseconds"),
-        pytest.param(1.5, "not 1.5", id="float"),
-        pytest.param(timedelta(), "not datetime.timedelta(0)", id="no time ago"),
-        pytest.param(timedelta(days=-1), "not datetime.timedelta", id="later"),
-        pytest.param("0d", "not '0d'", id="nothing ago"),
-        pytest.param("7w", "not '7w'", id="weeks"),
-        pytest.param("-7d", "not '-7d'", id="minus"),
-        pytest.param("yesterday", "not 'yesterday'", id="a period's name"),
-        pytest.param("2026-10", 'for a month say period="2026-10"', id="a month"),
-        pytest.param("2026-13-01", "not '2026-13-01'", id="no such month"),
-        pytest.param("", "not ''", id="empty"),
-        pytest.param(b"2026-10-01", "not b'2026-10-01'", id="bytes"),
-        pytest.param(None, "not None", id="none"),
-    ],
-)
-def test_what_is_no_instant_is_refused(value, says):
-    with pytest.raises(QueryError, match=re.escape(says)) as error:
-        parse_time("end_time", value)
-    assert str(error.value).startswith("end_time ")
-
-
-@pytest.mark.parametrize("value", [datetime(2026, 10, 1, 9), "2026-10-01T09:00:00"])  # noqa: DTZ001 - naive on purpose
-def test_a_time_without_a_zone_is_refused_with_its_fix(value):
-    with pytest.raises(QueryError) as error:
-        parse_time("start_time", value)
-    assert '"2026-10-01T09:00:00+00:00"' in str(error.value)
-    assert "tzinfo=UTC" in str(error.value)
-    assert ".astimezone()" in str(error.value)
-
-
-@given(st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1)), st.integers(-24 * 60, 24 * 60))  # noqa: DTZ001 - naive on purpose
-def test_an_aware_datetime_and_its_text_are_the_same_instant(naive, minutes):
-    assume(abs(minutes) < 24 * 60)
-    aware = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
-    assume(aware.timestamp() >= 0)
-    instant = parse_time("start_time", aware)
-    assert instant == int(aware.timestamp())
-    assert parse_time("start_time", aware.isoformat()) == instant
-    assert parse_time("start_time", aware.astimezone(UTC)) == instant
-
-
-@given(st.text() | st.binary() | st.floats() | st.integers() | st.timedeltas() | st.datetimes())
-def test_any_value_is_an_instant_or_refused(value):
-    try:
-        instant = parse_time("start_time", value)
-    except QueryError:
-        return
-    assert isinstance(instant, timedelta) or type(instant) is int
-
-
-# Periods
-
-
-@pytest.mark.parametrize(
-    ("period", "start", "end"),
-    [
-        pytest.param("2026-10", OCTOBER, NOVEMBER, id="month"),
-        pytest.param("2026-02", 1_769_904_000, 1_772_323_200, id="february"),
-        pytest.param("2025-12", 1_764_547_200, 1_767_225_600, id="december"),
-        pytest.param("2026-10-05", OCTOBER + 4 * DAY, OCTOBER + 5 * DAY, id="day"),
-        pytest.param("this-month", NOVEMBER, NOW, id="this month"),
-        pytest.param("last-month", OCTOBER, NOVEMBER, id="last month"),
-        pytest.param("today", TODAY, NOW, id="today"),
-        pytest.param("yesterday", TODAY - DAY, TODAY, id="yesterday"),
-        pytest.param("7d", TODAY - 7 * DAY, NOW, id="a week until now"),
-        pytest.param("36h", TODAY - DAY, NOW, id="aligned down to the bucket"),
-    ],
-)
-def test_a_period_gives_both_ends(period, start, end):
-    query = build("costs", {"period": period})
-    assert query.resolve(NOW) == TimeRange(start, end)
-
-
-@pytest.mark.parametrize(
-    ("now", "start", "end"),
-    [
-        pytest.param(datetime(2026, 1, 1, tzinfo=UTC), "2025-12-01", "2026-01-01", id="new year"),
-        pytest.param(datetime(2024, 3, 31, 23, tzinfo=UTC), "2024-02-01", "2024-03-01", id="leap"),
-    ],
-)
-def test_the_last_month_may_lie_in_another_year_or_be_short(now, start, end):
-    got = build("costs", {"period": "last-month"}).resolve(int(now.timestamp()))
-    assert (f"{got.start:%Y-%m-%d}", f"{got.end:%Y-%m-%d}") == (start, end)
-
-
-@pytest.mark.parametrize("name", CALENDAR)
-@given(st.integers(DAY * 40, 4 * 10**9))
-def test_a_calendar_period_is_whole_days_until_now_at_most(name, now):
-    try:
-        times = build("costs", {"period": name}).resolve(now)
-    except QueryError:
-        assert now % DAY == 0
-        return
-    assert times.start_time % DAY == 0
-    assert times.end_time % DAY == 0 or times.end_time == now
-    assert times.start_time < times.end_time <= now
-
-
-@pytest.mark.parametrize(
-    "period",
-    ["", "last-year", "2026", "2026-13", "2026-1", "0000-01", "9999-12", "0d", 7, True],
-)
-def test_what_is_no_period_is_refused_with_those_that_are(period):
-    says = f'"last-month", "today", "yesterday"; not {period!r}'
-    with pytest.raises(QueryError, match=re.escape(says)):
-        parse_period(period)
-
-
 def test_a_period_goes_with_no_other_end():
     for more in ({"start_time": START}, {"end_time": START}):
         refused("period gives both ends", "costs", {"period": "today", **more})
@@ -181,12 +42,6 @@ def test_a_day_is_relative_to_the_run_and_not_to_the_query():
     assert query.resolve(NOW + DAY) == TimeRange(hour - 6 * DAY, hour)
     same = {"start_time": timedelta(days=7), "end_time": "1d", "bucket_width": "1h"}
     assert query == build("completions", same)
-
-
-def test_a_range_tells_its_ends_as_aware_datetimes():
-    times = TimeRange(START, START + DAY)
-    assert times.start == datetime(2024, 11, 1, tzinfo=UTC)
-    assert times.end == datetime(2024, 11, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

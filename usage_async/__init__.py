@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from usage_async._queries import UsageQuery
     from usage_async._retry import RetryPolicy
     from usage_async._runtime import Runtime
+    from usage_async._times import TimeRange
     from usage_async._transport import Timeout
     from usage_async.client import UsageClient
     from usage_async.endpoints import ENDPOINTS, Endpoint
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
         UsageVectorStoresResult,
         UsageWebSearchCallsResult,
     )
-    from usage_async.query import TimeRange
     from usage_async.totals import Summary
 
 __all__ = [
@@ -130,6 +130,7 @@ __all__ = [
 
 _ROOMS = (
     "errors",
+    "_times",
     "_fields",
     "models",
     "endpoints",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import attrs
 
 from usage_async._fetch import in_turns
+from usage_async._times import iso
 from usage_async._window import WindowReading
 from usage_async.errors import (
     AuthenticationError,
@@ -24,12 +25,11 @@ from usage_async.errors import (
     UsageError,
 )
 from usage_async.models import Notice, UsageResponse, UsageResult, UsageTimeBucket
-from usage_async.query import iso
 
 if TYPE_CHECKING:
     from usage_async._codec import Decoded
     from usage_async._plan import Plan, Window
-    from usage_async.query import TimeRange
+    from usage_async._times import TimeRange
 
 R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")

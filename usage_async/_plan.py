@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from usage_async.query import Query, TimeRange
+    from usage_async._times import TimeRange
+    from usage_async.query import Query
 
 FULL_PAGE = {"1m": 1440, "1h": 168, "1d": 31}
 """Buckets that the service puts into one page. It takes `limit` up to 180 for costs, but was seen

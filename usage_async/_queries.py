@@ -14,10 +14,11 @@ from usage_async._engine import Engine
 from usage_async._pages import Stream
 from usage_async._plan import Window
 from usage_async._proof import Reading, Verification
+from usage_async._times import TimeRange
 from usage_async.endpoints import Endpoint
 from usage_async.errors import QueryError
 from usage_async.models import UsageResponse, UsageResult, UsageRow, UsageTimeBucket
-from usage_async.query import Query, TimeRange
+from usage_async.query import Query
 from usage_async.totals import Summary, Totals
 
 R = TypeVar("R", bound=UsageResult)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
+from usage_async._times import iso
 from usage_async.errors import PaginationError
 from usage_async.models import Notice, UsageResponse, UsageResult, UsageTimeBucket
-from usage_async.query import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

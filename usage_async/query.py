@@ -1,4 +1,4 @@
-"""A checked, hashable query, and the reading of times.
+"""A checked, hashable query.
 
 Everything here is pure. What is relative stays symbolic: `resolve` turns it into Unix seconds, once
 a run, against one `now`.
@@ -8,51 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import attrs
 
+from usage_async._times import Calendar, TimeRange, calendar_range, iso, parse_period, parse_time
 from usage_async.endpoints import ENDPOINTS, WIDTH_SECONDS, Endpoint, unknown_endpoint
 from usage_async.errors import QueryError
 
 PATH = re.compile(r"/organization/[a-z0-9_/]+")
 """The only paths that are ever requested."""
 
-_AGO = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-_MONTH = re.compile(r"(19[7-9][0-9]|[2-8][0-9]{3})-(0[1-9]|1[0-2])")
-_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
-_MILLISECONDS_FROM = 10**11
-"""Unix seconds reach this in the year 5138; milliseconds passed it in 1973."""
-
-Calendar = Literal["this-month", "last-month", "today", "yesterday"]
-CALENDAR: tuple[Calendar, ...] = ("this-month", "last-month", "today", "yesterday")
 
 Params = list[tuple[str, str]]
-
-
-@attrs.frozen
-class TimeRange:
-    """A stretch of time.
-
-    Attributes:
-        start_time: Unix seconds, inclusive.
-        end_time: Unix seconds, exclusive.
-    """
-
-    start_time: int
-    end_time: int
-
-    @property
-    def start(self) -> datetime:
-        """The start, inclusive, as an aware UTC datetime."""
-        return datetime.fromtimestamp(self.start_time, UTC)
-
-    @property
-    def end(self) -> datetime:
-        """The end, exclusive, as an aware UTC datetime."""
-        return datetime.fromtimestamp(self.end_time, UTC)
 
 
 @attrs.frozen
@@ -107,7 +77,8 @@ class Query:
             QueryError: The range is empty or begins in the future.
         """
         if isinstance(self.start, str):
-            start, end = _calendar(self.start, now)
+            times = calendar_range(self.start, now)
+            start, end = times.start_time, times.end_time
         else:
             start, end = self._instant(self.start, now), self._instant(self.end, now)
         if start == now:
@@ -299,122 +270,3 @@ def _range(
     if isinstance(start, int) and isinstance(end, int) and start >= end:
         _refuse(f"start_time {iso(start)} is not before end_time {iso(end)}")
     return start, end
-
-
-def parse_time(name: str, value: object) -> int | timedelta:
-    """Read an instant.
-
-    Args:
-        name: The parameter, for messages.
-        value: As `endpoints.Time` says.
-
-    Returns:
-        Unix seconds, or how long before now.
-
-    Raises:
-        QueryError: It is no instant, or a naive datetime.
-    """
-    match value:
-        case bool():
-            pass
-        case int() if 0 <= value < _MILLISECONDS_FROM:
-            return value
-        case int() if value >= _MILLISECONDS_FROM:
-            _refuse(f"{name} takes Unix seconds; {value} looks like milliseconds: divide by 1000")
-        case timedelta() if value >= timedelta(seconds=1):
-            return value
-        case datetime():
-            return _aware(name, value)
-        case date():
-            return _midnight(value)
-        case str():
-            return _parse_ago(value) or _parse_iso(name, value)
-    _refuse(
-        f"{name} takes Unix seconds, an aware datetime, a date, a timedelta, or a string such"
-        f' as "2026-10-01", "2026-10-01T09:00:00+02:00", "7d", "24h", "90m"; not {value!r}'
-    )
-
-
-def _parse_ago(text: str) -> timedelta | None:
-    match = _AGO.fullmatch(text)
-    return match and timedelta(seconds=int(match[1]) * _UNIT_SECONDS[match[2]])
-
-
-def _parse_iso(name: str, text: str) -> int:
-    try:
-        return _midnight(date.fromisoformat(text))
-    except ValueError:
-        pass
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = None
-    if instant is None:
-        hint = f'; for a month say period="{text}"' if _MONTH.fullmatch(text) else ""
-        _refuse(
-            f'{name} takes "2026-10-01", an ISO time with an offset or "7d"; not {text!r}{hint}'
-        )
-    return _aware(name, instant)
-
-
-def _aware(name: str, instant: datetime) -> int:
-    if instant.tzinfo is None:
-        _refuse(
-            f"{name} {instant.isoformat()} has no time zone, and buckets are UTC: write"
-            f' "{instant.isoformat()}+00:00", or add tzinfo=UTC, or .astimezone() for local time'
-        )
-    return int(instant.timestamp())
-
-
-def _midnight(day: date) -> int:
-    return int(datetime.combine(day, time(), UTC).timestamp())
-
-
-def _next_month(first: date) -> date:
-    return (first + timedelta(days=31)).replace(day=1)
-
-
-def parse_period(
-    text: object,
-) -> tuple[int | timedelta | Calendar, int | None]:
-    """Read a period: a month, a day, a name of `CALENDAR`, or so long until now.
-
-    Raises:
-        QueryError: It is none of these.
-    """
-    if isinstance(text, str):
-        if text in CALENDAR:
-            return text, None
-        if match := _MONTH.fullmatch(text):
-            first = date(int(match[1]), int(match[2]), 1)
-            return _midnight(first), _midnight(_next_month(first))
-        if ago := _parse_ago(text):
-            return ago, None
-        try:
-            start = _midnight(date.fromisoformat(text))
-        except ValueError:
-            pass
-        else:
-            return start, start + WIDTH_SECONDS["1d"]
-    names = ", ".join(f'"{name}"' for name in CALENDAR)
-    _refuse(f'period takes "2026-10", "2026-10-05", "7d", {names}; not {text!r}')
-
-
-def _calendar(name: Calendar, now: int) -> tuple[int, int]:
-    today = datetime.fromtimestamp(now, UTC).date()
-    first = today.replace(day=1)
-    if name == "today":
-        return _midnight(today), now
-    if name == "yesterday":
-        return _midnight(today - timedelta(days=1)), _midnight(today)
-    if name == "this-month":
-        return _midnight(first), now
-    return _midnight((first - timedelta(days=1)).replace(day=1)), _midnight(first)
-
-
-def iso(instant: int) -> str:
-    """Write an instant as messages do: `2026-10-01T00:00:00Z`."""
-    try:
-        return datetime.fromtimestamp(instant, UTC).isoformat().replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):  # a service may send any number
-        return str(instant)

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from usage_async._fields import NO_EXTRA, Extra, exact_decimal, fields_of
+from usage_async._times import TimeRange
 from usage_async.errors import IncompleteError, MixedCurrencyError, UsageError
 from usage_async.models import (
     CostsResult,
@@ -24,7 +25,6 @@ from usage_async.models import (
     UsageResult,
     UsageTimeBucket,
 )
-from usage_async.query import TimeRange
 
 R = TypeVar("R", bound=UsageResult)
 

@@ -121,3 +121,19 @@ def test_notices_are_lines_on_standard_error(cli, serving):
     assert ran.code == 0
     assert ran.err.startswith("usage-async: note: costs: ")
     assert json.loads(ran.out.splitlines()[0])["granularity"] == "exact"
+
+
+@pytest.mark.parametrize("start", ["2026-10-01", "20261001", "2026-W40-4", "1790812800"])
+def test_a_time_means_the_same_as_in_the_library(cli, start):
+    ran = cli("total", "costs", "--demo", "--start", start, "--end", "2026-10-02", "--format=json")
+    assert json.loads(ran.out)["start_time"] == 1_790_812_800
+
+
+@pytest.mark.parametrize(
+    ("period", "buckets"),
+    [("2026-W40", 7), ("2026-Q3", 92), ("2026-10-05", 1), ("last-quarter", 92), ("last-week", 7)],
+)
+def test_a_period_is_read_whole(cli, period, buckets):
+    ran = cli("fetch", "costs", "--demo", "--period", period)
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.out.splitlines()) == buckets

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from usage_async._fields import fields_of
+from usage_async._times import TimeRange
 from usage_async.cli._insight import change, pace, total, unusual_days
 from usage_async.cli._report import (
     EndpointUse,
@@ -24,7 +25,6 @@ from usage_async.cli._report import (
 )
 from usage_async.endpoints import ENDPOINTS, Endpoint
 from usage_async.models import CostsResult, UsageTimeBucket
-from usage_async.query import TimeRange
 from usage_async.totals import Totals, add
 
 _ZERO = Decimal(0)

@@ -10,12 +10,12 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
+from usage_async._times import TimeRange
 from usage_async.cli import _insight as insight
 from usage_async.cli._page import Page
 from usage_async.cli._report import Group, Report, Spend, Tokens
 from usage_async.cli._text import clean, count, money, percent, ratio, size
 from usage_async.models import SETTLES_AFTER
-from usage_async.query import TimeRange
 
 _SATURDAY = 5
 _MOVERS = 3

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from usage_async._convert import dumps
+from usage_async._times import TimeRange
 from usage_async.cli import _csv
 from usage_async.cli._report import Report, Spend, Tokens
-from usage_async.query import TimeRange
 
 COLUMNS = (
     "group",

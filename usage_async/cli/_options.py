@@ -27,7 +27,7 @@ _KNOWN: Mapping[str, tuple[Group, type, str, str]] = {
         _TIMES,
         str,
         "",
-        "2026-10, 2026-10-05, 7d, last-month, yesterday: both ends at once.",
+        "Both ends: 2026-10, 2026-Q4, 2026, 2026-W40, 2026-10-05, 7d, this-month, last-week.",
     ),
     "clamp": (_TIMES, bool, "", "Read what there is, where the history begins later."),
     "limit": (_PAGES, int, "", "Buckets a page, never a total."),
@@ -183,11 +183,7 @@ def split_list(_: Any, tokens: Sequence[Any]) -> list[str]:
 
 def _asked(name: str, given: dict[str, Any]) -> Asked:
     newer = [_pair(text) for text in given.pop("set", None) or ()]
-    params: dict[str, Any] = {
-        name: int(value) if name in ("start_time", "end_time") and value.isdecimal() else value
-        for name, value in given.items()
-        if value is not None
-    }
+    params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not {"start_time", "period"} & params.keys():
         raise QueryError(
             "say which time, such as --period 2026-10, --period 7d, --start 2026-10-01"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+from usage_async._times import TimeRange
 from usage_async.errors import QueryError
-from usage_async.query import TimeRange, build
+from usage_async.query import build
 
 _DAY_S = 86400
 

@@ -9,6 +9,7 @@ import attrs
 
 from usage_async._engine import together
 from usage_async._queries import UsageQuery
+from usage_async._times import TimeRange
 from usage_async.cli._report import Plan, Reading, Readings
 from usage_async.client import UsageClient
 from usage_async.endpoints import ENDPOINTS
@@ -19,7 +20,6 @@ from usage_async.errors import (
     RangeUnavailableError,
     UsageError,
 )
-from usage_async.query import TimeRange
 
 _REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
 """What concerns one query only: its section stays blank, the rest still comes."""

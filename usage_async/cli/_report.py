@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import attrs
 
+from usage_async._times import TimeRange
 from usage_async.cli._insight import Pace, UnusualDay
 from usage_async.models import UsageTimeBucket
-from usage_async.query import TimeRange
 
 By = Literal["project", "user", "api-key", "line-item", "model"]
 

@@ -9,12 +9,13 @@ import attrs
 from cyclopts import Group
 
 from usage_async._fields import fields_of
+from usage_async._times import TimeRange
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
 from usage_async.cli._options import Asked, endpoint_app, option, split_list
 from usage_async.cli._output import destination
 from usage_async.errors import QueryError
-from usage_async.query import TimeRange, build
+from usage_async.query import build
 from usage_async.totals import Totals
 
 Format = Literal["table", "json", "csv"]

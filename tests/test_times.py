@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from values import DAY, START
 
 from usage_async import QueryError, TimeRange
-from usage_async._times import CALENDAR, parse_period, parse_time
+from usage_async._times import CALENDAR, parse_period, parse_time, period_before
 from usage_async.query import build
 
 NOW = int(datetime(2026, 11, 21, 12, 34, 56, tzinfo=UTC).timestamp())
@@ -250,3 +250,77 @@ def test_a_range_tells_its_ends_as_aware_datetimes():
     times = TimeRange(START, START + DAY)
     assert times.start == datetime(2024, 11, 1, tzinfo=UTC)
     assert times.end == datetime(2024, 11, 2, tzinfo=UTC)
+
+
+# The period before
+
+
+def _range(start, end):
+    instants = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (start, end))
+    return TimeRange(*(int(instant.timestamp()) for instant in instants))
+
+
+@pytest.mark.parametrize(
+    ("period", "times", "before"),
+    [
+        # Months, whole and running.
+        ("last-month", ("2026-10-01", "2026-11-01"), ("2026-09-01", "2026-10-01")),
+        ("2026-03", ("2026-03-01", "2026-04-01"), ("2026-02-01", "2026-03-01")),
+        ("this-month", ("2026-11-01", "2026-11-22T12:00"), ("2026-10-01", "2026-10-23")),
+        ("2026-11", ("2026-11-01", "2026-11-22T12:00"), ("2026-10-01", "2026-10-23")),
+        ("this-month", ("2026-11-01", "2026-11-01T00:01"), ("2026-10-01", "2026-10-02")),
+        ("this-month", ("2026-03-01", "2026-03-30T12:00"), ("2026-02-01", "2026-03-01")),
+        ("this-month", ("2026-03-01", "2026-03-28T12:00"), ("2026-02-01", "2026-03-01")),
+        ("this-month", ("2026-03-01", "2026-03-27T12:00"), ("2026-02-01", "2026-02-28")),
+        ("last-month", ("2026-01-01", "2026-02-01"), ("2025-12-01", "2026-01-01")),
+        # Weeks.
+        ("2026-W40", ("2026-09-28", "2026-10-05"), ("2026-09-21", "2026-09-28")),
+        ("this-week", ("2026-11-16", "2026-11-18T09:00"), ("2026-11-09", "2026-11-12")),
+        ("2027-W01", ("2027-01-04", "2027-01-11"), ("2026-12-28", "2027-01-04")),
+        # Quarters: 92 days, 90, 91.
+        ("2026-Q4", ("2026-10-01", "2027-01-01"), ("2026-07-01", "2026-10-01")),
+        ("2026-Q1", ("2026-01-01", "2026-04-01"), ("2025-10-01", "2026-01-01")),
+        ("last-quarter", ("2026-04-01", "2026-07-01"), ("2026-01-01", "2026-04-01")),
+        ("this-quarter", ("2026-10-01", "2026-10-10T12:00"), ("2026-07-01", "2026-07-11")),
+        ("this-quarter", ("2026-04-01", "2026-06-30T12:00"), ("2026-01-01", "2026-04-01")),
+        # Years.
+        ("2025", ("2025-01-01", "2026-01-01"), ("2024-01-01", "2025-01-01")),
+        ("this-year", ("2026-01-01", "2026-11-22T12:00"), ("2025-01-01", "2025-11-23")),
+        ("this-year", ("2024-01-01", "2024-12-31T12:00"), ("2023-01-01", "2024-01-01")),
+        # Days.
+        ("yesterday", ("2026-11-01", "2026-11-02"), ("2026-10-31", "2026-11-01")),
+        ("today", ("2026-11-01", "2026-11-01T12:00"), ("2026-10-31", "2026-11-01")),
+        ("2026-10-01", ("2026-10-01", "2026-10-02"), ("2026-09-30", "2026-10-01")),
+        # So long until now, even where it begins with a month.
+        ("7d", ("2026-11-15", "2026-11-22T12:00"), ("2026-11-07", "2026-11-15")),
+        ("21d", ("2026-11-01", "2026-11-22T12:00"), ("2026-10-10", "2026-11-01")),
+        ("24h", ("2026-11-21", "2026-11-22T12:00"), ("2026-11-19", "2026-11-21")),
+        # Both ends given: the whole of a stretch of the calendar, or any days.
+        (None, ("2026-10-01", "2026-11-01"), ("2026-09-01", "2026-10-01")),
+        (None, ("2026-07-01", "2026-10-01"), ("2026-04-01", "2026-07-01")),
+        (None, ("2026-09-28", "2026-10-05"), ("2026-09-21", "2026-09-28")),
+        (None, ("2026-03-01", "2026-03-31"), ("2026-01-30", "2026-03-01")),
+        (None, ("2026-10-01", "2026-11-05"), ("2026-08-27", "2026-10-01")),
+        (None, ("2026-11-01", "2026-11-22T12:00"), ("2026-10-10", "2026-11-01")),
+        (None, ("2026-10-05", "2026-10-06"), ("2026-10-04", "2026-10-05")),
+    ],
+)
+def test_the_period_before_is_the_one_of_the_calendar_else_as_many_days(period, times, before):
+    assert period_before(_range(*times), period) == _range(*before)
+
+
+@given(
+    st.sampled_from([*CALENDAR, "7d", "30d", "36h"]),
+    st.integers(int(datetime(1980, 1, 1, tzinfo=UTC).timestamp()), 4 * 10**9),
+)
+def test_the_period_before_ends_before_the_period_and_is_no_longer(period, now):
+    assume(now % DAY)
+    times = build("costs", {"period": period}).resolve(now)
+    before = period_before(times, period)
+    assert before.start_time % DAY == before.end_time % DAY == 0
+    assert before.start_time < before.end_time <= times.start_time
+    if period.startswith("this-"):
+        days = -(-(times.end_time - times.start_time) // DAY)
+        assert before.end_time - before.start_time <= days * DAY
+        word = build("costs", {"period": period.replace("this", "last")}).resolve(now)
+        assert before.start_time == word.start_time

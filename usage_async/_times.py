@@ -44,7 +44,8 @@ CALENDAR: dict[Calendar, tuple[Unit, int]] = {
 """Periods that move with the calendar: their unit, and how many units ago. `this-…` ends now."""
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
+_DAY_S = 86400
+_UNIT_SECONDS = {"m": 60, "h": 3600, "d": _DAY_S}
 _PERIOD = re.compile(
     r"(?P<year>19[7-9][0-9]|[2-8][0-9]{3})"
     r"(?:-(?:Q(?P<quarter>[1-4])|W(?P<week>[0-5][0-9])|(?P<month>0[1-9]|1[0-2])))?"
@@ -55,7 +56,7 @@ _SECONDS = re.compile(r"[0-9]{9,16}")
 _MILLISECONDS_FROM = 10**11
 """Unix seconds reach this in the year 5138; milliseconds passed it in 1973."""
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
-_LONGEST = {"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
+_LONGEST: dict[Unit, int] = {"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
 
 
 @attrs.frozen
@@ -157,6 +158,28 @@ def calendar_range(word: Calendar, now: int) -> TimeRange:
     return TimeRange(_midnight(_first(unit, first - timedelta(days=1))), _midnight(first))
 
 
+def period_before(times: TimeRange, period: str | None = None) -> TimeRange:
+    """Give the range that a period is compared with, in whole days.
+
+    For a stretch of the calendar it is the one before, cut to as many days while the period still
+    runs; for any other range, as many days directly before it. A day that still runs counts whole.
+
+    Args:
+        times: The period, from midnight on; one that still runs ends now.
+        period: The words that it was asked for with; None where both ends were given.
+    """
+    days = -(-(times.end_time - times.start_time) // _DAY_S)
+    unit = _unit_of(times) if period is None else _unit_said(period)
+    if unit is None:
+        return TimeRange(times.start_time - days * _DAY_S, times.start_time)
+    first = times.start.date()
+    before = _first(unit, first - timedelta(days=1))
+    start, end = _midnight(before), times.start_time
+    if times.end_time < _midnight(_next(unit, first)):
+        end = min(start + days * _DAY_S, end)
+    return TimeRange(start, end)
+
+
 def iso(instant: int) -> str:
     """Write an instant as messages do: `2026-10-01T00:00:00Z`."""
     try:
@@ -186,6 +209,26 @@ def _parse_unit(text: str) -> tuple[Unit, date] | None:
     except ValueError:
         pass
     raise QueryError(f"period {text!r}: {year} has no week {number}")
+
+
+def _unit_said(period: str) -> Unit | None:
+    if period in CALENDAR:
+        return CALENDAR[period][0]
+    found = _parse_unit(period)
+    return None if found is None else found[0]
+
+
+def _unit_of(times: TimeRange) -> Unit | None:
+    """Give the stretch of the calendar that a range is the whole of."""
+    first = times.start.date()
+    return next(
+        (
+            unit
+            for unit in _LONGEST
+            if _first(unit, first) == first and _midnight(_next(unit, first)) == times.end_time
+        ),
+        None,
+    )
 
 
 def _parse_day(text: str) -> date | None:

@@ -48,7 +48,7 @@ def test_without_a_key_one_line_says_what_to_set_and_that_there_is_a_demo(cli):
     [
         (["--period", "2026-09"], "2026-09-01 to 2026-10-01 UTC"),
         (["--period", "this-month"], "2026-11-01 to 2026-11-22 12:00 UTC (still running)"),
-        (["--days", "30"], "2026-10-24 to 2026-11-22 12:00 UTC (still running)"),
+        (["--period", "30d"], "2026-10-23 to 2026-11-22 12:00 UTC (still running)"),
         (["--start", "2026-10-05", "--end", "2026-10-07"], "2026-10-05 to 2026-10-07 UTC"),
         (["--start", "2026-11-20"], "2026-11-20 to 2026-11-22 12:00 UTC (still running)"),
     ],
@@ -60,9 +60,10 @@ def test_the_period_is_as_asked_for(cli, arguments, period):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--period", "2026-09", "--days", "3"], "--period and --days contradict"),
-        (["--days", "3", "--end", "2026-10-01"], "--days and --start and --end contradict"),
-        (["--days", "0"], "at least 1"),
+        (["--period", "2026-09", "--start", "3d"], "period gives both ends"),
+        (["--period", "2026-09", "--end", "3d"], "period gives both ends"),
+        (["--month", "2026-09"], "--month"),
+        (["--days", "3"], "--days"),
         (["--top", "-1"], "at least 0"),
         (["--end", "2026-10-01"], "--end needs --start"),
         (["--period", "yesteryear"], 'period takes "2026-10"'),
@@ -92,7 +93,7 @@ def test_json_and_csv_are_for_programs(cli):
 @pytest.mark.parametrize("by", ["project", "user", "api-key", "line-item", "model"])
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_a_comparison_fits_its_terminal(cli, by, columns):
-    asked = ("report", "--demo", "--month", "this", "--compare", "--by", by, "--top", "3")
+    asked = ("report", "--demo", "--period", "this-month", "--compare", "--by", by, "--top", "3")
     ran = cli(*asked, columns=columns)
     assert (ran.code, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= columns

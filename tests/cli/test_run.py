@@ -137,11 +137,11 @@ def test_main_says_what_to_install_where_the_extra_is_missing(monkeypatch, capsy
 def test_main_exits_with_the_code_of_the_command(monkeypatch, bare, capsys):
     handlers = []
     monkeypatch.setattr(signal, "signal", lambda *given: handlers.append(given))
-    monkeypatch.setattr(sys, "argv", ["usage-async", "report", "--days", "0"])
+    monkeypatch.setattr(sys, "argv", ["usage-async", "report", "--top", "-1"])
     with pytest.raises(SystemExit) as exit_:
         room.main()
     assert exit_.value.code == 2
-    assert "at least 1" in capsys.readouterr().err
+    assert "at least 0" in capsys.readouterr().err
     ((number, handler),) = handlers
     with pytest.raises(SystemExit) as exit_:
         handler(number, None)

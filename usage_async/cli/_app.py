@@ -57,7 +57,7 @@ _APPS = {
 _FUNCTIONS = {
     "report": (
         "Show who spent what, on one screen.",
-        "usage-async report --month 2026-10 --by user --compare",
+        "usage-async report --period 2026-10 --by user --compare",
     ),
     "endpoints": ("Show what each endpoint takes and gives.", "usage-async endpoints"),
     "doctor": (

@@ -26,17 +26,13 @@ _By = Literal["project", "user", "api-key", "line-item", "model"]
 
 def report(
     *,
-    month: Annotated[_Text, Parameter(group=_PERIOD, help="2026-10, last, or this.")] = None,
     period: Annotated[
         _Text,
         Parameter(
             group=_PERIOD,
-            help="last-month, this-month, yesterday, today, 2026-10, 2026-10-05, 7d."
+            help="2026-10, 2026-Q4, 2026, 2026-W40, 2026-10-05, 7d, this-month, last-week."
             f" Default: {_DEFAULT_PERIOD}, whose figures have settled.",
         ),
-    ] = None,
-    days: Annotated[
-        int | None, Parameter(group=_PERIOD, help="The last so many days, today included.")
     ] = None,
     start: Annotated[
         _Text, Parameter(group=_PERIOD, help="The first day, such as 2026-10-01.")
@@ -68,7 +64,8 @@ def report(
     context: Annotated[Any, Parameter(parse=False)],
 ) -> None:
     """Show who spent what, on one screen."""
-    from usage_async.cli._period import find_period, is_running, period_before
+    from usage_async._times import period_before
+    from usage_async.cli._period import find_period, is_running
     from usage_async.cli._report import Plan
     from usage_async.errors import QueryError
 
@@ -77,10 +74,10 @@ def report(
     here: Context = context
     begun = here.runtime.monotonic()
     now = int(here.runtime.now())
-    if all(given is None for given in (month, period, days, start, end)):
+    if all(given is None for given in (period, start, end)):
         period = _DEFAULT_PERIOD
-    found = find_period(now, period=period, month=month, days=days, start=start, end=end)
-    before = period_before(found) if compare else None
+    found = find_period(now, period=period, start=start, end=end)
+    before = period_before(found, period) if compare else None
     plan = Plan(by, found, now, before, is_running(found, now))
     requests: list[RequestEvent] = []
     made = here.run(_make(plan, connection, here, requests))

@@ -3,6 +3,9 @@ import asyncio
 import pytest
 
 from usage_async import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationError,
     BadRequestError,
     InternalServerError,
     RangeUnavailableError,
@@ -67,10 +70,11 @@ async def test_what_is_refused_stays_blank_and_the_rest_comes(status):
 
     async with _client(refuse) as client:
         found = await read(client, PLAN, lambda: None)
-    assert "not by project" in (found.costs_by.refusal or "")
-    assert found.costs.refusal is None
-    assert found.usage["images"].refusal
-    assert found.usage["completions"].refusal is None
+    assert str(found.costs_by.blank).startswith("refused: ")
+    assert "not by project" in str(found.costs_by.blank)
+    assert found.costs.blank is None
+    assert found.usage["images"].blank
+    assert found.usage["completions"].blank is None
 
 
 async def test_where_everything_is_refused_there_is_no_report():
@@ -88,10 +92,38 @@ async def test_a_range_before_the_history_is_an_error_although_usage_may_be_ther
             await read(client, PLAN, lambda: None)
 
 
-async def test_a_failure_of_the_service_ends_the_rest():
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        pytest.param(lambda: (500, {}, b""), id="500"),
+        pytest.param(lambda: (429, {}, b""), id="429"),
+        pytest.param(lambda: (200, {}, b"<html>"), id="no page"),
+        pytest.param(lambda: _raise(APITimeoutError("no answer in time")), id="timeout"),
+        pytest.param(lambda: _raise(APIConnectionError("no connection")), id="connection"),
+    ],
+)
+async def test_what_fails_stays_blank_and_the_rest_comes(fail):
+    async with _client(lambda path, _: fail() if path.endswith("images") else None) as client:
+        found = await read(client, PLAN, lambda: None)
+    assert str(found.usage["images"].blank).startswith("failed: ")
+    assert {name for name, reading in found.usage.items() if reading.blank} == {"images"}
+    assert len(found.costs.buckets) == 2
+
+
+async def test_where_everything_fails_there_is_no_report():
+    async with _client(lambda *_: (500, {}, b"")) as client:
+        with pytest.raises(InternalServerError):
+            await read(client, PLAN, lambda: None)
+
+
+async def test_a_key_that_is_refused_ends_the_rest():
     def refuse(path, _params):
-        return (500, {}, b"") if path.endswith("images") else None
+        return (401, {}, b"") if path.endswith("images") else None
 
     async with _client(refuse) as client:
-        with pytest.raises(InternalServerError):
+        with pytest.raises(AuthenticationError):
             await read(client, PLAN, lambda: None)

@@ -20,6 +20,7 @@ from usage_async.cli._add_up import days_of, make_report
 from usage_async.cli._insight import total
 from usage_async.cli._report import (
     GROUPINGS,
+    Blank,
     Plan,
     Reading,
     Readings,
@@ -152,9 +153,9 @@ def test_a_refused_section_is_blank_with_its_reason(refused):
         "before": _reading([_cost("4")]),
         "costs_by_before": _reading([_cost("4", project_id="p")]),
     }
-    shown = _report(**given | {refused: Reading(refusal="not before 2026")})
+    shown = _report(**given | {refused: Reading(blank=Blank("refused", "not before 2026"))})
     (spend,) = shown.spends
-    assert [reason for _, reason in shown.refusals] == ["not before 2026"]
+    assert [str(blank) for _, blank in shown.blanks] == ["refused: not before 2026"]
     assert spend.total == 5
     assert (spend.groups == ()) is (refused == "costs_by")
     assert (spend.before is None) is (refused == "before")
@@ -206,16 +207,16 @@ def test_the_organization_is_told_as_far_as_the_service_sends_it(fields, organiz
 
 
 def test_an_endpoint_that_is_refused_says_why():
-    shown = _report(usage={"images": Reading(refusal="not yours")})
-    assert {use.name: use.refusal for use in shown.endpoints}["images"] == "not yours"
-    assert shown.refusals == (("images", "not yours"),)
+    shown = _report(usage={"images": Reading(blank=Blank("refused", "not yours"))})
+    assert {use.name: str(use.blank) for use in shown.endpoints}["images"] == "refused: not yours"
+    assert shown.blanks == (("images", Blank("refused", "not yours")),)
 
 
 def test_an_organization_without_any_figure_is_empty():
     assert _report().is_empty
     assert _report(costs=_reading([_cost("0")])).is_empty
     assert not _report(costs=_reading([_cost("1")])).is_empty
-    assert not _report(costs=Reading(refusal="no")).is_empty
+    assert not _report(costs=Reading(blank=Blank("refused", "no"))).is_empty
 
 
 def test_the_days_of_a_period_are_those_that_it_touches():
@@ -226,7 +227,7 @@ def test_the_days_of_a_period_are_those_that_it_touches():
 def test_json_is_exact_and_says_what_was_refused():
     shown = _report(
         costs=_reading([_cost("0.1000000000000000000000000000000000000001")]),
-        costs_by=Reading(refusal="no"),
+        costs_by=Reading(blank=Blank("refused", "no")),
     )
     value = json.loads(_machine.as_json(shown, ["careful"]))
     assert value["spend"][0]["amount"] == "0.1000000000000000000000000000000000000001"

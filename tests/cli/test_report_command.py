@@ -143,6 +143,83 @@ def test_nothing_at_all_hints_at_another_organization(cli, monkeypatch):
     assert "does not start with sk-admin-" in out
 
 
+def _answering(monkeypatch, status, body, *, to):
+    """Let the service answer so to requests whose path, or path and grouping, holds a text."""
+    from usage_async._transport import AiohttpTransport
+
+    ask = AiohttpTransport.__call__
+
+    async def reply(self, path, params, headers):
+        if re.search(to, f"{path}?{dict(params).get('group_by', '')}"):
+            return status, {}, body
+        return await ask(self, path, params, headers)
+
+    monkeypatch.setattr(AiohttpTransport, "__call__", reply)
+
+
+_DENIED = b'{"error": {"message": "You may not read costs"}}'
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 429])
+@pytest.mark.parametrize("compare", [[], ["--compare"]])
+def test_spend_that_could_not_be_read_is_unknown_and_not_nothing(cli, monkeypatch, status, compare):
+    _answering(monkeypatch, status, _DENIED, to="costs")
+    verdict = "refused" if status in (403, 404) else "failed"
+    ran = cli("report", "--demo", *compare)
+    assert ran.code == 1
+    assert f"spend unknown: {verdict}: {status}" in ran.out
+    assert "nothing was" not in ran.out
+    assert "completions" in ran.out
+    ran = cli("report", "--demo", *compare, "--format", "json")
+    value = json.loads(ran.out)
+    assert (ran.code, value["spend"]) == (1, None)
+    assert value[verdict][0]["section"] == "spend"
+    assert "You may not read costs" in value[verdict][0]["reason"]
+    assert value["tokens"]
+    ran = cli("report", "--demo", *compare, "--format", "csv")
+    assert ran.code == 1
+    assert f"note: spend: {verdict}: {status}" in ran.err
+
+
+def test_spend_of_the_groups_alone_is_no_total(cli, monkeypatch):
+    _answering(monkeypatch, 500, b"", to=r"costs\?$")
+    ran = cli("report", "--demo", "--compare")
+    assert ran.code == 1
+    assert "spend unknown: failed: 500" in ran.out
+    assert "Spend by" not in ran.out
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_an_endpoint_that_fails_leaves_its_section_blank_and_the_code_is_1(cli, monkeypatch, form):
+    _answering(monkeypatch, 503, b'{"error": {"message": "Down"}}', to="embeddings")
+    ran = cli("report", "--demo", "--format", form, columns=200)
+    assert ran.code == 1
+    shown = ran.err if form == "csv" else ran.out
+    assert "503: Down" in shown
+    if form == "text":
+        assert "$5,597.60" in shown
+        assert "Tokens and requests by project  without embeddings" in shown
+        assert "per 1k" not in shown
+    if form == "json":
+        value = json.loads(ran.out)
+        assert [each["section"] for each in value["failed"]] == ["embeddings"]
+        assert value["spend"][0]["groups"][0]["num_model_requests"] is None
+
+
+def test_an_endpoint_that_is_refused_for_good_may_be_absent(cli, monkeypatch):
+    _answering(monkeypatch, 404, b"{}", to="images")
+    ran = cli("report", "--demo")
+    assert ran.code == 0
+    assert "refused: 404" in ran.out
+
+
+def test_where_nothing_can_be_read_there_is_one_line(cli, monkeypatch):
+    _answering(monkeypatch, 503, b"", to="organization")
+    ran = cli("report", "--demo")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.count("\n") == 1
+
+
 def test_names_never_steer_the_terminal(cli, monkeypatch):
     evil = "[red]x[/red]\x1b[31m=1+1\u202e,\n"
     made = dataset.make_members
@@ -163,8 +240,8 @@ def test_names_never_steer_the_terminal(cli, monkeypatch):
 def test_csv_tells_on_the_side_what_was_refused_and_what_was_odd(cli, serving):
     serving(Emulator(now=lambda: NOW, faults=Faults(script=("not_found",))))
     ran = cli("report", "--period", "2026-10", "--format", "csv")
-    assert ran.code == 0
-    assert re.search(r"(?m)^usage-async: note: \w+: 404: ", ran.err)
+    assert ran.code == 1
+    assert re.search(r"(?m)^usage-async: note: spend: refused: 404: ", ran.err)
     serving(Emulator(now=lambda: NOW, quirks=Quirks(unknown_fields=True)))
     ran = cli("report", "--period", "2026-10", "--format", "csv")
     assert "usage-async: note: " in ran.err

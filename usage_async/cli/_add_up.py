@@ -13,6 +13,7 @@ from usage_async._fields import fields_of
 from usage_async._times import TimeRange
 from usage_async.cli._insight import change, pace, total, unusual_days
 from usage_async.cli._report import (
+    SPEND,
     EndpointUse,
     Group,
     Grouping,
@@ -41,8 +42,9 @@ def make_report(plan: Plan, readings: Readings) -> Report:
     if readings.costs_by_before is not None:
         names = _names(readings.costs_by_before.buckets, plan.grouping.costs) | names
     tokens = _tokens(plan, readings.usage, names)
+    uncounted = tuple(name for name in _counted(plan) if readings.usage[name].blank)
     sections = [
-        ("spend", readings.costs),
+        (SPEND, readings.costs),
         (f"spend by {plan.grouping.noun}", readings.costs_by),
         ("the period before", readings.costs_before),
         (f"the period before by {plan.grouping.noun}", readings.costs_by_before),
@@ -51,10 +53,11 @@ def make_report(plan: Plan, readings: Readings) -> Report:
     return Report(
         plan=plan,
         organization=_organization(readings.costs.buckets),
-        spends=_spends(plan, readings, names, tokens),
+        spends=_spends(plan, readings, names, tokens, uncounted),
         tokens=tokens,
+        uncounted=uncounted,
         endpoints=endpoints,
-        refusals=tuple((name, r.refusal) for name, r in sections if r is not None and r.refusal),
+        blanks=tuple((name, r.blank) for name, r in sections if r is not None and r.blank),
     )
 
 
@@ -110,17 +113,25 @@ def _part(sums: Amounts, currency: str) -> dict[Any, Decimal]:
 
 
 def _spends(
-    plan: Plan, readings: Readings, names: Mapping[str, str], tokens: Sequence[Tokens]
+    plan: Plan,
+    readings: Readings,
+    names: Mapping[str, str],
+    tokens: Sequence[Tokens],
+    uncounted: Sequence[str],
 ) -> tuple[Spend, ...]:
+    if readings.costs.blank is not None:
+        return ()
     by_day = _sum(readings.costs.buckets, lambda bucket, _: bucket.start.date())
     by_group = _sum(readings.costs_by.buckets, _group_key(plan.grouping))
     before = readings.costs_before
     by_day_before = _sum(before.buckets, lambda *_: None) if before is not None else {}
     before_by = readings.costs_by_before
     by_group_before = _sum(before_by.buckets, _group_key(plan.grouping)) if before_by else {}
-    compared = before is not None and before.refusal is None
-    compared_by = compared and before_by is not None and before_by.refusal is None
-    requests = {row.id: row.requests for row in tokens} if plan.grouping.joined else {}
+    compared = before is not None and before.blank is None
+    compared_by = compared and before_by is not None and before_by.blank is None
+    # A rate over a part of the requests would be wrong.
+    rated = plan.grouping.joined and not uncounted
+    requests = {row.id: row.requests for row in tokens} if rated else {}
     spends = []
     for currency in {currency for currency, _ in (*by_day, *by_day_before)}:
         amounts = _part(by_day, currency)
@@ -129,10 +140,10 @@ def _spends(
             total(_part(by_day_before, currency).values()),
         )
         days = tuple((day, amounts.get(day, _ZERO)) for day in days_of(plan.period))
-        refused = readings.costs_by.refusal is not None
-        groups = _groups(_part(by_group, currency), billed, refused=refused)
+        blank = readings.costs_by.blank is not None
+        groups = _groups(_part(by_group, currency), billed, blank=blank)
         groups_before = _groups(
-            _part(by_group_before, currency), billed_before, refused=refused or not compared_by
+            _part(by_group_before, currency), billed_before, blank=blank or not compared_by
         )
         spends.append(
             Spend(
@@ -157,9 +168,9 @@ def _spends(
     return tuple(sorted(spends, key=lambda spend: (-spend.total, spend.currency)))
 
 
-def _groups(sums: dict[Any, Decimal], billed: Decimal, *, refused: bool) -> dict[Any, Decimal]:
+def _groups(sums: dict[Any, Decimal], billed: Decimal, *, blank: bool) -> dict[Any, Decimal]:
     """Complete the groups, so that together they are the total."""
-    if refused:
+    if blank:
         return {}
     rest = change(billed, total(sums.values()))
     if rest:
@@ -184,8 +195,8 @@ def _totals(endpoint: Endpoint, reading: Reading, dimension: str | None) -> list
 
 
 def _endpoint_use(endpoint: Endpoint, reading: Reading) -> EndpointUse:
-    if reading.refusal:
-        return EndpointUse(name=endpoint.name, refusal=reading.refusal)
+    if reading.blank:
+        return EndpointUse(name=endpoint.name, blank=reading.blank)
     (whole,) = _totals(endpoint, reading, None)
     required = [
         a
@@ -199,21 +210,27 @@ def _endpoint_use(endpoint: Endpoint, reading: Reading) -> EndpointUse:
     )
 
 
-def _tokens(
-    plan: Plan, usage: Mapping[str, Reading], names: Mapping[str, str]
-) -> tuple[Tokens, ...]:
-    """Add up requests and tokens by group.
+def _counted(plan: Plan) -> list[str]:
+    """Name the endpoints that count requests and tokens.
 
     Calls of tools are left out: the requests that they belong to are counted as completions.
     """
+    counted = []
+    for endpoint in ENDPOINTS.values():
+        fields = {a.name for a in fields_of(endpoint.result_class)}
+        if _REQUESTS in fields and _TOOL_CALLS not in fields:
+            counted += [endpoint.name] * (plan.grouping.usage in endpoint.group_by)
+    return counted
+
+
+def _tokens(
+    plan: Plan, usage: Mapping[str, Reading], names: Mapping[str, str]
+) -> tuple[Tokens, ...]:
+    """Add up requests and tokens by group."""
     dimension = plan.grouping.usage
     groups: dict[str | None, Tokens] = {}
-    for name, reading in usage.items():
-        endpoint = ENDPOINTS[name]
-        fields = {a.name for a in fields_of(endpoint.result_class)}
-        if _REQUESTS not in fields or _TOOL_CALLS in fields or dimension not in endpoint.group_by:
-            continue
-        for row in _totals(endpoint, reading, dimension):
+    for name in _counted(plan):
+        for row in _totals(ENDPOINTS[name], usage[name], dimension):
             key = getattr(row, dimension)
             so_far = groups.get(key) or Tokens(id=key, name=names.get(key))
             groups[key] = attrs.evolve(

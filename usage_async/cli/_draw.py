@@ -13,7 +13,7 @@ from rich.text import Text
 from usage_async._times import TimeRange
 from usage_async.cli import _insight as insight
 from usage_async.cli._page import Page
-from usage_async.cli._report import Group, Report, Spend, Tokens
+from usage_async.cli._report import SPEND, Group, Report, Spend, Tokens
 from usage_async.cli._text import clean, count, money, percent, ratio, size
 from usage_async.models import SETTLES_AFTER
 
@@ -40,7 +40,7 @@ def report(
         _days(page, spend)
         _spend(page, shown, spend, top)
         _movers(page, shown, spend)
-    _refused(page, shown)
+    _blanks(page, shown)
     _tokens(page, shown, top)
     _endpoints(page, shown)
     _notes(page, shown, notices)
@@ -54,7 +54,9 @@ def _head(page: Page, shown: Report) -> None:
     still = " (still running)" if plan.period.end_time >= plan.now else ""
     page.line(f"{_range(plan.period)} UTC", (still, "yellow"))
     page.console.print()
-    if not shown.spends:
+    if shown.spend_blank is not None:
+        page.wrapped(f"Total spend unknown: {clean(str(shown.spend_blank))}", "bold yellow")
+    elif not shown.spends:
         page.line("Total spend  ", ("nothing was billed", "bold"))
     for spend in shown.spends:
         parts: list[str | tuple[str, str]] = ["Total spend  "]
@@ -218,18 +220,20 @@ def _movers(page: Page, shown: Report, spend: Spend) -> None:
         )
 
 
-def _refused(page: Page, shown: Report) -> None:
-    for section, reason in shown.refusals:
-        if section not in {use.name for use in shown.endpoints}:
+def _blanks(page: Page, shown: Report) -> None:
+    elsewhere = {SPEND, *(use.name for use in shown.endpoints)}
+    for section, blank in shown.blanks:
+        if section not in elsewhere:
             page.title(section[0].upper() + section[1:])
-            page.wrapped(f"refused: {clean(reason)}", "yellow")
+            page.wrapped(clean(str(blank)), "yellow")
 
 
 def _tokens(page: Page, shown: Report, top: int) -> None:
     noun = "model" if shown.plan.by == "line-item" else shown.plan.grouping.noun
     if not shown.tokens:
         return
-    page.title(f"Tokens and requests by {noun}")
+    without = f"without {', '.join(shown.uncounted)}" if shown.uncounted else ""
+    page.title(f"Tokens and requests by {noun}", without)
     rows = [_token_cells(_label(row, "(not attributed)"), row) for row in shown.tokens]
     if top and len(shown.tokens) > top + 1:
         rest = shown.tokens[top:]
@@ -261,8 +265,8 @@ def _endpoints(page: Page, shown: Report) -> None:
     for use in shown.endpoints:
         rows.append((use.name, "" if use.requests is None else count(use.requests)))
         figures = ", ".join(_figure(*figure) for figure in use.figures)
-        refusal = f"refused: {clean(use.refusal)}" if use.refusal else ""
-        words.append(Text(refusal, style="yellow") if refusal else Text(figures))
+        blank = use.blank and Text(clean(str(use.blank)), style="yellow")
+        words.append(blank or Text(figures))
     page.table(("endpoint", "requests"), rows, words=words)
 
 

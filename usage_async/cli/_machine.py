@@ -33,7 +33,7 @@ def as_json(shown: Report, notices: Sequence[str]) -> bytes:
         "by": plan.by,
         "derived_from_line_items": plan.grouping.derived,
         "compared_with": None if plan.before is None else _range(plan.before),
-        "spend": [_spend(spend) for spend in shown.spends],
+        "spend": None if shown.spend_blank else [_spend(spend) for spend in shown.spends],
         "tokens": [_tokens(row) for row in shown.tokens],
         "endpoints": [
             {
@@ -43,10 +43,19 @@ def as_json(shown: Report, notices: Sequence[str]) -> bytes:
             }
             for use in shown.endpoints
         ],
-        "refused": [{"section": name, "reason": reason} for name, reason in shown.refusals],
+        "refused": _blanks(shown, "refused"),
+        "failed": _blanks(shown, "failed"),
         "notices": list(notices),
     }
     return dumps(value) + b"\n"
+
+
+def _blanks(shown: Report, verdict: str) -> list[dict[str, str]]:
+    return [
+        {"section": name, "reason": blank.reason}
+        for name, blank in shown.blanks
+        if blank.verdict == verdict
+    ]
 
 
 def _range(period: TimeRange) -> dict[str, int]:

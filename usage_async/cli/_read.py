@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
 from usage_async._engine import together
 from usage_async._queries import UsageQuery
 from usage_async._times import TimeRange
-from usage_async.cli._report import Plan, Reading, Readings
+from usage_async.cli._report import Blank, Plan, Reading, Readings
 from usage_async.client import UsageClient
 from usage_async.endpoints import ENDPOINTS
 from usage_async.errors import (
+    AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     NotFoundError,
     PermissionDeniedError,
+    QueryError,
     RangeUnavailableError,
     UsageError,
 )
 
 _REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
-"""What concerns one query only: its section stays blank, the rest still comes."""
+"""Final answers that concern one query only."""
+_OF_ALL = (AuthenticationError, ConfigurationError, QueryError)
+"""What concerns every query; after any other error its section is blank, and the rest comes."""
 
 
 @attrs.define
@@ -41,7 +46,7 @@ async def read(client: UsageClient, plan: Plan, advance: Callable[[], object]) -
         advance: Called after every query, `queries(plan)` times.
 
     Raises:
-        UsageError: The service refused everything, or could not be reached.
+        UsageError: Nothing could be read; or the key, or the range, is refused.
     """
     costs, usage = _costs(client, plan), _usage(client, plan)
     sections = [*costs.values(), *usage.values()]
@@ -98,7 +103,12 @@ def _usage(client: UsageClient, plan: Plan) -> dict[str, _Section]:
 async def _fill(section: _Section, advance: Callable[[], object]) -> None:
     try:
         section.reading = Reading(tuple(await section.query.collect()))
-    except _REFUSALS as error:
+    except _OF_ALL:
+        raise
+    except UsageError as error:
         section.error = error
-        section.reading = Reading(refusal=error.message)
+        verdict: Literal["refused", "failed"] = (
+            "refused" if isinstance(error, _REFUSALS) else "failed"
+        )
+        section.reading = Reading(blank=Blank(verdict, error.message))
     advance()

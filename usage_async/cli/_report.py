@@ -19,6 +19,10 @@ from usage_async.models import UsageTimeBucket
 By = Literal["project", "user", "api-key", "line-item", "model"]
 
 
+SPEND = "spend"
+"""The section of the ungrouped costs."""
+
+
 @attrs.frozen
 class Grouping:
     """How a report is split.
@@ -77,16 +81,32 @@ class Plan:
 
 
 @attrs.frozen
-class Reading:
-    """What one query gave.
+class Blank:
+    """The reason why a section has no figures.
 
     Attributes:
-        buckets: Everything; empty where it was refused.
-        refusal: Why the service refused it.
+        verdict: The service `refused` it for good; or it `failed`, and may come another time.
+        reason: One line.
+    """
+
+    verdict: Literal["refused", "failed"]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.reason}"
+
+
+@attrs.frozen
+class Reading:
+    """The outcome of one query.
+
+    Attributes:
+        buckets: Everything; empty where nothing could be read.
+        blank: Why nothing could be read.
     """
 
     buckets: tuple[UsageTimeBucket[Any], ...] = ()
-    refusal: str | None = None
+    blank: Blank | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -170,13 +190,13 @@ class EndpointUse:
         name: Of the endpoint.
         requests: To models; None where it does not count them.
         figures: Triples of a metric, its sum (a level: its last one), and its unit.
-        refusal: Why the service refused it.
+        blank: Why there are no figures.
     """
 
     name: str
     requests: int | None = None
     figures: tuple[tuple[str, int, str], ...] = ()
-    refusal: str | None = None
+    blank: Blank | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -188,19 +208,32 @@ class Report:
         organization: Its name and id, where the service sent them.
         spends: One a currency, the largest first.
         tokens: By group, the most tokens first.
+        uncounted: Endpoints whose requests and tokens are missing there.
         endpoints: Every usage endpoint.
-        refusals: Pairs of a section and why the service refused it.
+        blanks: Pairs of a section and why it has no figures.
     """
 
     plan: Plan
     organization: str | None
     spends: tuple[Spend, ...]
     tokens: tuple[Tokens, ...]
+    uncounted: tuple[str, ...]
     endpoints: tuple[EndpointUse, ...]
-    refusals: tuple[tuple[str, str], ...]
+    blanks: tuple[tuple[str, Blank], ...]
+
+    @property
+    def spend_blank(self) -> Blank | None:
+        """The reason why the spend is not known; None where it is."""
+        return dict(self.blanks).get(SPEND)
+
+    @property
+    def is_whole(self) -> bool:
+        """The spend is known and nothing failed; a section that is refused may be absent."""
+        failed = any(blank.verdict == "failed" for _, blank in self.blanks)
+        return self.spend_blank is None and not failed
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was used or billed."""
         used = any(value for use in self.endpoints for _, value, _ in use.figures)
-        return not self.refusals and not used and not any(spend.total for spend in self.spends)
+        return not self.blanks and not used and not any(spend.total for spend in self.spends)

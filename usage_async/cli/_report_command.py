@@ -9,6 +9,7 @@ from cyclopts import Group, Parameter
 
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
+from usage_async.cli._run import OK, SERVICE
 
 if TYPE_CHECKING:
     from usage_async._fetch import RequestEvent
@@ -62,7 +63,7 @@ def report(
     ] = "text",
     connection: Connection = Connection(),  # noqa: B008 - frozen
     context: Annotated[Any, Parameter(parse=False)],
-) -> None:
+) -> int:
     """Show who spent what, on one screen."""
     from usage_async._times import period_before
     from usage_async.cli._period import find_period, is_running
@@ -89,9 +90,10 @@ def report(
     else:
         _write(made, notices, format)
     if format == "csv":
-        for section, reason in made.refusals:
-            here.note(f"{section}: {reason}")
+        for section, blank in made.blanks:
+            here.note(f"{section}: {blank}")
         here.note_warnings()
+    return OK if made.is_whole else SERVICE
 
 
 def _show(context: Context, made: Report, notices: Sequence[str], footer: str, top: int) -> None:

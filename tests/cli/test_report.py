@@ -96,7 +96,7 @@ def test_parts_always_sum_to_the_whole(whole, parts, by):
         assert total(amount for _, amount in spend.days) == spend.total
 
 
-def test_models_are_derived_from_line_items():
+def test_models_are_derived_from_line_items_and_others_keep_their_own_names():
     shown = _report(
         "model",
         costs=_reading([_cost("7")]),
@@ -104,13 +104,16 @@ def test_models_are_derived_from_line_items():
             [
                 _cost("1", line_item="gpt-5, input"),
                 _cost("2", line_item="gpt-5 , output"),
-                _cost("4", line_item="storage"),
+                _cost("3", line_item="storage"),
+                _cost("0.5", line_item="web search"),
             ]
         ),
     )
     assert [(group.id, group.amount) for group in shown.spends[0].groups] == [
         ("gpt-5", 3),
-        (None, 4),
+        ("storage", 3),
+        ("web search", Decimal("0.5")),
+        (None, Decimal("0.5")),
     ]
 
 

@@ -104,7 +104,7 @@ def _sum(buckets: Iterable[UsageTimeBucket[CostsResult]], key: Any) -> Amounts:
 
 def _group_key(grouping: Grouping) -> Any:
     if grouping.derived:
-        return lambda _, row: row.derived_line_item.model
+        return lambda _, row: row.derived_line_item.model or row.line_item
     return lambda _, row: getattr(row, grouping.costs)
 
 

@@ -138,9 +138,9 @@ def _ruler(page: Page, first: int, places: int, cell: int) -> None:
     page.line(("".join(marks).rstrip(), "dim"))
 
 
-def _label(group: Group | Tokens, nobody: str) -> Text:
+def _label(group: Group | Tokens) -> Text:
     if group.id is None:
-        return Text(nobody, style="dim")
+        return Text("(not attributed)", style="dim")
     text = Text(clean(group.name or group.id))
     if group.name and group.name != group.id:
         text.append(f"  {clean(group.id)}", style="dim")
@@ -151,8 +151,8 @@ def _spend(page: Page, shown: Report, spend: Spend, top: int) -> None:
     grouping = shown.plan.grouping
     if not spend.groups:
         return
-    page.title(f"Spend by {grouping.noun}", "derived from line items" if grouping.derived else "")
-    nobody = "(no model in the line item)" if grouping.derived else "(not attributed)"
+    derived = "derived from line items; one without a model is shown as it is"
+    page.title(f"Spend by {grouping.noun}", derived if grouping.derived else "")
     headers = [grouping.noun, "spend", "share"]
     compared = any(group.before is not None for group in spend.groups)
     is_wide = page.width >= _WIDE
@@ -160,8 +160,7 @@ def _spend(page: Page, shown: Report, spend: Spend, top: int) -> None:
     headers += ["change"] * compared + ["per 1k requests" if is_wide else "per 1k"] * rated
     groups, others = _split(spend.groups, top)
     rows = [
-        [_label(group, nobody), *_money(group, spend, compared=compared, rated=rated)]
-        for group in groups
+        [_label(group), *_money(group, spend, compared=compared, rated=rated)] for group in groups
     ]
     if others:
         rest = Group(
@@ -213,10 +212,9 @@ def _movers(page: Page, shown: Report, spend: Spend) -> None:
         page.title("Top movers")
     for change, group in moves[:_MOVERS]:
         verb = "more" if change > 0 else "less"
-        nobody = "what has no model" if shown.plan.grouping.derived else "what is not attributed"
         page.line(
             (f"{money(abs(change), spend.currency)} {verb}  ", "red" if change > 0 else "green"),
-            clean(group.name or group.id or nobody),
+            clean(group.name or group.id or "what is not attributed"),
         )
 
 
@@ -234,7 +232,7 @@ def _tokens(page: Page, shown: Report, top: int) -> None:
         return
     without = f"without {', '.join(shown.uncounted)}" if shown.uncounted else ""
     page.title(f"Tokens and requests by {noun}", without)
-    rows = [_token_cells(_label(row, "(not attributed)"), row) for row in shown.tokens]
+    rows = [_token_cells(_label(row), row) for row in shown.tokens]
     if top and len(shown.tokens) > top + 1:
         rest = shown.tokens[top:]
         rows[top:] = [_token_cells(Text(f"({len(rest)} others)", style="dim"), _sum(rest))]

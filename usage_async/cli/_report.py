@@ -31,7 +31,7 @@ class Grouping:
         noun: What one group is called.
         costs: The dimension that costs are read by.
         usage: The dimension that usage is read by.
-        derived: The groups of costs are derived from line items.
+        derived: The groups of costs are the models that line items name, else the line items.
         joined: Groups of costs and of usage are the same things.
     """
 
@@ -133,7 +133,8 @@ class Group:
     """A group's part of the bill.
 
     Attributes:
-        id: Its id, or its line item or model; None where it is not attributed.
+        id: Its id, or its model, or its line item where that names none; None where it is not
+            attributed.
         name: Its name, where the service sent one.
         amount: Exact.
         before: The amount of the range that it is compared with.

@@ -50,6 +50,53 @@ def test_a_file_holds_what_a_pipe_would_get(cli, tmp_path):
     assert file.read_text() == cli(*asked, "-o", "-").out
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "first"),
+    [
+        ("q3.csv", [], "start_time,"),
+        ("Q3.CSV", [], "start_time,"),
+        ("q3.jsonl", [], "{"),
+        ("q3.ndjson", [], "{"),
+        ("q3.ndjson", ["--format", "jsonl"], "{"),
+        ("q3.csv", ["--format", "csv"], "start_time,"),
+        ("q3.txt", ["--format", "csv"], "start_time,"),
+        ("q3.2026", ["--format", "jsonl"], "{"),
+        ("q3", [], "{"),
+        ("q3", ["--format", "csv"], "start_time,"),
+    ],
+)
+def test_a_file_is_what_its_name_says(cli, tmp_path, name, said, first):
+    file = tmp_path / name
+    ran = cli("fetch", "costs", "--demo", "--period", "2026-10-05", "-o", file, *said)
+    assert (ran.code, ran.err) == (0, "")
+    assert file.read_text().startswith(first)
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("q3.txt", "say --format"),
+        ("q3.csv.gz", "say --format"),
+        ("q3.parquet", ".parquet is not written here"),
+        ("q3.parquet --format csv", ".parquet is not written here"),
+        ("q3.csv --format jsonl", "the name says csv, and --format jsonl"),
+        ("q3.jsonl --format csv", "the name says jsonl, and --format csv"),
+    ],
+)
+def test_a_file_that_would_not_be_what_its_name_says_is_refused(
+    cli, serving, tmp_path, output, says
+):
+    server = serving(Emulator(now=lambda: NOW))
+    name, *said = output.split()
+    file = tmp_path / name
+    file.write_text("old")
+    ran = cli("fetch", "costs", "--period", "2026-10-05", "-o", file, *said)
+    assert (ran.code, ran.out, file.read_text()) == (2, "", "old")
+    assert says in ran.err
+    assert ran.err.count("\n") == 1
+    assert not server.requests
+
+
 def test_filters_lists_and_unix_seconds_reach_the_service(cli, serving):
     server = serving(Emulator(now=lambda: NOW))
     ran = cli(

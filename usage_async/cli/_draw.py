@@ -39,7 +39,7 @@ def report(
     for spend in shown.spends:
         _days(page, spend)
         _spend(page, shown, spend, top)
-        _movers(page, shown, spend)
+        _movers(page, spend)
     _blanks(page, shown)
     _tokens(page, shown, top)
     _endpoints(page, shown)
@@ -201,7 +201,7 @@ def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[s
     return cells
 
 
-def _movers(page: Page, shown: Report, spend: Spend) -> None:
+def _movers(page: Page, spend: Spend) -> None:
     moves = [
         (insight.change(group.amount, group.before), group)
         for group in spend.groups

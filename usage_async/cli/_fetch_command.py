@@ -14,19 +14,26 @@ from usage_async.cli._context import Context
 from usage_async.cli._options import Asked, endpoint_app, option
 from usage_async.cli._output import destination
 from usage_async.endpoints import WIDTH_SECONDS
+from usage_async.errors import QueryError
 from usage_async.models import UsageTimeBucket
 
 Format = Literal["jsonl", "csv"]
+
+_ENDINGS: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_NOT_WRITTEN = (".parquet",)
+_WRITTEN = f"files are called {', '.join(_ENDINGS)}"
 
 _OUTPUT = Group("Output", sort_key=30)
 _OPTIONS = (
     option(
         "format",
-        Format,
-        "jsonl",
+        Format | None,
+        None,
         group=_OUTPUT,
         help="jsonl: a bucket a line, as the API sends it, losing nothing; csv: a flat row a"
-        " result, raw and exact: data for programs, cells are not guarded for spreadsheets.",
+        " result, raw and exact: data for programs, cells are not guarded for spreadsheets."
+        " Default: as the file is called, else jsonl.",
+        show_default=False,
     ),
     option(
         "output",
@@ -35,7 +42,8 @@ _OPTIONS = (
         group=_OUTPUT,
         alias="-o",
         allow_leading_hyphen=True,
-        help="A file, replaced when the new one is whole; - or nothing: standard output.",
+        help="A file (.jsonl, .ndjson, .csv), replaced when the new one is whole; - or nothing:"
+        " standard output.",
         show_default=False,
     ),
 )
@@ -46,11 +54,12 @@ def _fetch(
     connection: Connection,
     context: Context,
     *,
-    format: Format = "jsonl",  # noqa: A002 - the name of the option
+    format: Format | None = None,  # noqa: A002 - the name of the option
     output: Path | None = None,
 ) -> None:
     from usage_async.cli import _csv
 
+    format = _format(format, output)  # noqa: A001 - the name of the option
     with destination(output) as sink:
         if format == "csv":
             sink.write(_csv.line(_csv.ROW_COLUMNS))
@@ -66,6 +75,23 @@ def _fetch(
             )
         )
     context.note_warnings()
+
+
+def _format(said: Format | None, output: Path | None) -> Format:
+    """Give the format of a file: its name and `--format` must agree.
+
+    Raises:
+        QueryError: They contradict each other, or the name has an ending that says nothing here.
+    """
+    ending = output.suffix.lower() if output is not None else ""
+    named = _ENDINGS.get(ending)
+    if ending in _NOT_WRITTEN:
+        raise QueryError(f"{output}: {ending} is not written here; {_WRITTEN}")
+    if said is not None and named not in (None, said):
+        raise QueryError(f"{output}: the name says {named}, and --format {said}; change one")
+    if said is None and named is None and ending:
+        raise QueryError(f"{output}: say --format for a name with this ending; {_WRITTEN}")
+    return said or named or "jsonl"
 
 
 async def _stream(

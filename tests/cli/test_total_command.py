@@ -68,6 +68,46 @@ def test_a_dimension_that_is_not_grouped_by_is_refused(cli):
     assert "--by user_id is not among --group-by" in ran.err
 
 
+@pytest.fixture
+def teams(monkeypatch):
+    """A service that groups by a dimension that nobody knows."""
+    from usage_async._transport import AiohttpTransport
+
+    async def reply(_self, _path, params, _headers):
+        start, end = (int(dict(params)[name]) for name in ("start_time", "end_time"))
+        assert ("group_by", "team") in params
+        rows = [
+            {
+                "object": "organization.costs.result",
+                "amount": {"value": 1.5, "currency": "usd"},
+                "team": team,
+            }
+            for team in ("red", "blue, dark", None)
+        ]
+        buckets = [{"object": "bucket", "start_time": start, "end_time": end, "results": rows}]
+        page = {"object": "page", "data": buckets, "has_more": False, "next_page": None}
+        return 200, {}, json.dumps(page).encode()
+
+    monkeypatch.setattr(AiohttpTransport, "__call__", reply)
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin-0123456789")
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_a_dimension_newer_than_this_program_tells_groups_apart(cli, teams, form):
+    asked = ["--period", "2026-10-05", "--set", "group_by=team", "--by", "team"]
+    ran = cli("total", "costs", *asked, "--format", form)
+    assert ran.code == 0
+    if form == "csv":
+        rows = list(csv.DictReader(io.StringIO(ran.out)))
+        assert {row["team"]: row["amount"] for row in rows} == {
+            "red": "1.5",
+            "blue, dark": "1.5",
+            "": "1.5",
+        }
+    else:
+        assert "blue, dark" in ran.out
+
+
 def test_nothing_is_zero(cli):
     ran = cli("total", "costs", "--demo", "--period", "2026-10", "--project-ids", "proj_none")
     assert ran.code == 0

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from usage_async._fields import fields_of
 from usage_async.cli._page import Page
+from usage_async.cli._rows import value_of
 from usage_async.cli._text import clean, count, money, size
 from usage_async.endpoints import ENDPOINTS, Endpoint
 from usage_async.models import CostsResultAmount
@@ -71,7 +72,7 @@ def _groups(page: Page, sums: Sums) -> None:
 def _label(row: Any, by: tuple[str, ...]) -> Text:
     parts = []
     for name in by:
-        value = row.extra[name] if name in row.extra else getattr(row, name)
+        value = value_of(row, name)
         parts.append("(none)" if value is None else clean(str(value)))
     text = Text(", ".join(parts))
     for note in ("project_name", "user_email"):

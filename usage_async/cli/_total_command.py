@@ -8,12 +8,12 @@ from typing import Any, Literal
 import attrs
 from cyclopts import Group
 
-from usage_async._fields import fields_of
 from usage_async._times import TimeRange
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
 from usage_async.cli._options import Asked, endpoint_app, option, split_list
 from usage_async.cli._output import destination
+from usage_async.cli._rows import metrics, value_of
 from usage_async.errors import QueryError
 from usage_async.query import build
 from usage_async.totals import Totals
@@ -128,22 +128,13 @@ def _as_csv(sums: Sums) -> bytes:
     names = [*sums.by, *metrics(sums.totals[0])]
     lines = [_csv.line([*names, "currency"] if "amount" in names else names)]
     for row in rows:
-        values = [getattr(row, name) for name in names]
+        values = [value_of(row, name) for name in names]
         if "amount" in names:
             amount = row.amount
             values[names.index("amount")] = amount and amount.value
             values.append(amount and amount.currency)
         lines.append(_csv.line(values))
     return b"".join(lines)
-
-
-def metrics(row: Any) -> list[str]:
-    """Name the fields of a row that add up."""
-    return [
-        a.name
-        for a in fields_of(type(row))
-        if a.metadata["kind"] in ("flow", "level", "money", "quantity") or a.name == "quantity_unit"
-    ]
 
 
 app = endpoint_app(

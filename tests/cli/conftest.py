@@ -43,6 +43,9 @@ def bare(monkeypatch) -> pytest.MonkeyPatch:
     for name in list(os.environ):
         if name.upper().startswith(_SETTINGS) or name.upper() in _SET:
             monkeypatch.delenv(name)
+    # A terminal without colours, of as many columns as a test says.
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("LINES", "50")
     # cyclopts asks pydantic where somebody has imported it, which the program never does.
     monkeypatch.delitem(sys.modules, "pydantic", raising=False)
     return monkeypatch
@@ -52,8 +55,9 @@ def bare(monkeypatch) -> pytest.MonkeyPatch:
 def cli(bare, capsys) -> Cli:
     """Run `usage-async` in this process, at a fixed time, without a real wait."""
 
-    def cli(*tokens: object, columns: int = 80, now: float = NOW) -> Ran:
+    def cli(*tokens: object, columns: int = 80, now: float = NOW, tty: bool = False) -> Ran:
         bare.setenv("COLUMNS", str(columns))
+        bare.setattr(sys.stdout, "isatty", lambda: tty, raising=False)
         clock = Clock()
         runtime = Runtime(now=lambda: now, monotonic=lambda: clock.seconds, sleep=clock.sleep)
         code = run([str(token) for token in tokens], runtime=runtime)

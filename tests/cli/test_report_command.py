@@ -16,7 +16,7 @@ NOW = 1_795_348_800  # as in conftest.py
 @pytest.mark.parametrize("by", ["project", "user", "api-key", "line-item", "model"])
 @pytest.mark.parametrize("columns", [60, 80, 160])
 def test_a_report_fits_the_terminal_whatever_it_is_split_by(cli, by, columns):
-    ran = cli("report", "--demo", "--by", by, columns=columns)
+    ran = cli("report", "--demo", "--by", by, columns=columns, tty=True)
     assert (ran.code, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= columns
     assert "2026-10-01 to 2026-11-01 UTC" in ran.out
@@ -95,7 +95,7 @@ def test_json_and_csv_are_for_programs(cli):
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_a_comparison_fits_its_terminal(cli, by, columns):
     asked = ("report", "--demo", "--period", "this-month", "--compare", "--by", by, "--top", "3")
-    ran = cli(*asked, columns=columns)
+    ran = cli(*asked, columns=columns, tty=True)
     assert (ran.code, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= columns
     assert "against 2026-10-01 to 2026-10-23" in " ".join(ran.out.split())

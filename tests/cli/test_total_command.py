@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from decimal import Decimal
 
 import pytest
@@ -25,9 +26,35 @@ from .conftest import NOW
     ids=" ".join,
 )
 def test_a_table_fits_its_terminal(cli, asked, columns):
-    ran = cli("total", *asked, "--demo", "--period", "2026-10", columns=columns)
+    ran = cli("total", *asked, "--demo", "--period", "2026-10", columns=columns, tty=True)
     assert (ran.code, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= columns
+
+
+_DIMENSIONS = "project_id,user_id,line_item"
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 160])
+def test_rows_of_several_dimensions_can_be_told_apart(cli, columns):
+    asked = ("total", "costs", "--demo", "--period", "2026-10", "--by", _DIMENSIONS)
+    keys = json.loads(cli(*asked, "--format", "json").out)["groups"]
+    shown = cli(*asked, columns=columns, tty=True).out
+    assert max(map(len, shown.splitlines())) <= columns
+    table = shown.partition("\nBy ")[2].partition("amount\n")[2]
+    # A wrapped row has its figure in its first line; where names stand above, in its last.
+    ends = r"(?m)^ *\$[\d.,]+ *$" if columns < 60 else r"(?m)^(?=.*\$[\d.,]+ *$)"
+    rows = [" ".join(row.split()) for row in re.split(ends, table)]
+    assert len(set(rows) - {""}) == len(keys)
+
+
+def test_a_pipe_gets_every_dimension_whole(cli):
+    asked = ("total", "costs", "--demo", "--period", "2026-10", "--by", _DIMENSIONS)
+    groups = json.loads(cli(*asked, "--format", "json").out)["groups"]
+    lines = cli(*asked).out.splitlines()
+    for group in groups:
+        parts = [group.get("project_id"), group.get("user_id"), group.get("line_item")]
+        assert any(all((part or "(none)") in line for part in parts) for line in lines)
+    assert "…" not in "".join(lines)
 
 
 def test_groups_are_the_total_exactly(cli):

@@ -24,6 +24,7 @@ from usage_async.cli._report import (
     Spend,
     Tokens,
 )
+from usage_async.cli._rows import NAMED_BY
 from usage_async.endpoints import ENDPOINTS, Endpoint
 from usage_async.models import CostsResult, UsageTimeBucket
 from usage_async.totals import Totals, add
@@ -78,7 +79,7 @@ def _organization(buckets: Iterable[UsageTimeBucket[CostsResult]]) -> str | None
 
 def _names(buckets: Iterable[UsageTimeBucket[CostsResult]], dimension: str) -> dict[str, str]:
     """Give the names of projects or users, by id, as far as the rows of costs carry them."""
-    field = {"project_id": "project_name", "user_id": "user_email"}.get(dimension)
+    field = NAMED_BY.get(dimension)
     names = {}
     for bucket in buckets if field else ():
         for row in bucket.results:

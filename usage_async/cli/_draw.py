@@ -107,7 +107,7 @@ def _days(page: Page, spend: Spend) -> None:
             style = "cyan" if day.weekday() < _SATURDAY else "blue"
             text.append(_bar(page, amount, peak) * column + " " * (cell - column), style=style)
         text.append(" " * (label + cell * places + 2 - len(text)) + billed, style="dim")
-        page.console.print(text, width=page.width, crop=True)
+        page.drawing(text)
     _ruler(page, 1 if len(months) > 1 else months[0][0][0].day, places, cell)
     for each in spend.unusual:
         of = "weekend day" if each.day.weekday() >= _SATURDAY else "weekday"
@@ -135,7 +135,7 @@ def _ruler(page: Page, first: int, places: int, cell: int) -> None:
         if place == 0 or (number % 5 == 0 and place > 1):
             at = label + place * cell
             marks[at : at + 2] = f"{number:<2}"
-    page.line(("".join(marks).rstrip(), "dim"))
+    page.drawing(Text("".join(marks).rstrip(), style="dim"))
 
 
 def _label(group: Group | Tokens) -> Text:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from usage_async._fields import fields_of
 from usage_async.cli._page import Page
-from usage_async.cli._rows import value_of
+from usage_async.cli._rows import NAMED_BY, value_of
 from usage_async.cli._text import clean, count, money, size
 from usage_async.endpoints import ENDPOINTS, Endpoint
 from usage_async.models import CostsResultAmount
@@ -62,23 +62,22 @@ def _groups(page: Page, sums: Sums) -> None:
         for a in fields_of(kind)
         if a.default is attrs.NOTHING or a.metadata["kind"] == "money"
     ]
-    rows: list[tuple[str | Text, ...]] = [
-        (_label(row, sums.by), *(_short(getattr(row, name), name) for name in names))
+    rows: list[list[str | Text]] = [
+        [
+            *(_label(row, name) for name in sums.by),
+            *(_short(getattr(row, name), name) for name in names),
+        ]
         for row in sums.groups
     ]
-    page.table((", ".join(sums.by), *names), rows)
+    page.table((*sums.by, *names), rows, names=len(sums.by))
 
 
-def _label(row: Any, by: tuple[str, ...]) -> Text:
-    parts = []
-    for name in by:
-        value = value_of(row, name)
-        parts.append("(none)" if value is None else clean(str(value)))
-    text = Text(", ".join(parts))
-    for note in ("project_name", "user_email"):
-        value = getattr(row, note, None)
-        if value:
-            text.append(f"  {clean(value)}", style="dim")
+def _label(row: Any, dimension: str) -> Text:
+    value = value_of(row, dimension)
+    text = Text("(none)" if value is None else clean(str(value)))
+    note = getattr(row, NAMED_BY.get(dimension, ""), None)
+    if note:
+        text.append(f"  {clean(note)}", style="dim")
     return text
 
 

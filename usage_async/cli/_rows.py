@@ -6,6 +6,9 @@ from typing import Any
 
 from usage_async._fields import fields_of
 
+NAMED_BY = {"project_id": "project_name", "user_id": "user_email"}
+"""The notes that tell the name of a dimension's value."""
+
 
 def value_of(row: Any, name: str) -> Any:
     """Give a field of a row; a dimension that this release does not know is in its `extra`."""

@@ -134,13 +134,50 @@ def test_parameters_and_endpoints_newer_than_this_program_are_sent(cli, serving)
 
 
 @pytest.mark.parametrize(
+    "known",
+    [
+        *("clamp=true", "start_time=7d", "end_time=1d", "period=7d", "limit=5", "page=x"),
+        *("batch=true", "project_ids=a", "models=gpt-5.2"),
+    ],
+)
+def test_what_has_an_option_is_not_set_past_it(cli, serving, known):
+    server = serving(Emulator(now=lambda: NOW))
+    time = [] if known == "start_time=7d" else ["--start", "2026-10-05"]
+    ran = cli("fetch", "completions", *time, "--set", known)
+    assert (ran.code, ran.out) == (2, "")
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("known", "option"),
+    [("clamp=true", "--clamp"), ("limit=5", "--limit"), ("project_ids=a", "--project-ids")],
+)
+def test_what_has_an_option_is_refused_with_it(cli, known, option):
+    ran = cli("fetch", "costs", "--demo", "--period", "7d", "--set", known)
+    assert f"say it as {option}\n" in ran.err
+
+
+def test_values_newer_than_this_program_go_with_those_that_it_knows(cli, serving):
+    server = serving(Emulator(now=lambda: NOW))
+    newer = ["--set", "group_by=planet", "--set", "sizes=9x9"]
+    cli("fetch", "images", "--period", "7d", "--group-by", "size", "--sizes", "512x512", *newer)
+    sent = server.requests[-1].query
+    assert [value for name, value in sent if name == "group_by"] == ["size", "planet"]
+    assert [value for name, value in sent if name == "sizes"] == ["512x512", "9x9"]
+    ran = cli(
+        "fetch", "costs", "--demo", "--period", "7d", "--width", "1d", "--set", "bucket_width=5m"
+    )
+    assert (ran.code, "say it as --bucket-width" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["costs"], "say which time"),
         (["costs", "--period", "2026-10", "--group-by", "planet"], "group_by takes project_id"),
         (["costs", "--period", "2026-10", "--set", "x"], "--set takes NAME=VALUE"),
         (["costs", "--period", "2026-10", "--set", "=x"], "--set takes NAME=VALUE"),
-        (["costs", "--period", "2026-10", "--set", "period=7d"], "say it as --period only"),
+        (["costs", "--period", "2026-10", "--set", "period=7d"], "say it as --period"),
         (["cost", "--period", "2026-10"], 'Did you mean "costs"?'),
         (["costs", "--period", "2026-10", "--bucket-width", "1h"], "1h"),
     ],

@@ -189,6 +189,47 @@ def test_a_terminal_of_any_encoding_shows_the_report(encoding):
     assert ("#".encode(encoding) in ran.stdout) is (encoding != "utf-8")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell that closes descriptors")
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("endpoints >&-", 1, b"usage-async: standard output is closed\n"),
+        ("total costs --demo --period 2026-10-05 --format json >&-", 1, b"is closed\n"),
+        ("fetch costs --demo --period 2026-10-05 -o out.csv >&- <&-", 0, b""),
+        ("fetch costs --demo --period 2026-10-05 -o out.csv >&- 2>&- <&-", 0, b""),
+        ("endpoints --nonsense 2>&-", 2, b""),
+    ],
+)
+def test_a_standard_stream_may_be_closed(tmp_path, command, code, says):
+    ran = subprocess.run(  # noqa: S602 - the shell is the point
+        f"{sys.executable} -m usage_async.cli {command}",
+        shell=True,
+        env=_environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout) == (code, b"")
+    assert ran.stderr.endswith(says)
+    assert ran.stderr.count(b"\n") == says.count(b"\n")
+    if "-o" in command:
+        assert (tmp_path / "out.csv").read_text().startswith("start_time,")
+
+
+def test_a_stream_that_is_closed_is_replaced(monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setattr(os, "open", lambda *given: opened.append(given))
+    monkeypatch.setattr("builtins.open", lambda number, mode, **_: (number, mode))
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    room._replace_closed_streams()
+    replaced = sys.stdin, sys.stdout, sys.stderr
+    monkeypatch.undo()
+    assert replaced == ((0, "r"), (1, "w"), (2, "w"))
+    assert [flags for _, flags in opened] == [os.O_RDONLY, os.O_RDONLY, os.O_WRONLY]
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from usage_async.cli._run import run; run(['--help']);"

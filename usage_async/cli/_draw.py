@@ -84,7 +84,8 @@ def _range(period: TimeRange) -> str:
 
 def _change(amount: Decimal, before: Decimal, currency: str) -> str:
     change = insight.change(amount, before)
-    share = percent(change, before)
+    # What was a credit before has a negative amount; the sign is that of the change.
+    share = percent(change, before.copy_abs())
     return f"{money(change, currency, sign=True)}" + (
         f" ({'+' if change > 0 else ''}{share})" if share else ""
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EBADF
+
 from usage_async import errors
 
 _NO_KEY = "no admin key: set OPENAI_ADMIN_KEY (or OPENAI_ADMIN_KEY_FILE), or try --demo without one"
@@ -11,6 +13,8 @@ def explain(error: Exception) -> str:
     """Give the line for an error."""
     if isinstance(error, errors.ConfigurationError) and error.message.startswith("no admin key"):
         return _NO_KEY
+    if isinstance(error, OSError) and error.errno == EBADF:
+        return "standard output is closed"
     if isinstance(error, OSError):
         return ": ".join(filter(None, (error.filename, error.strerror or str(error))))
     if not isinstance(error, errors.UsageError):
@@ -38,7 +42,7 @@ _HINTS: tuple[tuple[type[errors.UsageError], str], ...] = (
     (errors.APIConnectionError, "see the network and --proxy, or run `usage-async doctor`"),
     (errors.PaginationError, "try again; if it stays, run `usage-async doctor`"),
     (errors.ResponseError, "something on the way may have changed it; run `usage-async doctor`"),
-    (errors.IncompleteError, "run `usage-async verify` to see what is whole"),
+    (errors.IncompleteError, "`usage-async fetch` gives every row as it is"),
     (errors.MixedCurrencyError, "the report keeps currencies apart"),
 )
 """What to do, by kind of error; the first that fits."""

@@ -35,8 +35,6 @@ _KNOWN: Mapping[str, tuple[Group, type, str, str]] = {
 }
 """Parameters that every endpoint has: their group, type, short name and help."""
 
-_SINGLE = (*_KNOWN, "bucket_width")
-"""Parameters that are one value; others are lists."""
 _UNSPLIT = ("line_item",)
 """Dimensions whose values may hold a comma."""
 
@@ -90,7 +88,7 @@ def _command(name: str | None, arguments: Sequence[Argument], act: Act) -> Any:
         own = {key: value for key, value in given.items() if key not in asked}
         for key in own:
             del given[key]
-        return act(_asked(name or path[0], given), connection, context, **own)
+        return act(_asked(name or path[0], endpoint, given), connection, context, **own)
 
     endpoint = unknown_endpoint("") if name is None else ENDPOINTS[name]
     asked = {"set", *get_type_hints(endpoint.params)}
@@ -129,7 +127,7 @@ def _arguments(endpoint: Endpoint) -> list[Argument]:
         None,
         group=_PAGES,
         negative="",
-        help="NAME=VALUE: a parameter newer than this program, sent as it is.",
+        help="NAME=VALUE: a parameter or a value newer than this program, sent as it is.",
     )
     return [*made, newer]
 
@@ -181,7 +179,7 @@ def split_list(_: Any, tokens: Sequence[Any]) -> list[str]:
     return [part.strip() for token in tokens for part in token.value.split(",")]
 
 
-def _asked(name: str, given: dict[str, Any]) -> Asked:
+def _asked(name: str, endpoint: Endpoint, given: dict[str, Any]) -> Asked:
     newer = [_pair(text) for text in given.pop("set", None) or ()]
     params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not {"start_time", "period"} & params.keys():
@@ -189,13 +187,21 @@ def _asked(name: str, given: dict[str, Any]) -> Asked:
             "say which time, such as --period 2026-10, --period 7d, --start 2026-10-01"
         )
     for key, value in newer:
-        if given.get(key) is not None:
-            raise QueryError(f"--set {key}: say it as --{key.replace('_', '-')} only")
-        if key in _SINGLE:
+        taken = key == "bucket_width" and key in params
+        if taken or (key in given and not _choices(endpoint, key)):
+            raise QueryError(f"--set {key}: say it as --{key.replace('_', '-')}")
+        if key == "bucket_width":
             params[key] = value
         else:
-            params.setdefault(key, []).append(value)
+            params[key] = [*params.get(key, ()), value]
     return Asked(name, params, unchecked=bool(newer))
+
+
+def _choices(endpoint: Endpoint, name: str) -> Sequence[str]:
+    """Give the values that a parameter is known to take; the service may take newer ones."""
+    if name in endpoint.filters:
+        return endpoint.filters[name].choices
+    return {"bucket_width": endpoint.bucket_widths, "group_by": endpoint.group_by}.get(name, ())
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -36,14 +36,14 @@ def money(value: Decimal, currency: str, *, sign: bool = False) -> str:
         currency: Lowercase ISO 4217 code.
         sign: Write a plus as well.
     """
-    size = abs(value)
-    less = ""
+    size, less = value.copy_abs(), ""
+    rounded = size if size >= _HUGE else size.quantize(_CENT, context=_ROUNDING)
     if size >= _HUGE:
         text = f"{size:.3E}"
-    elif size and size < _CENT / 2:
-        less, text = "<", "0.01"
+    elif size and not rounded:
+        less, text = "<", f"{_CENT}"
     else:
-        text = f"{size.quantize(_CENT, context=_ROUNDING):,}"
+        text = f"{rounded:,}"
     minus = "-" if value < 0 else "+" if sign and value else ""
     if currency == "usd":
         return f"{minus}{less}${text}"

@@ -7,6 +7,7 @@ import pytest
 
 from usage_async import ENDPOINTS, loads
 from usage_async.cli._csv import ROW_COLUMNS
+from usage_async.cli._options import word_of
 from usage_async.emulator import Emulator, Faults, Quirks
 from usage_async.models import UsageTimeBucket
 
@@ -17,13 +18,14 @@ from .conftest import NOW
 def test_every_endpoint_takes_every_parameter_of_its_table(cli, endpoint):
     help_ = cli("fetch", endpoint, "--help", columns=200).out
     described = ENDPOINTS[endpoint]
-    for name in [*described.filters, "group_by", "bucket_width", "limit", "page", "clamp"]:
+    shared = ["period", "start", "end", "clamp", "by", "bucket_width", "limit", "page"]
+    for name in [*described.filters, *shared]:
         assert f"--{name.replace('_', '-')}" in help_
-    assert ", ".join(described.group_by) in help_
+    assert ", ".join(map(word_of, described.group_by)) in help_
 
 
 def test_json_lines_are_buckets_in_the_shape_of_the_api(cli):
-    ran = cli("fetch", "costs", "--demo", "--period", "2026-10", "--group-by", "project_id")
+    ran = cli("fetch", "costs", "--demo", "--period", "2026-10", "--by", "project_id")
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
     assert len(lines) == 31
@@ -35,7 +37,7 @@ def test_json_lines_are_buckets_in_the_shape_of_the_api(cli):
 
 def test_csv_adds_up_to_the_total(cli):
     asked = ["costs", "--demo", "--start", "2026-10-01", "--end", "2026-11-01"]
-    ran = cli("fetch", *asked, "--group-by", "line_item,project_id", "--format", "csv")
+    ran = cli("fetch", *asked, "--by", "line_item,project_id", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(ran.out)))
     assert tuple(rows[0]) == ROW_COLUMNS
     total = json.loads(cli("total", *asked, "--format", "json").out)["totals"][0]
@@ -101,7 +103,7 @@ def test_filters_lists_and_unix_seconds_reach_the_service(cli, serving):
     server = serving(Emulator(now=lambda: NOW))
     ran = cli(
         *("fetch", "completions", "--start", "1790812800", "--end", "2026-10-02", "--batch"),
-        *("--models", "gpt-5.2,gpt-5.2-mini", "--group-by", "model", "batch", "--limit", "5"),
+        *("--models", "gpt-5.2,gpt-5.2-mini", "--by", "model", "batch", "--limit", "5"),
     )
     assert ran.code == 0
     query = server.requests[0].query
@@ -160,7 +162,7 @@ def test_what_has_an_option_is_refused_with_it(cli, known, option):
 def test_values_newer_than_this_program_go_with_those_that_it_knows(cli, serving):
     server = serving(Emulator(now=lambda: NOW))
     newer = ["--set", "group_by=planet", "--set", "sizes=9x9"]
-    cli("fetch", "images", "--period", "7d", "--group-by", "size", "--sizes", "512x512", *newer)
+    cli("fetch", "images", "--period", "7d", "--by", "size", "--sizes", "512x512", *newer)
     sent = server.requests[-1].query
     assert [value for name, value in sent if name == "group_by"] == ["size", "planet"]
     assert [value for name, value in sent if name == "sizes"] == ["512x512", "9x9"]
@@ -174,7 +176,11 @@ def test_values_newer_than_this_program_go_with_those_that_it_knows(cli, serving
     ("arguments", "says"),
     [
         (["costs"], "say which time"),
-        (["costs", "--period", "2026-10", "--group-by", "planet"], "group_by takes project_id"),
+        (["costs", "--end", "2026-10-01"], "--end needs --start"),
+        (
+            ["costs", "--period", "2026-10", "--by", "planet"],
+            "--by takes project, user, line-item",
+        ),
         (["costs", "--period", "2026-10", "--set", "x"], "--set takes NAME=VALUE"),
         (["costs", "--period", "2026-10", "--set", "=x"], "--set takes NAME=VALUE"),
         (["costs", "--period", "2026-10", "--set", "period=7d"], "say it as --period"),

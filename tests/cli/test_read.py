@@ -20,7 +20,9 @@ from .conftest import NOW
 
 DAY = 86400
 END = NOW - NOW % DAY
-PLAN = Plan("project", TimeRange(END - 2 * DAY, END), NOW, TimeRange(END - 4 * DAY, END - 2 * DAY))
+PLAN = Plan(
+    "project_id", TimeRange(END - 2 * DAY, END), NOW, TimeRange(END - 4 * DAY, END - 2 * DAY)
+)
 
 _LOOKBACK = (
     b'{"error": {"code": "reporting_lookback_exceeded", "message": "Earliest supported start'
@@ -58,7 +60,7 @@ async def test_everything_is_read_at_the_same_time_and_counted():
 
 
 async def test_a_plain_report_takes_a_query_an_endpoint_and_one_for_its_groups():
-    assert queries(Plan("user", PLAN.period, NOW)) == 13
+    assert queries(Plan("user_id", PLAN.period, NOW)) == 13
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])

@@ -49,7 +49,7 @@ def _reading(*days, start: int = START) -> Reading:
     )
 
 
-def _report(by="project", *, costs=None, costs_by=None, usage=None, before=None, **more):
+def _report(by="project_id", *, costs=None, costs_by=None, usage=None, before=None, **more):
     readings = Readings(
         costs=costs or _reading(),
         costs_by=costs_by or _reading(),
@@ -199,14 +199,19 @@ def test_tokens_add_up_over_endpoints_and_tool_calls_are_not_requests_twice():
 @pytest.mark.parametrize(
     ("fields", "organization"),
     [
-        ({}, None),
+        ({}, "Organization"),
         ({"organization_id": "org-1"}, "org-1"),
         ({"organization_id": "org-1", "organization_name": "Labs"}, "Labs  org-1"),
     ],
 )
 def test_the_organization_is_told_as_far_as_the_service_sends_it(fields, organization):
     shown = _report(costs=_reading([_cost("1"), _cost("1", **fields)]))
-    assert shown.organization == organization
+    assert str(shown.organization) == organization
+    told = json.loads(_machine.as_json(shown, []))["organization"]
+    assert told == {
+        "id": fields.get("organization_id"),
+        "name": fields.get("organization_name"),
+    }
 
 
 def test_an_endpoint_that_is_refused_says_why():
@@ -265,7 +270,7 @@ def test_csv_keeps_line_items_and_models_apart():
     use = {"input_tokens": 10, "output_tokens": 3, "num_model_requests": 2}
     costs_by = _reading([_cost("4", line_item="gpt-5")])
     shown = _report(
-        "line-item",
+        "line_item",
         costs=_reading([_cost("4")]),
         costs_by=costs_by,
         usage={"completions": _reading([UsageCompletionsResult(**use, model="gpt-5")])},
@@ -277,7 +282,7 @@ def test_csv_keeps_line_items_and_models_apart():
 
 
 def test_a_month_that_runs_has_a_pace_in_json():
-    plan = Plan("project", PERIOD, PERIOD.end_time, BEFORE, running=True)
+    plan = Plan("project_id", PERIOD, PERIOD.end_time, BEFORE, running=True)
     costs = _reading([_cost("2")], [_cost("2")], [_cost("2")])
     usage = {name: Reading() for name in ENDPOINTS if name != "costs"}
     shown = make_report(plan, Readings(costs=costs, costs_by=costs, usage=usage))

@@ -83,7 +83,7 @@ def test_a_wrong_command_ends_with_one_line_and_code_2(cli, arguments, says):
 
 def test_json_and_csv_are_for_programs(cli):
     value = json.loads(cli("report", "--demo", "--compare", "--format", "json").out)
-    assert value["by"] == "project"
+    assert value["by"] == "project_id"
     assert value["compared_with"]["end_time"] == value["start_time"]
     rows = list(csv.DictReader(io.StringIO(cli("report", "--demo", "--format", "csv").out)))
     assert {row["name"] for row in rows} >= {"Web app", "Research"}

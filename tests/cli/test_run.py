@@ -39,7 +39,7 @@ def test_completion_is_installed_by_one_command(cli, bare, tmp_path):
     assert ran.code == 0
     (script,) = tmp_path.rglob("completions/usage-async")
     assert str(script) in ran.out.replace("\n", "")
-    assert "group-by" in script.read_text()
+    assert "bucket-width" in script.read_text()
 
 
 @pytest.mark.parametrize("shell", ["sh", None])
@@ -250,7 +250,7 @@ def test_help_imports_nothing_heavy():
 def test_a_pipe_that_closes_early_is_no_error(tmp_path):
     command = (
         f"{sys.executable} -m usage_async.cli fetch completions --demo --start 60d --width 1h"
-        f" --group-by model 2>{tmp_path}/err | head -c 100; echo $?; cat {tmp_path}/err"
+        f" --by model 2>{tmp_path}/err | head -c 100; echo $?; cat {tmp_path}/err"
     )
     ran = subprocess.run(  # noqa: S602 - the shell is the point
         command, shell=True, env=_environment(), capture_output=True, check=False, timeout=60

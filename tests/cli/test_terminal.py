@@ -45,7 +45,7 @@ def _screen(child) -> str:
         "report --demo --by user --compare",
         "total completions --demo --period last-month --by model",
         "endpoints",
-        "verify costs --demo --period last-month --group-by project_id",
+        "verify costs --demo --period last-month --by project_id",
         "doctor --demo",
         "fetch --help",
     ],

@@ -4,7 +4,7 @@ from usage_async.emulator import Emulator, Quirks
 
 from .conftest import NOW
 
-ASKED = ("verify", "costs", "--period", "2026-10", "--group-by", "project_id")
+ASKED = ("verify", "costs", "--period", "2026-10", "--by", "project_id")
 
 
 def test_whole_figures_are_proven(cli):

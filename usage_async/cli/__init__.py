@@ -11,6 +11,8 @@ import sys
 from importlib.util import find_spec
 from typing import NoReturn
 
+from usage_async.cli._exit import ExitCode
+
 __all__ = ["main"]
 
 _NEEDS = ("cyclopts", "rich")
@@ -21,7 +23,7 @@ def main() -> None:
     _replace_closed_streams()
     if not all(map(find_spec, _NEEDS)):
         sys.stderr.write('usage-async: the terminal is an extra: pip install "usage-async[cli]"\n')
-        sys.exit(2)
+        sys.exit(ExitCode.WRONG)
     from usage_async.cli._run import run
 
     # Told to end, it ends as after Ctrl-C: what is half written goes.
@@ -43,5 +45,5 @@ def _replace_closed_streams() -> None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - a number
 
 
-def _terminate(number: int, _: object) -> NoReturn:
-    sys.exit(128 + number)
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    sys.exit(ExitCode.TERMINATED)

@@ -17,6 +17,7 @@ from usage_async.cli._report import (
     EndpointUse,
     Group,
     Grouping,
+    Organization,
     Plan,
     Reading,
     Readings,
@@ -68,13 +69,12 @@ def days_of(period: TimeRange) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def _organization(buckets: Iterable[UsageTimeBucket[CostsResult]]) -> str | None:
+def _organization(buckets: Iterable[UsageTimeBucket[CostsResult]]) -> Organization:
     for bucket in buckets:
         for row in bucket.results:
             if row.organization_name or row.organization_id:
-                parts = (row.organization_name, row.organization_id)
-                return "  ".join(part for part in parts if part)
-    return None
+                return Organization(row.organization_id, row.organization_name)
+    return Organization()
 
 
 def _names(buckets: Iterable[UsageTimeBucket[CostsResult]], dimension: str) -> dict[str, str]:

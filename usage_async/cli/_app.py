@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from usage_async.cli._exit import ExitCode
+
 _CORE = ("aiohttp", "attrs", "cattrs", "msgspec")
 
 
@@ -42,7 +44,14 @@ app = App(
     help="Every token and every cent of an OpenAI organization.\n\n"
     "Set OPENAI_ADMIN_KEY (or OPENAI_ADMIN_KEY_FILE) to an admin key, or try any command with "
     "--demo, on a made-up organization.",
-    help_epilogue="Example: usage-async report --demo",
+    help_epilogue="\n".join(
+        (
+            "Example: usage-async report --demo",
+            "",
+            "Exit codes:",
+            *(f"  {code:>3}  {code.meaning}" for code in ExitCode),
+        )
+    ),
     help_format="plaintext",
     version=_versions,
 )

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from usage_async.cli._exit import ExitCode
 from usage_async.cli._text import clean
 
 if TYPE_CHECKING:
@@ -65,10 +66,11 @@ class Context:
 async def _ended_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
     """Let SIGTERM cancel it, as Ctrl-C does: `sys.exit` could hit the event loop's own code."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    told: list[int] = []
+    told = False
 
-    def end(number: int, _: object) -> None:
-        told.append(number)
+    def end(_number: int, _frame: object) -> None:
+        nonlocal told
+        told = True
         loop.call_soon_threadsafe(cast("asyncio.Task[T]", task).cancel)
 
     before = signal.signal(signal.SIGTERM, end)
@@ -76,7 +78,7 @@ async def _ended_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
         return await work
     except asyncio.CancelledError:
         if told:
-            raise SystemExit(128 + told[0]) from None
+            raise SystemExit(ExitCode.TERMINATED) from None
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

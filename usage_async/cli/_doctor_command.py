@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from usage_async.cli._connect import Connection
 from usage_async.cli._context import Context
-from usage_async.cli._run import OK, SERVICE
+from usage_async.cli._exit import ExitCode
 from usage_async.cli._text import clean
 
 _STYLES = {"ok": "green", "note": "yellow", "bad": "bold red"}
@@ -33,4 +33,4 @@ def doctor(
         here.out.print(line, soft_wrap=True)
     bad = sum(check.verdict == "bad" for check in checks)
     here.out.print(f"{bad} of {len(checks)} checks are bad" if bad else "all is well")
-    return SERVICE if bad else OK
+    return ExitCode.FAILED if bad else ExitCode.DONE

@@ -50,7 +50,7 @@ def report(
 
 def _head(page: Page, shown: Report) -> None:
     plan = shown.plan
-    page.line((clean(shown.organization or "Organization"), "bold"))
+    page.line((clean(str(shown.organization)), "bold"))
     still = " (still running)" if plan.period.end_time >= plan.now else ""
     page.line(f"{_range(plan.period)} UTC", (still, "yellow"))
     page.console.print()
@@ -228,7 +228,7 @@ def _blanks(page: Page, shown: Report) -> None:
 
 
 def _tokens(page: Page, shown: Report, top: int) -> None:
-    noun = "model" if shown.plan.by == "line-item" else shown.plan.grouping.noun
+    noun = "model" if shown.plan.by == "line_item" else shown.plan.grouping.noun
     if not shown.tokens:
         return
     without = f"without {', '.join(shown.uncounted)}" if shown.uncounted else ""

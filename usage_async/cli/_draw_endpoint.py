@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from usage_async._fields import fields_of
+from usage_async.cli._options import word_of
 from usage_async.cli._page import Page
 from usage_async.cli._rows import NAMED_BY, value_of
 from usage_async.cli._text import clean, count, money, size
@@ -105,7 +106,7 @@ def _about(endpoint: Endpoint) -> list[tuple[str, str]]:
     metrics = (a.name for a in fields_of(endpoint.result_class) if a.metadata["kind"] in _MEANT)
     return [
         ("gives", ", ".join(metrics)),
-        ("group-by", ", ".join(endpoint.group_by)),
+        ("by", ", ".join(map(word_of, endpoint.group_by))),
         ("filters", ", ".join(name.replace("_", "-") for name in endpoint.filters)),
         ("widths", ", ".join(widths)),
     ]

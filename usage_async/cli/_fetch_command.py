@@ -126,5 +126,5 @@ app = endpoint_app(
     "Write an endpoint's figures to a file or a pipe, as they come.",
     _fetch,
     _OPTIONS,
-    "completions --period 2026-10 --width 1h --group-by model,project_id -o october.jsonl",
+    "completions --period 2026-10 --width 1h --by model,project_id -o october.jsonl",
 )

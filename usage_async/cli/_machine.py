@@ -27,7 +27,7 @@ def as_json(shown: Report, notices: Sequence[str]) -> bytes:
     """Write a report as JSON; amounts are strings, exact."""
     plan = shown.plan
     value = {
-        "organization": shown.organization,
+        "organization": {"id": shown.organization.id, "name": shown.organization.name},
         **_range(plan.period),
         "as_of": plan.now,
         "by": plan.by,

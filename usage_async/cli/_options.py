@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from inspect import Parameter as Argument
 from inspect import Signature
 from types import GenericAlias
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import attrs
 from cyclopts import App, Group, Parameter
@@ -16,25 +16,27 @@ from usage_async.cli._context import Context
 from usage_async.endpoints import ENDPOINTS, Endpoint, unknown_endpoint
 from usage_async.errors import QueryError
 
+D = TypeVar("D", bound=str)
+
 _TIMES = Group("Time (UTC)", sort_key=10)
 _WHAT = Group("What is read", sort_key=20)
 _PAGES = Group("Pages", sort_key=80)
 
-_KNOWN: Mapping[str, tuple[Group, type, str, str]] = {
-    "start_time": (_TIMES, str, "--start", "2026-10-01, 2026-10-01T09:00Z, 7d, Unix seconds."),
-    "end_time": (_TIMES, str, "--end", "The same; exclusive; default: now."),
-    "period": (
-        _TIMES,
-        str,
-        "",
-        "Both ends: 2026-10, 2026-Q4, 2026, 2026-W40, 2026-10-05, 7d, this-month, last-week.",
-    ),
-    "clamp": (_TIMES, bool, "", "Read what there is, where the history begins later."),
-    "limit": (_PAGES, int, "", "Buckets a page, never a total."),
-    "page": (_PAGES, str, "", "A cursor to begin at, with the very times it was made with."),
-}
-"""Parameters that every endpoint has: their group, type, short name and help."""
+PERIOD = "Both ends: 2026-10, 2026-Q4, 2026, 2026-W40, 2026-10-05, 7d, this-month, last-week."
+START = "2026-10-01, 2026-10-01T09:00Z, 7d, Unix seconds."
+END = "The same; exclusive; default: now."
 
+_KNOWN: Mapping[str, tuple[Group, type, str, str]] = {
+    "start_time": (_TIMES, str, "--start", START),
+    "end_time": (_TIMES, str, "--end", END),
+    "period": (_TIMES, str, "--period", PERIOD),
+    "clamp": (_TIMES, bool, "--clamp", "Read what there is, where the history begins later."),
+    "limit": (_PAGES, int, "--limit", "Buckets a page, never a total."),
+    "page": (_PAGES, str, "--page", "A cursor to begin at, with the very times it was made with."),
+}
+"""Parameters that every endpoint has: their group, type, option and help."""
+
+_BY = "--by"
 _UNSPLIT = ("line_item",)
 """Dimensions whose values may hold a comma."""
 
@@ -107,16 +109,19 @@ def _keyword(name: str, hint: Any, default: Any = None) -> Argument:
     return Argument(name, Argument.KEYWORD_ONLY, default=default, annotation=hint)
 
 
-def option(name: str, hint: Any, default: Any, **about: Any) -> Argument:
+def option(
+    name: str, hint: Any, default: Any, *, flag: str | None = None, **about: Any
+) -> Argument:
     """Make an option of a command.
 
     Args:
         name: As Python writes it.
         hint: Its type.
         default: Its value where it is left out.
+        flag: As the command line writes it, where that differs.
         about: How it is shown, as cyclopts takes it.
     """
-    return _keyword(name, Annotated[hint, Parameter(**about)], default)
+    return _keyword(name, Annotated[hint, Parameter(name=flag, **about)], default)
 
 
 def _arguments(endpoint: Endpoint) -> list[Argument]:
@@ -134,13 +139,13 @@ def _arguments(endpoint: Endpoint) -> list[Argument]:
 
 def _argument(endpoint: Endpoint, name: str) -> Argument:
     if name in _KNOWN:
-        group, kind, short, text = _KNOWN[name]
+        group, kind, flag, text = _KNOWN[name]
         return option(
             name,
             kind | None,
             None,
             group=group,
-            alias=short or None,
+            flag=flag,
             negative="",
             help=text,
             show_default=False,
@@ -149,7 +154,8 @@ def _argument(endpoint: Endpoint, name: str) -> Argument:
         hint = _one_of(endpoint.bucket_widths)
         return option(name, hint | None, None, group=_WHAT, alias="--width", help="Of a bucket.")
     if name == "group_by":
-        return _list(name, endpoint.group_by, "Split by these; several with commas or blanks.")
+        words = tuple(map(word_of, endpoint.group_by))
+        return _list(name, words, "Split by these; several with commas or blanks.", flag=_BY)
     filter_ = endpoint.filters[name]
     if filter_.type is bool:
         return option(name, bool | None, None, group=_WHAT, help="Only these, or none of them.")
@@ -161,7 +167,14 @@ def _one_of(choices: tuple[str, ...]) -> Any:
     return cast("Any", Literal)[choices] if choices else str
 
 
-def _list(name: str, choices: tuple[str, ...], text: str, *, split: bool = True) -> Argument:
+def _list(
+    name: str,
+    choices: tuple[str, ...],
+    text: str,
+    *,
+    split: bool = True,
+    flag: str | None = None,
+) -> Argument:
     return option(
         name,
         GenericAlias(list, _one_of(choices)) | None,
@@ -169,12 +182,13 @@ def _list(name: str, choices: tuple[str, ...], text: str, *, split: bool = True)
         group=_WHAT,
         negative="",
         consume_multiple=True,
-        converter=split_list if split else None,
+        converter=_split if split else None,
+        flag=flag,
         help=text,
     )
 
 
-def split_list(_: Any, tokens: Sequence[Any]) -> list[str]:
+def _split(_: Any, tokens: Sequence[Any]) -> list[str]:
     """Read a list, its items apart by commas, blanks or repeated options."""
     return [part.strip() for token in tokens for part in token.value.split(",")]
 
@@ -182,19 +196,61 @@ def split_list(_: Any, tokens: Sequence[Any]) -> list[str]:
 def _asked(name: str, endpoint: Endpoint, given: dict[str, Any]) -> Asked:
     newer = [_pair(text) for text in given.pop("set", None) or ()]
     params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if "end_time" in params and not {"start_time", "period"} & params.keys():
+        raise QueryError("--end needs --start")
     if not {"start_time", "period"} & params.keys():
         raise QueryError(
             "say which time, such as --period 2026-10, --period 7d, --start 2026-10-01"
         )
+    if "group_by" in params:
+        unchecked = [value for key, value in newer if key == "group_by"]
+        params["group_by"] = _dimensions(endpoint, params["group_by"], unchecked)
     for key, value in newer:
         taken = key == "bucket_width" and key in params
         if taken or (key in given and not _choices(endpoint, key)):
-            raise QueryError(f"--set {key}: say it as --{key.replace('_', '-')}")
+            raise QueryError(f"--set {key}: say it as {_flag(key)}")
         if key == "bucket_width":
             params[key] = value
         else:
             params[key] = [*params.get(key, ()), value]
     return Asked(name, params, unchecked=bool(newer))
+
+
+def _flag(name: str) -> str:
+    if name == "group_by":
+        return _BY
+    return _KNOWN[name][2] if name in _KNOWN else f"--{name.replace('_', '-')}"
+
+
+def word_of(dimension: str) -> str:
+    """Give the short word for a dimension: `project` for `project_id`."""
+    return dimension.removesuffix("_id").replace("_", "-")
+
+
+def dimension_of(word: str, dimensions: Collection[D]) -> D:
+    """Find the dimension that a word means: `project`, `project-id` and `project_id` alike.
+
+    Raises:
+        QueryError: It is none of these.
+    """
+    found = _find(word, dimensions)
+    if found is None:
+        raise QueryError(f"{_BY} takes {', '.join(map(word_of, dimensions))}; not {word!r}")
+    return found
+
+
+def _find(word: str, dimensions: Iterable[D]) -> D | None:
+    name = word.replace("-", "_")
+    return next((each for each in dimensions if each in (name, f"{name}_id")), None)
+
+
+def _dimensions(endpoint: Endpoint, words: Iterable[str], unchecked: Sequence[str]) -> list[str]:
+    """Give the dimensions that words mean; an endpoint that is not known may have any."""
+    if endpoint.group_by:
+        known = endpoint.group_by
+        return [word if word in unchecked else dimension_of(word, known) for word in words]
+    every = [dimension for each in ENDPOINTS.values() for dimension in each.group_by]
+    return [_find(word, every) or word for word in words]
 
 
 def _choices(endpoint: Endpoint, name: str) -> Sequence[str]:

@@ -16,7 +16,7 @@ from usage_async._times import TimeRange
 from usage_async.cli._insight import Pace, UnusualDay
 from usage_async.models import UsageTimeBucket
 
-By = Literal["project", "user", "api-key", "line-item", "model"]
+By = Literal["project_id", "user_id", "api_key_id", "line_item", "model"]
 
 
 SPEND = "spend"
@@ -43,10 +43,10 @@ class Grouping:
 
 
 GROUPINGS: Mapping[By, Grouping] = {
-    "project": Grouping("project", "project_id", "project_id"),
-    "user": Grouping("user", "user_id", "user_id"),
-    "api-key": Grouping("API key", "api_key_id", "api_key_id"),
-    "line-item": Grouping("line item", "line_item", "model", joined=False),
+    "project_id": Grouping("project", "project_id", "project_id"),
+    "user_id": Grouping("user", "user_id", "user_id"),
+    "api_key_id": Grouping("API key", "api_key_id", "api_key_id"),
+    "line_item": Grouping("line item", "line_item", "model", joined=False),
     "model": Grouping("model", "line_item", "model", derived=True),
 }
 
@@ -56,7 +56,7 @@ class Plan:
     """What a report is about.
 
     Attributes:
-        by: How it is split.
+        by: The dimension that it is split by.
         period: The range, from one `now`.
         now: Unix seconds.
         before: The range that it is compared with.
@@ -200,13 +200,24 @@ class EndpointUse:
     blank: Blank | None = None
 
 
+@attrs.frozen
+class Organization:
+    """An organization, as far as rows of costs tell it."""
+
+    id: str | None = None
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return "  ".join(filter(None, (self.name, self.id))) or "Organization"
+
+
 @attrs.frozen(kw_only=True)
 class Report:
     """Everything that a report says.
 
     Attributes:
         plan: What it is about.
-        organization: Its name and id, where the service sent them.
+        organization: Whose report it is.
         spends: One a currency, the largest first.
         tokens: By group, the most tokens first.
         uncounted: Endpoints whose requests and tokens are missing there.
@@ -215,7 +226,7 @@ class Report:
     """
 
     plan: Plan
-    organization: str | None
+    organization: Organization
     spends: tuple[Spend, ...]
     tokens: tuple[Tokens, ...]
     uncounted: tuple[str, ...]

@@ -9,7 +9,8 @@ from cyclopts import Group, Parameter
 
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
-from usage_async.cli._run import OK, SERVICE
+from usage_async.cli._exit import ExitCode
+from usage_async.cli._options import END, PERIOD, START, dimension_of
 
 if TYPE_CHECKING:
     from usage_async._fetch import RequestEvent
@@ -25,24 +26,28 @@ _Text = str | None
 _By = Literal["project", "user", "api-key", "line-item", "model"]
 
 
+def _as_written(_: Any, tokens: Sequence[Any]) -> str:
+    return str(tokens[0].value)
+
+
 def report(
     *,
     period: Annotated[
         _Text,
         Parameter(
             group=_PERIOD,
-            help="2026-10, 2026-Q4, 2026, 2026-W40, 2026-10-05, 7d, this-month, last-week."
-            f" Default: {_DEFAULT_PERIOD}, whose figures have settled.",
+            help=f"{PERIOD} Default: {_DEFAULT_PERIOD}, whose figures have settled.",
         ),
     ] = None,
-    start: Annotated[
-        _Text, Parameter(group=_PERIOD, help="The first day, such as 2026-10-01.")
-    ] = None,
-    end: Annotated[
-        _Text, Parameter(group=_PERIOD, help="The day after the last one; default: now.")
-    ] = None,
+    start: Annotated[_Text, Parameter(group=_PERIOD, help=START)] = None,
+    end: Annotated[_Text, Parameter(group=_PERIOD, help=END)] = None,
     by: Annotated[
-        _By, Parameter(group=_VIEW, help="What to split it by; model is derived from line items.")
+        _By,
+        Parameter(
+            group=_VIEW,
+            converter=_as_written,
+            help="What to split it by; model is derived from line items.",
+        ),
     ] = "project",
     compare: Annotated[
         bool,
@@ -67,7 +72,7 @@ def report(
     """Show who spent what, on one screen."""
     from usage_async._times import period_before
     from usage_async.cli._period import find_period, is_running
-    from usage_async.cli._report import Plan
+    from usage_async.cli._report import GROUPINGS, Plan
     from usage_async.errors import QueryError
 
     if top < 0:
@@ -79,7 +84,7 @@ def report(
         period = _DEFAULT_PERIOD
     found = find_period(now, period=period, start=start, end=end)
     before = period_before(found, period) if compare else None
-    plan = Plan(by, found, now, before, is_running(found, now))
+    plan = Plan(dimension_of(by, GROUPINGS), found, now, before, is_running(found, now))
     requests: list[RequestEvent] = []
     made = here.run(_make(plan, connection, here, requests))
     notices = list(here.warnings)
@@ -93,7 +98,7 @@ def report(
         for section, blank in made.blanks:
             here.note(f"{section}: {blank}")
         here.note_warnings()
-    return OK if made.is_whole else SERVICE
+    return ExitCode.DONE if made.is_whole else ExitCode.FAILED
 
 
 def _show(context: Context, made: Report, notices: Sequence[str], footer: str, top: int) -> None:

@@ -10,15 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from usage_async.cli._exit import ExitCode
 from usage_async.cli._text import clean
 
 if TYPE_CHECKING:
     from usage_async._runtime import Runtime
-
-OK = 0
-SERVICE = 1
-USAGE = 2
-INTERRUPTED = 130
 
 _STDOUT = 1
 
@@ -31,13 +27,12 @@ def run(tokens: Sequence[str], *, runtime: Runtime | None = None) -> int:
         runtime: The clocks that its figures and a built-in organization go by, for tests.
 
     Returns:
-        The exit code: 0, 1 where the service or a file failed, 2 where the command is wrong, 130
-        after Ctrl-C.
+        The exit code.
     """
     try:
         return _run(tokens, runtime)
     except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+        return _fail("interrupted", ExitCode.INTERRUPTED)
 
 
 def _run(tokens: Sequence[str], runtime: Runtime | None) -> int:
@@ -60,12 +55,12 @@ def _run(tokens: Sequence[str], runtime: Runtime | None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
-        return OK
+        return ExitCode.DONE
     except CycloptsError as error:
-        return _fail(f"{error} Try --help.", USAGE)
+        return _fail(f"{error} Try --help.", ExitCode.WRONG)
     except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
         return _explain(error, debug="--debug" in tokens)
-    return code or OK
+    return code or ExitCode.DONE
 
 
 def _explain(error: Exception, *, debug: bool) -> int:
@@ -83,7 +78,9 @@ def _explain(error: Exception, *, debug: bool) -> int:
 def _code(error: Exception) -> int:
     from usage_async.errors import ConfigurationError, QueryError
 
-    return USAGE if isinstance(error, ConfigurationError | QueryError) else SERVICE
+    if isinstance(error, ConfigurationError | QueryError):
+        return ExitCode.WRONG
+    return ExitCode.FAILED
 
 
 def _fail(line: str, code: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import attrs
@@ -11,10 +10,9 @@ from cyclopts import Group
 from usage_async._times import TimeRange
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
-from usage_async.cli._options import Asked, endpoint_app, option, split_list
+from usage_async.cli._options import Asked, endpoint_app, option
 from usage_async.cli._output import destination
 from usage_async.cli._rows import metrics, value_of
-from usage_async.errors import QueryError
 from usage_async.query import build
 from usage_async.totals import Totals
 
@@ -22,16 +20,6 @@ Format = Literal["table", "json", "csv"]
 
 _GROUP = Group("Output", sort_key=30)
 _OPTIONS = (
-    option(
-        "by",
-        list[str] | None,
-        None,
-        group=_GROUP,
-        negative="",
-        consume_multiple=True,
-        converter=split_list,
-        help="A row for each of these; default: what --group-by says.",
-    ),
     option(
         "format",
         Format,
@@ -64,16 +52,9 @@ def _total(
     connection: Connection,
     context: Context,
     *,
-    by: Sequence[str] | None = None,
     format: Format = "table",  # noqa: A002 - the name of the option
 ) -> None:
-    group_by = asked.params.get("group_by")
-    by = tuple(by or group_by or ())
-    missing = [name for name in by if name not in (group_by or by)]
-    if missing:
-        msg = f"--by {missing[0]} is not among --group-by: leave --group-by out, or add it"
-        raise QueryError(msg)
-    asked = attrs.evolve(asked, params={**asked.params, "group_by": group_by or by or None})
+    by = tuple(dict.fromkeys(asked.params.get("group_by", ())))
     sums = context.run(_add_up(asked, by, connection, context))
     if format == "table":
         from usage_async.cli import _draw_endpoint

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from usage_async.cli._connect import Connection, connect
 from usage_async.cli._context import Context
+from usage_async.cli._exit import ExitCode
 from usage_async.cli._options import Asked, endpoint_app
-from usage_async.cli._run import OK, SERVICE
 
 if TYPE_CHECKING:
     from usage_async._proof import Verification
@@ -21,7 +21,7 @@ def _verify(asked: Asked, connection: Connection, context: Context) -> int:
     for line in _lines(found):
         context.out.print(line, soft_wrap=True)
     context.note_warnings()
-    return OK if found.ok else SERVICE
+    return ExitCode.DONE if found.ok else ExitCode.FAILED
 
 
 async def _ask(asked: Asked, connection: Connection, context: Context) -> Verification:
@@ -54,5 +54,5 @@ app = endpoint_app(
     "groups add up to the ungrouped figure. Exit code 1 where they do not.",
     _verify,
     (),
-    "costs --period 2026-10 --group-by project_id",
+    "costs --period 2026-10 --by project_id",
 )

@@ -14,9 +14,10 @@ from usage_async._codec import Decoded
 from usage_async._fetch import Fetcher, PageRequest
 from usage_async._pages import Merge, Stream
 from usage_async._plan import Window, plan
+from usage_async._times import TimeRange
 from usage_async.errors import ConfigurationError
 from usage_async.models import Notice, UsageResponse, UsageResult
-from usage_async.query import Query, TimeRange
+from usage_async.query import Query
 
 R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")

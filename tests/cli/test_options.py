@@ -66,17 +66,18 @@ def test_an_endpoint_that_is_not_known_takes_any_dimension(cli, serving):
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("time", "start", "end"),
+    ("time", "read"),
     [
-        (["--period", "2026-10"], "2026-10-01", "2026-11-01"),
-        (["--period", "2026-W40"], "2026-09-28", "2026-10-05"),
-        (["--period", "last-quarter"], "2026-07-01", "2026-10-01"),
-        (["--start", "2026-10-01", "--end", "20261003"], "2026-10-01", "2026-10-03"),
+        ("--period 2026-10", ("2026-10-01", "2026-11-01")),
+        ("--period 2026-W40", ("2026-09-28", "2026-10-05")),
+        ("--period last-quarter", ("2026-07-01", "2026-10-01")),
+        ("--start 2026-10-01 --end 20261003", ("2026-10-01", "2026-10-03")),
     ],
 )
-def test_every_command_takes_the_same_times(cli, serving, command, time, start, end):
+def test_every_command_takes_the_same_times(cli, serving, command, time, read):
     server = serving(Emulator(now=lambda: NOW))
-    assert cli(*command.split(), *time).code == 0
+    assert cli(*command.split(), *time.split()).code == 0
+    start, end = read
     costs = [dict(each.query) for each in server.requests if each.path.endswith("costs")]
     assert min(int(each["start_time"]) for each in costs) == _seconds(start)
     assert max(int(each["end_time"]) for each in costs) == _seconds(end)

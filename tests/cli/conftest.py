@@ -1,4 +1,5 @@
 import asyncio
+import decimal
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -65,6 +66,13 @@ def cli(bare, capsys) -> Cli:
         return Ran(code, out, err)
 
     return cli
+
+
+@pytest.fixture
+def hostile() -> Iterator[None]:
+    """A decimal context that rounds to five digits, and that raises at whatever happens."""
+    with decimal.localcontext(decimal.Context(prec=5, traps=list(decimal.Context().flags))):
+        yield
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import io
 import json
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ def test_every_text_comes_back_as_it_was_written(texts):
 
 
 def test_no_value_is_nothing_and_an_empty_text_is_quoted():
-    assert _csv.line([None, "", True, 3, Decimal("0.10")]) == b',"",true,3,0.10\n'
+    assert _csv.line([None, "", True, 3, Decimal("0.10")]) == b',"",true,3,0.1\n'
 
 
 def test_a_guarded_text_is_no_formula_and_a_number_stays_one():
@@ -41,7 +42,25 @@ def test_a_bucket_is_flat_rows_with_unknown_fields_as_json():
     first, second = (
         dict(zip(_csv.ROW_COLUMNS, cells, strict=True)) for cells in _read(_csv.rows(bucket))
     )
-    assert (first["amount"], first["currency"]) == ("0.10", "usd")
+    assert (first["amount"], first["currency"]) == ("0.1", "usd")
     assert first["project_name"] == 'a,b"c\n'
     assert json.loads(first["extra"]) == {"units": "1.5", "tags": [{"x": 1}]}
     assert second["extra"] == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("2075.90014859250000000000000000000000", "2075.9001485925"),
+        ("1E+3", "1000"),
+        ("1E-7", "0.0000001"),
+        ("100", "100"),
+        ("0E-20", "0"),
+        (
+            "-0.5000000000000000000000000000000000000001",
+            "-0.5000000000000000000000000000000000000001",
+        ),
+    ],
+)
+def test_a_decimal_is_written_whole_and_without_padding(hostile, value, written):
+    assert _csv.line([Decimal(value)]) == f"{written}\n".encode()

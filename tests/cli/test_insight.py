@@ -36,3 +36,20 @@ def test_a_change_is_exact():
     assert change(Decimal("1e30"), Decimal("1e-30")) == Decimal(
         "999999999999999999999999999999.999999999999999999999999999999"
     )
+
+
+def test_what_is_concluded_never_depends_on_the_context_of_the_thread(hostile):
+    big = Decimal("12345678901234567890123456789.0123456789")
+    found = pace([(date(2026, 11, 1), big), (date(2026, 11, 2), Decimal(1))], date(2026, 11, 2))
+    assert found is not None
+    assert found.projected > big.copy_negate()
+    amounts = [str(big), *["10.123456789"] * 9, "99.123456789", "1"]
+    days = _days(date(2026, 11, 2), amounts)
+    assert [each.day.day for each in unusual_days(days, date(2026, 11, 20))] == [2, 12, 13]
+    assert unusual_days(days, date(2026, 11, 20))[1].usual == Decimal("10.123456789")
+
+
+def test_the_median_of_an_even_number_of_days_is_the_mean_of_two(hostile):
+    amounts = ["10.000001", "10.000002", "10.000003", "90"]
+    (found,) = unusual_days(_days(date(2026, 11, 2), amounts), date(2026, 11, 20))
+    assert found.usual == Decimal("10.0000025")

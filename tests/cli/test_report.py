@@ -1,3 +1,4 @@
+import io
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -5,6 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from usage_async import (
     ENDPOINTS,
@@ -15,7 +17,7 @@ from usage_async import (
     UsageTimeBucket,
     UsageWebSearchCallsResult,
 )
-from usage_async.cli import _machine
+from usage_async.cli import _draw, _machine
 from usage_async.cli._add_up import days_of, make_report
 from usage_async.cli._insight import total
 from usage_async.cli._report import (
@@ -115,6 +117,33 @@ def test_models_are_derived_from_line_items_and_others_keep_their_own_names():
         ("web search", Decimal("0.5")),
         (None, Decimal("0.5")),
     ]
+
+
+@pytest.mark.parametrize("by", list(GROUPINGS))
+def test_a_report_never_depends_on_the_context_of_the_thread(hostile, by):
+    amounts = ["12345678901234567890.123456789", "1.000000001", "0.3333333333"]
+    rows = [_cost(amount, project_id=f"p{n}") for n, amount in enumerate(amounts)]
+    costs = _reading(rows, rows, rows[:1])
+    use = UsageCompletionsResult(
+        input_tokens=10, output_tokens=3, num_model_requests=7, project_id="p1"
+    )
+    readings = Readings(
+        costs=costs,
+        costs_by=costs,
+        costs_before=_reading(rows[1:]),
+        costs_by_before=_reading(rows[1:]),
+        usage={name: Reading() for name in ENDPOINTS if name != "costs"}
+        | {"completions": _reading([use])},
+    )
+    shown = make_report(Plan(by, PERIOD, PERIOD.end_time, BEFORE, running=True), readings)
+    (spend,) = shown.spends
+    assert spend.total == Decimal("37037036703703703673.0370370356")
+    assert total(group.amount for group in spend.groups) == spend.total
+    console = Console(file=io.StringIO(), width=80)
+    _draw.report(console, shown, notices=(), footer="", top=1)
+    assert "$3.704E+19" in console.file.getvalue()
+    assert b"37037036703703703673.0370370356" in _machine.as_json(shown, [])
+    assert _machine.as_csv(shown)
 
 
 def test_every_currency_has_a_bill_of_its_own():

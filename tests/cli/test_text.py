@@ -51,6 +51,14 @@ def test_money_is_rounded_to_cents(value, currency, sign, shown):
     assert money(Decimal(value), currency, sign=sign) == shown
 
 
+def test_figures_never_depend_on_the_context_of_the_thread(hostile):
+    assert money(Decimal("1234567.891"), "usd") == "$1,234,567.89"
+    assert money(Decimal("-12345678901234567.891"), "usd") == "-$1.235E+16"
+    assert percent(Decimal("1234567.891"), Decimal("7654321.123")) == "16.1%"
+    assert percent(Decimal("1234567.891"), Decimal("0.001")) == "1.2E+11%"
+    assert (count(123_456_789), size(123_456_789)) == ("123.5M", "117.7 MiB")
+
+
 @pytest.mark.parametrize(
     ("part", "whole", "shown"),
     [

@@ -142,6 +142,16 @@ def test_a_group_without_an_amount_has_an_empty_cell():
     assert _draw_endpoint._short(None, "amount") == ""
 
 
+def test_exact_is_exact(hostile):
+    from usage_async import CostsResultAmount
+
+    amount = CostsResultAmount(
+        value=Decimal("1234567890123456789.012345678901234567890100"), currency="usd"
+    )
+    said = "exactly 1234567890123456789.0123456789012345678901"
+    assert _draw_endpoint._unit(amount, "") == said
+
+
 def test_a_zero_amount_has_no_exact_figure():
     from usage_async import CostsResultAmount
 

@@ -166,7 +166,7 @@ def _spends(
                 unusual=unusual_days(days, plan.today),
             )
         )
-    return tuple(sorted(spends, key=lambda spend: (-spend.total, spend.currency)))
+    return tuple(sorted(spends, key=lambda spend: (spend.total.copy_negate(), spend.currency)))
 
 
 def _groups(sums: dict[Any, Decimal], billed: Decimal, *, blank: bool) -> dict[Any, Decimal]:
@@ -182,7 +182,7 @@ def _groups(sums: dict[Any, Decimal], billed: Decimal, *, blank: bool) -> dict[A
 def _ranked(groups: Mapping[Any, Decimal], before: Mapping[Any, Decimal]) -> list[Any]:
     """Order the groups: the largest first, what is not attributed last."""
     keys = dict.fromkeys((*groups, *before))
-    rank = {key: (key is None, -groups.get(key, _ZERO), str(key)) for key in keys}
+    rank = {key: (key is None, groups.get(key, _ZERO).copy_negate(), str(key)) for key in keys}
     return sorted(keys, key=rank.__getitem__)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from usage_async._convert import dumps, to_dict
 from usage_async._fields import fields_of
+from usage_async.cli._text import plain
 from usage_async.models import UsageRow, UsageTimeBucket
 
 _QUOTED = frozenset('",\r\n')
@@ -55,8 +56,10 @@ def _cell(value: Any) -> str:
             return ""
         case bool():
             return str(value).lower()
-        case int() | Decimal():
+        case int():
             return str(value)
+        case Decimal():
+            return plain(value)
     return _text(str(value))
 
 

@@ -14,7 +14,7 @@ from usage_async._times import TimeRange
 from usage_async.cli import _insight as insight
 from usage_async.cli._page import Page
 from usage_async.cli._report import SPEND, Group, Report, Spend, Tokens
-from usage_async.cli._text import clean, count, money, percent, ratio, size
+from usage_async.cli._text import clean, count, money, percent, ratio, size, times
 from usage_async.models import SETTLES_AFTER
 
 _SATURDAY = 5
@@ -125,7 +125,7 @@ def _bar(page: Page, amount: Decimal, peak: Decimal) -> str:
     if amount <= 0:
         return "·" if page.unicode else "_"
     steps = len(page.bars) - 1
-    return page.bars[max(1, min(steps, round(ratio(amount, peak) * steps)))]
+    return page.bars[max(1, min(steps, round(float(ratio(amount, peak)) * steps)))]
 
 
 def _ruler(page: Page, first: int, places: int, cell: int) -> None:
@@ -197,7 +197,7 @@ def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[s
         before = group.before or Decimal(0)
         cells.append(_change(group.amount, before, spend.currency))
     if rated:
-        per_thousand = group.requests and ratio(group.amount * 1000, group.requests)
+        per_thousand = group.requests and ratio(times(group.amount, 1000), group.requests)
         cells.append(money(per_thousand, spend.currency) if per_thousand else "")
     return cells
 
@@ -208,13 +208,16 @@ def _movers(page: Page, spend: Spend) -> None:
         for group in spend.groups
         if group.before is not None and group.amount != group.before
     ]
-    moves.sort(key=lambda move: -abs(move[0]))
+    moves.sort(key=lambda move: move[0].copy_abs(), reverse=True)
     if moves:
         page.title("Top movers")
     for change, group in moves[:_MOVERS]:
         verb = "more" if change > 0 else "less"
         page.line(
-            (f"{money(abs(change), spend.currency)} {verb}  ", "red" if change > 0 else "green"),
+            (
+                f"{money(change.copy_abs(), spend.currency)} {verb}  ",
+                "red" if change > 0 else "green",
+            ),
             clean(group.name or group.id or "what is not attributed"),
         )
 

@@ -12,7 +12,7 @@ from usage_async._fields import fields_of
 from usage_async.cli._options import word_of
 from usage_async.cli._page import Page
 from usage_async.cli._rows import NAMED_BY, value_of
-from usage_async.cli._text import clean, count, money, size
+from usage_async.cli._text import clean, count, money, plain, size
 from usage_async.endpoints import ENDPOINTS, Endpoint
 from usage_async.models import CostsResultAmount
 
@@ -52,7 +52,7 @@ def _exact(value: Any) -> str:
 
 def _unit(value: Any, unit: str) -> str:
     if isinstance(value, CostsResultAmount):
-        return f"exactly {value.value.normalize():f}" if value.value else ""
+        return f"exactly {plain(value.value)}" if value.value else ""
     return f"{unit}, {size(value)}" if unit == "bytes" else unit
 
 

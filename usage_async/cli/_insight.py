@@ -6,11 +6,10 @@ from calendar import monthrange
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
-from statistics import median
 
 import attrs
 
-from usage_async.cli._text import ratio
+from usage_async.cli._text import ratio, times
 from usage_async.totals import add
 
 Days = Sequence[tuple[date, Decimal]]
@@ -72,7 +71,7 @@ def pace(days: Days, today: date) -> Pace | None:
     recent = whole[-_WEEK:]
     rate = ratio(total(recent), len(recent))
     left = monthrange(today.year, today.month)[1] - len(whole)
-    return Pace(len(whole), rate, len(recent), total(whole) + rate * left)
+    return Pace(len(whole), rate, len(recent), add(total(whole), times(rate, left)))
 
 
 def unusual_days(days: Days, today: date) -> tuple[UnusualDay, ...]:
@@ -86,14 +85,22 @@ def unusual_days(days: Days, today: date) -> tuple[UnusualDay, ...]:
         ]
         if len(kind) < _ENOUGH_DAYS:
             continue
-        usual = median(amount for _, amount in kind)
-        distance = median(abs(amount - usual) for _, amount in kind)
+        usual = _median(amount for _, amount in kind)
+        away = [change(amount, usual).copy_abs() for _, amount in kind]
+        far = max(times(usual, _HALF), times(_median(away), _FAR))
         found += [
             UnusualDay(day, amount, usual)
-            for day, amount in kind
-            if abs(amount - usual) > max(usual * _HALF, distance * _FAR)
+            for (day, amount), distance in zip(kind, away, strict=True)
+            if distance > far
         ]
     return tuple(sorted(found, key=lambda each: each.day))
+
+
+def _median(amounts: Iterable[Decimal]) -> Decimal:
+    """Give the middle amount, or the mean of the two in the middle."""
+    order = sorted(amounts)
+    half = len(order) // 2
+    return order[half] if len(order) % 2 else times(add(order[half - 1], order[half]), _HALF)
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:

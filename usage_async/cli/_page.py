@@ -82,7 +82,7 @@ class Page:
 
     def bar(self, share: Decimal, width: int) -> Text:
         """Draw a share, from 0 to 1, as a bar."""
-        eighths = int(max(Decimal(0), min(share, Decimal(1))) * width * 8)
+        eighths = int(max(0.0, min(float(share), 1.0)) * width * 8)
         if not self.unicode:
             return Text("#" * (eighths // 8), style="cyan")
         return Text("█" * (eighths // 8) + _PARTS[eighths % 8], style="cyan")

@@ -6,13 +6,14 @@ Sums are exact until they arrive here; this is the only room that rounds.
 from __future__ import annotations
 
 import unicodedata
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories that can steer a terminal or reorder a line: controls, bidi marks, separators."""
-_ROUNDING = Context(prec=6600, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN)
+_ROUNDING = Context(prec=6600, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN, traps=[])
+_RATIOS = Context(prec=28, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN, traps=[])
 _CENT = Decimal("0.01")
-_HUGE = Decimal(10) ** 15
+_HUGE = Decimal("1e15")
 _SCALES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 _BINARY = ((2**50, "PiB"), (2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _EXACT_BELOW = 10_000
@@ -39,7 +40,7 @@ def money(value: Decimal, currency: str, *, sign: bool = False) -> str:
     size, less = value.copy_abs(), ""
     rounded = size if size >= _HUGE else size.quantize(_CENT, context=_ROUNDING)
     if size >= _HUGE:
-        text = f"{size:.3E}"
+        text = _scientific(size, 3)
     elif size and not rounded:
         less, text = "<", f"{_CENT}"
     else:
@@ -54,15 +55,31 @@ def percent(part: Decimal | int, whole: Decimal | int) -> str:
     """Write a share such as `12.3%`; empty where there is no whole."""
     if not whole:
         return ""
-    share = _ROUNDING.multiply(Decimal(100), ratio(part, whole))
-    if abs(share) >= _EXACT_BELOW:
-        return f"{share:.1E}%"
+    share = times(ratio(part, whole), 100)
+    if share.copy_abs() >= _EXACT_BELOW:
+        return f"{_scientific(share, 1)}%"
     return f"{share.quantize(Decimal('0.1'), context=_ROUNDING)}%"
 
 
 def ratio(part: Decimal | int, whole: Decimal | int) -> Decimal:
     """Divide, to 28 digits: for shares and bars, never for sums."""
-    return Context(prec=28, Emax=10**6, Emin=-(10**6)).divide(Decimal(part), Decimal(whole))
+    return _RATIOS.divide(Decimal(part), Decimal(whole))
+
+
+def times(value: Decimal, factor: Decimal | int) -> Decimal:
+    """Multiply exactly, whatever the thread's context says."""
+    return _ROUNDING.multiply(value, Decimal(factor))
+
+
+def plain(value: Decimal) -> str:
+    """Write a Decimal exactly, without exponent and without zeros that pad it."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _scientific(value: Decimal, places: int) -> str:
+    with localcontext(_ROUNDING):
+        return f"{value:.{places}E}"
 
 
 def count(value: int) -> str:
@@ -80,4 +97,4 @@ def size(value: int) -> str:
 def _scaled(value: int, scales: tuple[tuple[int, str], ...], gap: str) -> str:
     factor, unit = next(scale for scale in scales if abs(value) >= scale[0])
     scaled = ratio(value, factor).quantize(Decimal("0.1"), context=_ROUNDING)
-    return f"{scaled:,}{gap}{unit}" if scaled < _HUGE else f"{scaled:.3E}{gap}{unit}"
+    return f"{scaled:,}{gap}{unit}" if scaled < _HUGE else f"{_scientific(scaled, 3)}{gap}{unit}"

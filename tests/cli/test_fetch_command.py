@@ -216,7 +216,7 @@ def test_notices_are_lines_on_standard_error(cli, serving):
 @pytest.mark.parametrize("start", ["2026-10-01", "20261001", "2026-W40-4", "1790812800"])
 def test_a_time_means_the_same_as_in_the_library(cli, start):
     ran = cli("total", "costs", "--demo", "--start", start, "--end", "2026-10-02", "--format=json")
-    assert json.loads(ran.out)["start_time"] == 1_790_812_800
+    assert json.loads(ran.out)["requested"]["start_time"] == 1_790_812_800
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,36 @@ def test_a_dimension_newer_than_this_program_tells_groups_apart(cli, teams, form
         assert "blue, dark" in ran.out
 
 
+def test_what_is_printed_is_what_the_figures_cover(cli):
+    inside = ["--start", "2026-10-05T12:00Z", "--end", "2026-10-05T12:00:01Z"]
+    ran = cli("total", "costs", "--demo", *inside)
+    assert ran.code == 0
+    assert "\n2026-10-05 00:00 to 2026-10-06 00:00 UTC\n" in ran.out
+    assert "start_time" in ran.err
+    assert "end_time" in ran.err
+    value = json.loads(cli("total", "costs", "--demo", *inside, "--format", "json").out)
+    assert value["requested"] == {"start_time": 1_791_201_600, "end_time": 1_791_201_601}
+    assert value["covered"] == {"start_time": 1_791_158_400, "end_time": 1_791_244_800}
+
+
+def test_what_still_runs_is_told(cli):
+    out = cli("total", "costs", "--demo", "--period", "today").out
+    assert "\n2026-11-22 00:00 to 2026-11-23 00:00 UTC  still running\n" in out
+
+
+def test_where_no_bucket_came_nothing_is_covered(cli, monkeypatch):
+    from usage_async._transport import AiohttpTransport
+
+    async def reply(*_):
+        page = {"object": "page", "data": [], "has_more": False, "next_page": None}
+        return 200, {}, json.dumps(page).encode()
+
+    monkeypatch.setattr(AiohttpTransport, "__call__", reply)
+    asked = ("total", "costs", "--demo", "--period", "2026-10-05")
+    assert "2026-10-06 00:00 UTC  no bucket came\n" in cli(*asked).out
+    assert json.loads(cli(*asked, "--format", "json").out)["covered"] is None
+
+
 def test_nothing_is_zero(cli):
     ran = cli("total", "costs", "--demo", "--period", "2026-10", "--project-ids", "proj_none")
     assert ran.code == 0

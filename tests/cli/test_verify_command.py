@@ -1,3 +1,5 @@
+import pytest
+
 from usage_async._proof import Verification
 from usage_async.cli._verify_command import _lines
 from usage_async.emulator import Emulator, Quirks
@@ -21,6 +23,21 @@ def test_a_missing_bucket_is_named_and_the_code_is_1(cli, serving):
     assert "missing: the bucket of 2026-10-" in ran.out
     assert ran.out.endswith("\nNOT whole\n")
     assert ran.err.startswith("usage-async: note: ")
+
+
+def test_what_was_compared_is_told(cli):
+    assert "came once; the groups by project_id add up to the whole" in cli(*ASKED, "--demo").out
+    ran = cli("verify", "costs", "--period", "2026-10", "--demo")
+    assert (ran.code, "add up to the whole" in ran.out) == (0, False)
+    assert "no groups to compare" in ran.out
+
+
+@pytest.mark.parametrize("by", [[], ["--by", "project"]])
+def test_nothing_that_has_settled_is_nothing_proven(cli, by):
+    ran = cli("verify", "costs", "--period", "today", *by, "--demo")
+    assert ran.code == 1
+    assert ran.out.startswith("checked         0  ")
+    assert ran.out.endswith("\nNOT proven: no bucket was checked\n")
 
 
 def test_many_are_counted():

@@ -26,13 +26,22 @@ def total(console: Console, name: str, sums: Sums) -> None:
     """Draw the sums of an endpoint."""
     page = Page(console)
     page.line((clean(name), "bold"))
-    page.line(f"{sums.period.start:%Y-%m-%d %H:%M} to {sums.period.end:%Y-%m-%d %H:%M} UTC")
+    page.line(*_covered(sums))
     page.console.print()
     for row in sums.totals:
         _figures(page, row)
     if sums.by:
         page.title(f"By {', '.join(sums.by)}")
         _groups(page, sums)
+
+
+def _covered(sums: Sums) -> tuple[str | tuple[str, str], ...]:
+    """Tell the range of the figures, which may be more than was asked for."""
+    times = sums.covered or sums.requested
+    told = f"{times.start:%Y-%m-%d %H:%M} to {times.end:%Y-%m-%d %H:%M} UTC"
+    if sums.covered is None:
+        return told, ("  no bucket came", "yellow")
+    return told, ("  still running" if times.end_time > sums.as_of else "", "yellow")
 
 
 def _figures(page: Page, row: Any) -> None:

@@ -36,13 +36,17 @@ class Sums:
 
     Attributes:
         by: The dimensions that tell the groups apart.
-        period: What was read.
+        requested: What was asked for.
+        covered: What the figures cover; None where no bucket came.
+        as_of: Unix seconds at which the run began.
         totals: Everything, a row a currency.
         groups: A row a group, the largest first.
     """
 
     by: tuple[str, ...]
-    period: TimeRange
+    requested: TimeRange
+    covered: TimeRange | None
+    as_of: int
     totals: list[Any]
     groups: list[Any]
 
@@ -74,13 +78,18 @@ async def _add_up(
         endpoint = build(asked.name, asked.params, unchecked=asked.unchecked).endpoint
         total: Totals[Any] = Totals(endpoint.result_class, endpoint.measure)
         groups: Totals[Any] = Totals(endpoint.result_class, endpoint.measure, by)
+        covered = None
         async with query.stream() as stream:
             async for bucket in stream:
+                begin = covered.start_time if covered else bucket.start_time
+                covered = TimeRange(begin, bucket.end_time)
                 total.add(bucket)
                 groups.add(bucket)
         return Sums(
             by=by,
-            period=TimeRange(stream.start_time, stream.end_time),
+            requested=stream.requested,
+            covered=covered,
+            as_of=stream.as_of,
             totals=total.groups() or [total.total()],
             groups=groups.groups() if by else [],
         )
@@ -92,13 +101,17 @@ def _as_json(name: str, sums: Sums) -> bytes:
 
     value = {
         "endpoint": name,
-        "start_time": sums.period.start_time,
-        "end_time": sums.period.end_time,
+        "requested": _range(sums.requested),
+        "covered": None if sums.covered is None else _range(sums.covered),
         "group_by": list(sums.by),
         "totals": [to_dict(row) for row in sums.totals],
         "groups": [to_dict(row) for row in sums.groups],
     }
     return dumps(value) + b"\n"
+
+
+def _range(times: TimeRange) -> dict[str, int]:
+    return {"start_time": times.start_time, "end_time": times.end_time}
 
 
 def _as_csv(sums: Sums) -> bytes:

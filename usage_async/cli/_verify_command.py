@@ -31,17 +31,22 @@ async def _ask(asked: Asked, connection: Connection, context: Context) -> Verifi
 
 
 def _lines(found: Verification) -> list[str]:
+    by = ", ".join(found.compared)
+    proof = f"the groups by {by} add up to the whole" if by else "no groups to compare: say --by"
     lines = [
-        f"checked    {len(found.checked):>6}  came once, and the groups add up to the whole",
+        f"checked    {len(found.checked):>6}  came once; {proof}",
         f"unsettled  {len(found.unsettled):>6}  may still be revised; not compared",
         f"missing    {len(found.missing):>6}  never came",
-        f"differing  {len(found.differing):>6}  the groups do not add up to the whole",
+        f"differing  {len(found.differing):>6}  did not agree in two readings",
     ]
     for name, starts in (("missing", found.missing), ("differing", found.differing)):
         lines += [f"{name}: the bucket of {_time(start)}" for start in starts[:_SHOWN]]
         if len(starts) > _SHOWN:
             lines.append(f"{name}: and {len(starts) - _SHOWN} more")
-    return [*lines, "whole" if found.ok else "NOT whole"]
+    if found.ok:
+        return [*lines, "whole"]
+    is_wrong = found.missing or found.differing
+    return [*lines, "NOT whole" if is_wrong else "NOT proven: no bucket was checked"]
 
 
 def _time(start: int) -> str:
@@ -51,7 +56,7 @@ def _time(start: int) -> str:
 app = endpoint_app(
     "verify",
     "Prove that an endpoint's figures are whole: every bucket came once, and over settled ones the "
-    "groups add up to the ungrouped figure. Exit code 1 where they do not.",
+    "groups of --by add up to the ungrouped figure. Exit code 1 where that is not proven.",
     _verify,
     (),
     "costs --period 2026-10 --by project_id",

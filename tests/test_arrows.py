@@ -10,7 +10,7 @@ import usage_async
 HOUSE = Path(usage_async.__file__).parent
 ROWS = [
     {"errors", "_fields", "_version"},
-    {"models"},
+    {"models", "_times"},
     {"endpoints"},
     {"query"},
     {"_plan", "_runtime"},
@@ -31,7 +31,7 @@ ROWS = [
 
 AIOHTTP = {"_transport", "client", "emulator", "cli"}
 """Where aiohttp is known; the client only names its session's type."""
-PURE = {"errors", "_fields", "models", "endpoints", "query", "_plan", "_window", "_retry"}
+PURE = {"errors", "_fields", "_times", "models", "endpoints", "query", "_plan", "_window", "_retry"}
 PURE |= {"_lanes", "_convert", "_codec", "totals", "_proof", "_version"}
 
 ORDER = {room: index for index, row in enumerate(ROWS) for room in row}

@@ -48,6 +48,7 @@ def _error(message: str, code: str | None = None) -> bytes:
         (QueryError("not taken"), 2, "not taken"),
         (PermissionError(13, "Permission denied", "out.csv"), 1, "out.csv: Permission denied"),
         (OSError("odd"), 1, "odd"),
+        (OSError(9, "Bad file descriptor"), 1, "standard output is closed"),
         (IncompleteError("not whole"), 1, "usage-async fetch"),
         (MixedCurrencyError("usd, eur"), 1, "keeps currencies apart"),
         (UsageError("some\nthing"), 1, "some\\nthing"),

@@ -62,6 +62,8 @@ def test_an_endpoint_that_is_not_known_takes_any_dimension(cli, serving):
     cli("fetch", "path", path, "--period", "7d", "--by", "api-key,planet")
     groups = [value for name, value in server.requests[0].query if name == "group_by"]
     assert groups == ["api_key_id", "planet"]
+    ran = cli("fetch", "path", path, "--period", "7d", "--set", "group_by=planet")
+    assert (ran.code, ran.err) == (2, "usage-async: --set group_by: say it as --by\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

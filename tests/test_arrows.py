@@ -10,8 +10,9 @@ import usage_async
 HOUSE = Path(usage_async.__file__).parent
 ROWS = [
     {"errors", "_fields", "_version"},
-    {"models", "_times"},
+    {"models"},
     {"endpoints"},
+    {"_times"},
     {"query"},
     {"_plan", "_runtime"},
     {"_window", "_retry", "_limiter", "_custody"},

@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 import attrs
 
+from usage_async.endpoints import DAY_S
 from usage_async.errors import QueryError
 
 Unit = Literal["day", "week", "month", "quarter", "year"]
@@ -44,8 +45,7 @@ CALENDAR: dict[Calendar, tuple[Unit, int]] = {
 """Periods that move with the calendar: their unit, and how many units ago. `this-…` ends now."""
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-_DAY_S = 86400
-_UNIT_SECONDS = {"m": 60, "h": 3600, "d": _DAY_S}
+_UNIT_SECONDS = {"m": 60, "h": 3600, "d": DAY_S}
 _PERIOD = re.compile(
     r"(?P<year>19[7-9][0-9]|[2-8][0-9]{3})"
     r"(?:-(?:Q(?P<quarter>[1-4])|W(?P<week>[0-5][0-9])|(?P<month>0[1-9]|1[0-2])))?"
@@ -168,15 +168,15 @@ def period_before(times: TimeRange, period: str | None = None) -> TimeRange:
         times: The period, from midnight on; one that still runs ends now.
         period: The words that it was asked for with; None where both ends were given.
     """
-    days = -(-(times.end_time - times.start_time) // _DAY_S)
+    days = -(-(times.end_time - times.start_time) // DAY_S)
     unit = _unit_of(times) if period is None else _unit_said(period)
     if unit is None:
-        return TimeRange(times.start_time - days * _DAY_S, times.start_time)
+        return TimeRange(times.start_time - days * DAY_S, times.start_time)
     first = times.start.date()
     before = _first(unit, first - timedelta(days=1))
     start, end = _midnight(before), times.start_time
     if times.end_time < _midnight(_next(unit, first)):
-        end = min(start + days * _DAY_S, end)
+        end = min(start + days * DAY_S, end)
     return TimeRange(start, end)
 
 

@@ -27,7 +27,8 @@ string with an offset; or that long before now: a timedelta, `"7d"`, `"24h"`, `"
 
 BucketWidth = Literal["1m", "1h", "1d"]
 
-WIDTH_SECONDS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": 86400}
+DAY_S = 86400
+WIDTH_SECONDS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": DAY_S}
 
 _USAGE_LIMITS = {"1m": 1440, "1h": 168, "1d": 31}
 _COSTS_LIMITS = {"1d": 180}

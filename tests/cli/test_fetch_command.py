@@ -227,3 +227,8 @@ def test_a_period_is_read_whole(cli, period, buckets):
     ran = cli("fetch", "costs", "--demo", "--period", period)
     assert (ran.code, ran.err) == (0, "")
     assert len(ran.out.splitlines()) == buckets
+
+
+def test_what_is_written_and_may_be_revised_is_told_on_the_side(cli):
+    out = cli("fetch", "costs", "--demo", "--period", "yesterday")
+    assert out.err.count("may still be revised") == 1

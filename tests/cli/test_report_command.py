@@ -246,3 +246,11 @@ def test_csv_tells_on_the_side_what_was_refused_and_what_was_odd(cli, serving):
     serving(Emulator(now=lambda: NOW, quirks=Quirks(unknown_fields=True)))
     ran = cli("report", "--period", "2026-10", "--format", "csv")
     assert "usage-async: note: " in ran.err
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_figures_that_may_be_revised_are_told_in_every_form(cli, form):
+    out = cli("report", "--demo", "--period", "this-month", "--format", form)
+    said = out.err if form == "csv" else out.out
+    assert said.count("may still be revised") == 1
+    assert "end_time" not in out.out + out.err

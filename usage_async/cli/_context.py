@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from usage_async._runtime import Runtime
+    from usage_async.models import Notice
 
 T = TypeVar("T")
 
@@ -57,6 +58,12 @@ class Context:
         """Write to standard error, a line each, what the library warned of."""
         for message in self.warnings:
             self.note(message)
+
+    def note_unsettled(self, notices: Iterable[Notice]) -> None:
+        """Write to standard error which figures may still be revised, which is no warning."""
+        for notice in notices:
+            if notice.code == "unsettled":
+                self.note(f"{notice.endpoint}: {notice.message}")
 
     def note(self, message: str) -> None:
         """Write a line to standard error."""

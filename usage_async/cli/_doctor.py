@@ -17,7 +17,7 @@ from usage_async.cli._connect import Connection, Place, place
 from usage_async.cli._context import Context
 from usage_async.cli._errors import explain
 from usage_async.client import UsageClient
-from usage_async.endpoints import ENDPOINTS, Endpoint
+from usage_async.endpoints import DAY_S, ENDPOINTS, Endpoint
 from usage_async.errors import APIConnectionError, ConfigurationError, UsageError
 from usage_async.models import Notice
 
@@ -27,7 +27,6 @@ _MAX_SKEW_S = 60
 _MAX_BYTES = 64 * 1024 * 1024
 _DRIFT = ("unknown-field", "other-results")
 _PERIOD = "7d"
-_DAY_S = 86400
 _HOUR_S = 3600
 
 
@@ -187,9 +186,9 @@ def _endpoint(seen: _Seen) -> Check:
 def _age(seconds: int) -> str:
     if seconds < _HOUR_S:
         return "of this hour"
-    if seconds < _DAY_S:
+    if seconds < DAY_S:
         return f"{seconds // _HOUR_S} h old"
-    return f"{seconds // _DAY_S} d old"
+    return f"{seconds // DAY_S} d old"
 
 
 def _drift(notices: Sequence[Notice]) -> Check:

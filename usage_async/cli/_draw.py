@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
 
@@ -15,7 +14,6 @@ from usage_async.cli import _insight as insight
 from usage_async.cli._page import Page
 from usage_async.cli._report import SPEND, Group, Report, Spend, Tokens
 from usage_async.cli._text import clean, count, money, percent, ratio, size, times
-from usage_async.models import SETTLES_AFTER
 
 _SATURDAY = 5
 _MOVERS = 3
@@ -279,15 +277,7 @@ def _figure(metric: str, value: int, unit: str) -> str:
 
 
 def _notes(page: Page, shown: Report, notices: Sequence[str]) -> None:
-    plan = shown.plan
-    notes = list(notices)
-    settled: date = (datetime.fromtimestamp(plan.now, UTC) - SETTLES_AFTER).date()
-    if plan.period.end.date() > settled:
-        notes.append(f"figures from {settled} on may still be revised")
-    if plan.before is not None and plan.period.end_time >= plan.now:
-        notes.append("the last day still runs, and is compared with a whole one")
-    if shown.is_empty:
-        notes.append("nothing was used or billed: is this the key of another organization?")
+    notes = (*notices, *shown.remarks)
     if notes:
         page.title("Notices")
     for note in notes:

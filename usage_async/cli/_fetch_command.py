@@ -15,7 +15,7 @@ from usage_async.cli._options import Asked, endpoint_app, option
 from usage_async.cli._output import destination
 from usage_async.endpoints import WIDTH_SECONDS
 from usage_async.errors import QueryError
-from usage_async.models import UsageTimeBucket
+from usage_async.models import Notice, UsageTimeBucket
 
 Format = Literal["jsonl", "csv"]
 
@@ -65,7 +65,7 @@ def _fetch(
             sink.write(_csv.line(_csv.ROW_COLUMNS))
         encode = _csv.rows if format == "csv" else _json_line
         to_terminal = output is None and sys.stdout.isatty()
-        context.run(
+        notices = context.run(
             _stream(
                 asked,
                 connection,
@@ -75,6 +75,7 @@ def _fetch(
             )
         )
     context.note_warnings()
+    context.note_unsettled(notices)
 
 
 def _format(said: Format | None, output: Path | None) -> Format:
@@ -101,18 +102,20 @@ async def _stream(
     take: Callable[[UsageTimeBucket[Any]], object],
     *,
     quiet: bool,
-) -> None:
+) -> tuple[Notice, ...]:
     from usage_async.cli._page import progress
 
     async with connect(connection, context) as client:
         query = client.query(asked.name, unchecked=asked.unchecked, **asked.params)
         width_s = WIDTH_SECONDS.get(asked.params.get("bucket_width", "1d"))
         async with query.stream() as stream:
-            total = width_s and -(-(stream.end_time - stream.start_time) // width_s)
+            end = min(stream.end_time, stream.as_of)
+            total = width_s and -(-(end - stream.start_time) // width_s)
             with progress(context.err, asked.name, total, quiet=quiet) as advance:
                 async for bucket in stream:
                     take(bucket)
                     advance()
+        return stream.notices
 
 
 def _json_line(bucket: UsageTimeBucket[Any]) -> bytes:

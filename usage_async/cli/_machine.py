@@ -45,7 +45,7 @@ def as_json(shown: Report, notices: Sequence[str]) -> bytes:
         ],
         "refused": _blanks(shown, "refused"),
         "failed": _blanks(shown, "failed"),
-        "notices": list(notices),
+        "notices": [*notices, *shown.remarks],
     }
     return dumps(value) + b"\n"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from usage_async._times import TimeRange
+from usage_async.endpoints import DAY_S
 from usage_async.errors import QueryError
 from usage_async.query import build
-
-_DAY_S = 86400
 
 
 def find_period(
@@ -33,9 +32,9 @@ def find_period(
         raise QueryError("--end needs --start")
     params = {"start_time": start, "end_time": end, "period": period}
     found = build("costs", params).resolve(now)
-    first = found.start_time - found.start_time % _DAY_S
+    first = found.start_time - found.start_time % DAY_S
     # Money comes by the day: a day that is cut would be billed whole, but used in part.
-    last = -(-found.end_time // _DAY_S) * _DAY_S
+    last = -(-found.end_time // DAY_S) * DAY_S
     return TimeRange(first, min(last, now))
 
 

@@ -12,7 +12,7 @@ from usage_async._queries import UsageQuery
 from usage_async._times import TimeRange
 from usage_async.cli._report import Blank, Plan, Reading, Readings
 from usage_async.client import UsageClient
-from usage_async.endpoints import ENDPOINTS
+from usage_async.endpoints import DAY_S, ENDPOINTS
 from usage_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -71,8 +71,7 @@ def _costs(client: UsageClient, plan: Plan) -> dict[str, _Section]:
     by = [plan.grouping.costs]
 
     def section(period: TimeRange, **params: Any) -> _Section:
-        start, end = period.start_time, period.end_time
-        return _Section(client.query("costs", start_time=start, end_time=end, **params))
+        return _Section(client.query("costs", **_whole_days(period), **params))
 
     sections = {
         "costs": section(plan.period),
@@ -85,19 +84,24 @@ def _costs(client: UsageClient, plan: Plan) -> dict[str, _Section]:
 
 
 def _usage(client: UsageClient, plan: Plan) -> dict[str, _Section]:
-    start, end, dimension = plan.period.start_time, plan.period.end_time, plan.grouping.usage
+    dimension = plan.grouping.usage
     return {
         endpoint.name: _Section(
             client.query(
                 endpoint.name,
-                start_time=start,
-                end_time=end,
+                **_whole_days(plan.period),
                 group_by=[dimension] if dimension in endpoint.group_by else None,
             )
         )
         for endpoint in ENDPOINTS.values()
         if endpoint.name != "costs"
     }
+
+
+def _whole_days(period: TimeRange) -> dict[str, Any]:
+    """Give the times to ask for; the day that still runs is part of the report."""
+    end = period.end_time
+    return {"start_time": period.start_time, "end_time": end + -end % DAY_S}
 
 
 async def _fill(section: _Section, advance: Callable[[], object]) -> None:

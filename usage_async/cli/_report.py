@@ -14,7 +14,7 @@ import attrs
 
 from usage_async._times import TimeRange
 from usage_async.cli._insight import Pace, UnusualDay
-from usage_async.models import UsageTimeBucket
+from usage_async.models import SETTLES_AFTER, UsageTimeBucket
 
 By = Literal["project_id", "user_id", "api_key_id", "line_item", "model"]
 
@@ -249,3 +249,16 @@ class Report:
         """Whether nothing was used or billed."""
         used = any(value for use in self.endpoints for _, value, _ in use.figures)
         return not self.blanks and not used and not any(spend.total for spend in self.spends)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a careful reader should know of the figures, a sentence each."""
+        plan, remarks = self.plan, []
+        settled = (datetime.fromtimestamp(plan.now, UTC) - SETTLES_AFTER).date()
+        if plan.period.end.date() > settled:
+            remarks.append(f"figures from {settled} on may still be revised")
+        if plan.before is not None and plan.period.end_time >= plan.now:
+            remarks.append("the last day still runs, and is compared with a whole one")
+        if self.is_empty:
+            remarks.append("nothing was used or billed: is this the key of another organization?")
+        return tuple(remarks)

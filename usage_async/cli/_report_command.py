@@ -98,6 +98,8 @@ def report(
         for section, blank in made.blanks:
             here.note(f"{section}: {blank}")
         here.note_warnings()
+        for remark in made.remarks:
+            here.note(remark)
     return ExitCode.DONE if made.is_whole else ExitCode.FAILED
 
 

@@ -13,6 +13,7 @@ from usage_async.cli._context import Context
 from usage_async.cli._options import Asked, endpoint_app, option
 from usage_async.cli._output import destination
 from usage_async.cli._rows import metrics, value_of
+from usage_async.models import Notice
 from usage_async.query import build
 from usage_async.totals import Totals
 
@@ -39,6 +40,7 @@ class Sums:
         requested: What was asked for.
         covered: What the figures cover; None where no bucket came.
         as_of: Unix seconds at which the run began.
+        notices: What a careful reader should know.
         totals: Everything, a row a currency.
         groups: A row a group, the largest first.
     """
@@ -47,6 +49,7 @@ class Sums:
     requested: TimeRange
     covered: TimeRange | None
     as_of: int
+    notices: tuple[Notice, ...]
     totals: list[Any]
     groups: list[Any]
 
@@ -68,6 +71,7 @@ def _total(
         with destination(None) as sink:
             sink.write(_as_json(asked.name, sums) if format == "json" else _as_csv(sums))
     context.note_warnings()
+    context.note_unsettled(sums.notices)
 
 
 async def _add_up(
@@ -90,6 +94,7 @@ async def _add_up(
             requested=stream.requested,
             covered=covered,
             as_of=stream.as_of,
+            notices=stream.notices,
             totals=total.groups() or [total.total()],
             groups=groups.groups() if by else [],
         )
@@ -103,6 +108,7 @@ def _as_json(name: str, sums: Sums) -> bytes:
         "endpoint": name,
         "requested": _range(sums.requested),
         "covered": None if sums.covered is None else _range(sums.covered),
+        "notices": [notice.message for notice in sums.notices],
         "group_by": list(sums.by),
         "totals": [to_dict(row) for row in sums.totals],
         "groups": [to_dict(row) for row in sums.groups],

@@ -253,4 +253,4 @@ def test_figures_that_may_be_revised_are_told_in_every_form(cli, form):
     out = cli("report", "--demo", "--period", "this-month", "--format", form)
     said = out.err if form == "csv" else out.out
     assert said.count("may still be revised") == 1
-    assert "end_time" not in out.out + out.err
+    assert "lies inside the bucket" not in out.out + out.err

@@ -153,8 +153,8 @@ def test_amounts_are_exact_whether_they_come_as_numbers_or_as_texts():
     (first, _) = loads(sample("live_costs_string_amounts"), UsageResponse[CostsResult]).data
     assert [str(row.amount.value) for row in first.results] == [
         "0",
-        "0.000004500000000000000000000000000000000",
-        "0.00003420000000000000000000000000000000",
+        "0.0000045",
+        "0.0000342",
     ]
     assert [row.quantity for row in first.results] == [0, 30, 57]
     (bucket,) = loads(sample("documented_costs"), UsageResponse[CostsResult]).data
@@ -277,18 +277,18 @@ def test_what_is_no_count_is_refused_with_its_path(sent):
     [
         pytest.param("0.06", "0.06", id="number"),
         pytest.param("6", "6", id="int"),
-        pytest.param("-1.50", "-1.50", id="a credit"),
+        pytest.param("-1.50", "-1.5", id="a credit"),
         pytest.param("1E-7", "1E-7", id="exponent"),
         pytest.param("0.1000000000000000055511151231257827", None, id="more than a double"),
         pytest.param("123456789012345678901234567890.123456789", None, id="39 digits"),
         pytest.param('"0E-6176"', "0", id="zero of a decimal128"),
         pytest.param('"-0.00"', "0", id="negative zero"),
-        pytest.param('"0.000004500000000000000000000000000000000"', None, id="40 digits"),
+        pytest.param('"0.000004500000000000000000000000000000000"', "0.0000045", id="40 digits"),
         pytest.param('"1E-6176"', "1E-6176", id="the smallest decimal128"),
-        pytest.param('"1e308"', "1E+308", id="large"),
+        pytest.param('"1e308"', "1" + 308 * "0", id="large"),
     ],
 )
-def test_an_amount_is_the_literal_text(sent, value):
+def test_an_amount_is_the_number_of_the_literal_text(sent, value):
     body = one_page(one_bucket(cost("?", quantity="?"))).replace(b'"?"', sent.encode())
     for using in (FAST, CAREFUL):
         (bucket,) = using.loads(body, UsageResponse[CostsResult]).data
@@ -338,7 +338,7 @@ def test_nan_and_infinity_are_no_json():
 
 @pytest.mark.parametrize(
     ("value", "exact"),
-    [(0.1, "0.1"), (1e22, "1E+22"), (5e-324, "5E-324"), (3.0, "3.0"), (7, "7"), (-0.0, "0")],
+    [(0.1, "0.1"), (1e22, "1" + 22 * "0"), (5e-324, "5E-324"), (3.0, "3"), (7, "7"), (-0.0, "0")],
 )
 def test_a_float_handed_in_goes_through_its_shortest_text(value, exact):
     row = from_dict(cost(value, quantity=value), CostsResult)
@@ -693,7 +693,7 @@ def test_the_converter_can_be_extended_by_a_copy():
     copy = converter.copy()
     copy.register_unstructure_hook(Decimal, str)
     row = CostsResult(quantity=Decimal("1.50"))
-    assert copy.unstructure(row)["quantity"] == "1.50"
+    assert copy.unstructure(row)["quantity"] == "1.5"
     assert to_dict(row)["quantity"] == Decimal("1.50")
     assert copy.loads(dumps(row), CostsResult) == row
 

@@ -1,5 +1,6 @@
 """The values: what they hold, what they refuse, and that they stay as they are."""
 
+import decimal
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,19 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from values import DAY, NAMES, SPEC, START, buckets, extras, json_values, pages, rows
+from values import (
+    DAY,
+    HOSTILE,
+    NAMES,
+    SPEC,
+    START,
+    amounts,
+    buckets,
+    extras,
+    json_values,
+    pages,
+    rows,
+)
 
 from usage_async import (
     ENDPOINTS,
@@ -25,7 +38,7 @@ from usage_async import (
     UsageTimeBucket,
     UsageVectorStoresResult,
 )
-from usage_async._fields import FIELDS, NO_EXTRA, exact_decimal, fields_of
+from usage_async._fields import FIELDS, NO_EXTRA, exact_decimal, fields_of, plain
 
 KINDS = [ENDPOINTS[name].result_class for name in NAMES] + [UnknownResult]
 TOKENS = UsageCompletionsResult(input_tokens=1, output_tokens=2, num_model_requests=3)
@@ -152,18 +165,58 @@ def test_rows_carry_everything_of_every_result(kind, data):
     ("value", "kept"),
     [
         pytest.param("0.06", "0.06", id="plain"),
-        pytest.param("0.000004500000000000000000000000000000000", None, id="40 digits"),
+        pytest.param("0.000004500000000000000000000000000000000", "0.0000045", id="40 digits"),
         pytest.param("0E-6176", "0", id="zero of a decimal128"),
         pytest.param("-0", "0", id="negative zero"),
-        pytest.param("-1.50", "-1.50", id="a credit"),
-        pytest.param("1E+308", None, id="the largest double"),
-        pytest.param("1E-6176", None, id="the smallest decimal128"),
+        pytest.param("-1.50", "-1.5", id="a credit"),
+        pytest.param("1E+2", "100", id="a whole number with an exponent"),
+        pytest.param("100.00", "100", id="a whole number with a fraction"),
+        pytest.param("1E+308", "1" + 308 * "0", id="the largest double"),
+        pytest.param("1E-6176", "1E-6176", id="the smallest decimal128"),
+        pytest.param("9" * 9000 + "E-9000", "0." + 9000 * "9", id="more digits than anyone sends"),
     ],
 )
-def test_an_amount_is_kept_exactly_as_it_is(value, kept):
-    made = CostsResultAmount(value=Decimal(value), currency="usd")
-    assert str(made.value) == str(Decimal(value if kept is None else kept))
-    assert str(CostsResult(quantity=Decimal(value)).quantity) == str(made.value)
+def test_an_amount_is_kept_exactly_and_unpadded(value, kept):
+    with decimal.localcontext(HOSTILE):
+        made = CostsResultAmount(value=Decimal(value), currency="usd")
+        quantity = CostsResult(quantity=Decimal(value)).quantity
+    assert made.value == Decimal(value)
+    assert str(made.value) == str(quantity) == kept
+
+
+@given(amounts)
+def test_equal_amounts_are_written_alike(value):
+    with decimal.localcontext(HOSTILE):
+        kept = exact_decimal(value)
+        padded = exact_decimal(Decimal(f"{value:f}" + ("" if "." in f"{value:f}" else ".") + "00"))
+    assert kept == padded == value
+    assert str(kept) == str(padded)
+
+
+@given(amounts)
+def test_a_decimal_is_written_plainly_and_exactly(value):
+    with decimal.localcontext(HOSTILE):
+        text = plain(value)
+    assert Decimal(text) == value
+    assert "E" not in text
+    assert "." not in text or not text.endswith(("0", "."))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("2075.9001485925000000000000000000", "2075.9001485925"),
+        ("-0.00", "0"),
+        ("0E+999999", "0"),
+        ("1E+308", "1" + 308 * "0"),
+        ("1E+999999", "1E+999999"),
+        ("1E-999999", "1E-999999"),
+        ("NaN", "NaN"),
+        ("-Infinity", "-Infinity"),
+    ],
+)
+def test_no_decimal_is_written_as_a_text_that_fills_the_memory(value, text):
+    assert plain(Decimal(value)) == text
 
 
 @pytest.mark.parametrize(

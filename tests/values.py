@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Rounded
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -33,6 +33,9 @@ def sample(name: str) -> bytes:
     """A body as it came over the wire."""
     return (SAMPLES / f"{name}.json").read_bytes()
 
+
+HOSTILE = Context(prec=1, traps=[FloatOperation, Inexact, InvalidOperation, Rounded])
+"""A thread's decimal context under which hardly anything can be computed."""
 
 SPEC = json.loads(sample("usage-api"))
 

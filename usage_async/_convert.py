@@ -97,7 +97,7 @@ def _decimal(value: Any, _: Any) -> Decimal:
     if isinstance(value, Decimal):
         return exact_decimal(value)
     if value.__class__ is int:
-        return Decimal(value)
+        return exact_decimal(Decimal(value))
     raise ValueError(f"expected a plain decimal, got {_shown(value)}")
 
 

@@ -7,7 +7,16 @@ get them as attrs metadata and in their docstrings.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from decimal import (
+    MAX_EMAX,
+    MAX_PREC,
+    MIN_EMIN,
+    Context,
+    Decimal,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+)
 from typing import Any, Literal, TypeVar, cast, dataclass_transform
 
 import attrs
@@ -132,15 +141,27 @@ def _freeze(value: Any) -> Any:
 
 NO_EXTRA = Extra()
 
+EXACT = Context(
+    prec=MAX_PREC,
+    Emax=MAX_EMAX,
+    Emin=MIN_EMIN,
+    traps=[Inexact, InvalidOperation, Overflow],
+)
+"""The context of all arithmetic: it never rounds, whatever the thread's own says."""
+
 _MAX_EXPONENT = 308
 """The largest power of ten of an IEEE 754 double, which JSON numbers are expected to fit in."""
 _MIN_EXPONENT = -6176
 """The smallest power of ten of an IEEE 754 decimal128; the service sends `0E-6176`."""
 _ZERO = Decimal(0)
+_ONE = Decimal(1)
 
 
 def exact_decimal(value: Decimal) -> Decimal:
-    """Check that a Decimal is a number that a plain JSON decimal can be; zero becomes `0`.
+    """Check that a Decimal is a number that a plain JSON decimal can be, and give it unpadded.
+
+    Equal numbers are written alike: a whole number without exponent, a fraction without zeros at
+    its end, zero as `0`.
 
     Raises:
         TypeError: It is not a Decimal (a float is inexact: pass a string or a Decimal).
@@ -151,8 +172,24 @@ def exact_decimal(value: Decimal) -> Decimal:
     if not value:
         return _ZERO
     if value.is_finite() and _MIN_EXPONENT <= value.adjusted() <= _MAX_EXPONENT:
-        return value
+        if value == EXACT.to_integral_value(value):
+            return EXACT.quantize(value, _ONE)
+        return EXACT.normalize(value)
     raise ValueError(f"expected a plain finite decimal, got {str(value)[:40]}")
+
+
+def plain(value: Decimal) -> str:
+    """Write a Decimal exactly, without exponent and without zeros at the end of its fraction.
+
+    What no amount can be (NaN, 1e309 or more, below 1e-6176) is written as `str` does: spelt out,
+    a short text such as `1e999999` would fill the memory.
+    """
+    if not value:
+        return "0"
+    if not _MIN_EXPONENT <= value.adjusted() <= _MAX_EXPONENT:
+        return str(value)
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:

@@ -177,7 +177,8 @@ class CostsResultAmount:
     """An exact amount of money.
 
     Attributes:
-        value: Whole units of the currency (dollars, not cents), from the literal text of the reply.
+        value: Whole units of the currency (dollars, not cents), from the literal text of the reply,
+            without zeros at its end.
         currency: Lowercase ISO 4217 code, such as `usd`.
         extra: Fields of the reply that this release does not know, by name.
     """
@@ -187,9 +188,7 @@ class CostsResultAmount:
     extra: Extra = NO_EXTRA
 
     def __attrs_post_init__(self) -> None:
-        value = exact_decimal(self.value)
-        if value is not self.value:
-            object.__setattr__(self, "value", value)
+        object.__setattr__(self, "value", exact_decimal(self.value))
 
 
 @attrs.frozen
@@ -225,9 +224,7 @@ class CostsResult(UsageResult):
 
     def __attrs_post_init__(self) -> None:
         if self.quantity is not None:
-            quantity = exact_decimal(self.quantity)
-            if quantity is not self.quantity:
-                object.__setattr__(self, "quantity", quantity)
+            object.__setattr__(self, "quantity", exact_decimal(self.quantity))
 
     @property
     def derived_line_item(self) -> DerivedLineItem:

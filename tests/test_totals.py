@@ -8,7 +8,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from values import DAY, NAMES, START, amounts, rows
+from values import DAY, HOSTILE, NAMES, START, amounts, rows
 
 from usage_async import (
     ENDPOINTS,
@@ -207,9 +207,31 @@ def test_stored_bytes_add_over_groups_but_never_over_time(days, whole, groups):
 
 def test_money_is_added_exactly_whatever_the_context_of_the_thread():
     parts = ["0.000004500000000000000000000000000000000", "1E+30", "-0.1", "1E-50"]
-    with decimal.localcontext(prec=3):
+    with decimal.localcontext(HOSTILE):
         whole = total(CostsResult, bucket(0, *map(cost, parts)))
     assert whole.amount.value == plain(map(Decimal, parts))
+
+
+@given(st.lists(rows(CostsResult), max_size=6))
+def test_no_decimal_context_of_a_caller_changes_a_figure_or_is_an_error(results):
+    by = ["project_id", "line_item"]
+    expected = summed(CostsResult, bucket(0, *results), by=by).groups()
+    with decimal.localcontext(HOSTILE):
+        assert summed(CostsResult, bucket(0, *results), by=by).groups() == expected
+
+
+def test_groups_rank_by_every_digit():
+    nearly = [("a", "2." + 40 * "0" + "1"), ("b", "2." + 40 * "0" + "3"), ("c", "2")]
+    results = [cost(value, line_item=item) for item, value in nearly]
+    groups = summed(CostsResult, bucket(0, *results), by=["line_item"]).groups()
+    assert [row.line_item for row in groups] == ["b", "a", "c"]
+
+
+def test_a_sum_has_no_zeros_at_its_end():
+    whole = total(CostsResult, bucket(0, cost("0.150000000000"), cost("2075.7501485925")))
+    assert str(whole.amount.value) == "2075.9001485925"
+    whole = total(CostsResult, bucket(0, cost("0.5"), cost("99.5")))
+    assert str(whole.amount.value) == "100"
 
 
 def test_the_largest_and_the_smallest_amount_have_an_exact_sum():

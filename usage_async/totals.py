@@ -1,20 +1,20 @@
 """Exact sums: pure, over buckets as they come.
 
-Sums run in a decimal context that is wide enough for everything that a page can hold and that
-traps `Inexact`: a sum is exact, or an error.
+Sums run in a decimal context of the library's own, which never rounds: a sum is exact, or an
+error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from decimal import Decimal
 from functools import reduce
 from typing import Any, Generic, TypeVar
 
 import attrs
 
-from usage_async._fields import NO_EXTRA, Extra, exact_decimal, fields_of
+from usage_async._fields import EXACT, NO_EXTRA, Extra, exact_decimal, fields_of
 from usage_async._times import TimeRange
 from usage_async.errors import IncompleteError, MixedCurrencyError, UsageError
 from usage_async.models import (
@@ -28,9 +28,6 @@ from usage_async.models import (
 
 R = TypeVar("R", bound=UsageResult)
 
-_EXACT = Context(prec=6600, Emax=10**6, Emin=-(10**6), traps=[Inexact, InvalidOperation, Overflow])
-"""Wide enough for 1e308 + 1e-6176, the largest and the smallest amount that `models` accepts, and
-for 10**100 of them."""
 _ZERO = Decimal(0)
 
 _NOT_CARRIED = ("object", "extra", "quantity_unit")
@@ -44,8 +41,8 @@ def add(one: Decimal, other: Decimal) -> Decimal:
         UsageError: The exact sum is none that `models` accepts.
     """
     try:
-        return exact_decimal(_EXACT.add(one, other))
-    except (Inexact, InvalidOperation, Overflow, ValueError):
+        return exact_decimal(EXACT.add(one, other))
+    except ValueError:
         raise UsageError("these amounts have no exact sum that is a plain decimal") from None
 
 
@@ -217,7 +214,8 @@ class Totals(Generic[R]):
     def _rank(self, row: R) -> tuple[Decimal, str]:
         value = getattr(row, self._measure)
         size = value.value if isinstance(value, CostsResultAmount) else Decimal(value or 0)
-        return -size, repr([getattr(row, name) for name in self._dimensions])
+        # The minus sign would round as the thread's context says.
+        return size.copy_negate(), repr([getattr(row, name) for name in self._dimensions])
 
     def _rows(self, key: tuple[Any, ...], group: _Sum) -> Iterator[R]:
         known = len(self._dimensions)

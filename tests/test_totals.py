@@ -45,16 +45,20 @@ def stored(count, project=None):
     return UsageVectorStoresResult(usage_bytes=count, project_id=project)
 
 
-def summed(kind, *buckets, by=()):
+LATER = START + 365 * DAY
+"""When every bucket of these tests has ended."""
+
+
+def summed(kind, *buckets, by=(), as_of=LATER):
     measure = next(e.measure for e in ENDPOINTS.values() if e.result_class is kind)
-    totals = Totals(kind, measure, by)
+    totals = Totals(kind, measure, by, as_of=as_of)
     for one in buckets:
         totals.add(one)
     return totals
 
 
-def total(kind, *buckets):
-    return summed(kind, *buckets).total()
+def total(kind, *buckets, as_of=LATER):
+    return summed(kind, *buckets, as_of=as_of).total()
 
 
 # Parts and whole
@@ -184,7 +188,7 @@ def test_an_endpoint_ranks_by_its_own_measure():
         pytest.param([[(5, "a"), (7, "b")]], 12, {"b": 7, "a": 5}, id="adds over groups"),
         pytest.param([[(5, "a")], [(6, "a")]], 6, {"a": 6}, id="never over time"),
         pytest.param([[(5, "a")], [(3, "a"), (4, "a")]], 7, {"a": 7}, id="equal dimensions"),
-        pytest.param([[(5, "a")], []], 5, {"a": 5}, id="the last bucket that has it"),
+        pytest.param([[(5, "a")], []], 0, {"a": 0}, id="the last bucket, though it is empty"),
         pytest.param(
             [[(5, "a"), (7, "b")], [(6, "b")]], 6, {"b": 6, "a": 0}, id="absent there is nothing"
         ),
@@ -199,6 +203,32 @@ def test_stored_bytes_add_over_groups_but_never_over_time(days, whole, groups):
     ]
     assert total(UsageVectorStoresResult, *buckets).usage_bytes == whole
     made = summed(UsageVectorStoresResult, *buckets, by=["project_id"])
+    assert {row.project_id: row.usage_bytes for row in made.groups()} == groups
+
+
+@pytest.mark.parametrize(
+    ("days", "ended", "whole", "groups"),
+    [
+        pytest.param([[(5, "a")], []], 1, 5, {"a": 5}, id="the running one is empty"),
+        pytest.param([[(5, "a")], [(6, "a")]], 1, 5, {"a": 5}, id="the running one has figures"),
+        pytest.param([[(5, "a")], []], 1.5, 5, {"a": 5}, id="in the middle of the running one"),
+        pytest.param([[(5, "a")], []], 2, 0, {"a": 0}, id="the empty one has just ended"),
+        pytest.param([[(5, "a")]], 0.5, 5, {"a": 5}, id="only the running one came"),
+        pytest.param([[]], 0.5, 0, {}, id="only the running one, and empty"),
+        pytest.param([[(5, "a")], [(6, "b")]], 0, 5, {"a": 5, "b": 0}, id="none has ended"),
+        pytest.param(
+            [[(5, "a")], [(7, "b")], [(6, "a")]], 2, 7, {"b": 7, "a": 0}, id="groups, too"
+        ),
+    ],
+)
+def test_a_level_is_that_of_the_last_bucket_that_has_ended(days, ended, whole, groups):
+    buckets = [
+        bucket(day, *(stored(count, project) for count, project in results))
+        for day, results in enumerate(days)
+    ]
+    as_of = START + int(ended * DAY)
+    assert total(UsageVectorStoresResult, *buckets, as_of=as_of).usage_bytes == whole
+    made = summed(UsageVectorStoresResult, *buckets, by=["project_id"], as_of=as_of)
     assert {row.project_id: row.usage_bytes for row in made.groups()} == groups
 
 
@@ -354,7 +384,7 @@ def test_a_dimension_that_this_release_does_not_know_is_kept_in_extra():
     ],
 )
 def test_rows_of_another_kind_have_no_sum(one):
-    totals = Totals(UsageCompletionsResult, "input_tokens")
+    totals = Totals(UsageCompletionsResult, "input_tokens", as_of=LATER)
     totals.add(bucket(0))
     with pytest.raises(IncompleteError, match="which cannot be added to the others") as error:
         totals.add(one)
@@ -365,7 +395,7 @@ def test_rows_of_another_kind_have_no_sum(one):
 
 def test_of_an_unknown_endpoint_nothing_can_be_added():
     with pytest.raises(IncompleteError, match="unknown kind have no sum"):
-        Totals(UnknownResult, "")
+        Totals(UnknownResult, "", as_of=LATER)
 
 
 @settings(max_examples=10)

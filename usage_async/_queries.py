@@ -130,9 +130,10 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that has no known sum.
             MixedCurrencyError: There are amounts in several currencies.
         """
-        total, groups = self._totals(()), self._totals(dimensions or self._query.group_by)
         covered, settled = None, None
         async with self.stream() as stream:
+            total = self._totals((), stream.as_of)
+            groups = self._totals(dimensions or self._query.group_by, stream.as_of)
             as_of = datetime.fromtimestamp(stream.as_of, UTC)
             async for bucket in stream:
                 total.add(bucket)
@@ -166,7 +167,7 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that has no known sum; or, with `strict`,
                 buckets are missing or differ.
         """
-        self._totals(())  # refuses a kind whose figures nobody can compare
+        self._totals((), 0)  # refuses a kind whose figures nobody can compare
         query = attrs.evolve(self._query, page=None)
         grouped, window = await self._read(query)
         differing: tuple[int, ...] = ()
@@ -208,17 +209,17 @@ class UsageQuery(Generic[R]):
         return reading, Window(stream.start_time, stream.end_time, query.width_s)
 
     async def _add_up(self, dimensions: tuple[str, ...]) -> Totals[R]:
-        totals = self._totals(dimensions)
         async with self.stream() as stream:
+            totals = self._totals(dimensions, stream.as_of)
             async for bucket in stream:
                 totals.add(bucket)
         return totals
 
-    def _totals(self, dimensions: tuple[str, ...]) -> Totals[R]:
+    def _totals(self, dimensions: tuple[str, ...], as_of: int) -> Totals[R]:
         for dimension in dimensions:
             if dimension not in self._query.group_by:
                 raise QueryError(f"{self!r} does not group by {dimension!r}: add it to group_by")
-        return Totals(self._kind, self._query.endpoint.measure, dimensions)
+        return Totals(self._kind, self._query.endpoint.measure, dimensions, as_of=as_of)
 
 
 def _buckets(page: UsageResponse[R]) -> Iterable[UsageTimeBucket[R]]:

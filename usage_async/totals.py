@@ -127,18 +127,24 @@ class _Sum:
 
 
 class Totals(Generic[R]):
-    """Adds buckets up, kept apart by some of their dimensions and, always, by currency.
+    """Adds buckets up, by time, kept apart by some of their dimensions and, always, by currency.
+
+    Flows are added over all buckets, levels over the rows of one: the last that has ended, or the
+    running one where none has. A bucket without rows is a figure, too: nothing was there.
 
     Args:
         kind: The class of the rows.
         measure: The metric that ranks the groups.
         dimensions: What to keep apart; the rest is added up.
+        as_of: Unix seconds at which the figures were asked for: buckets that end later are running.
 
     Raises:
         IncompleteError: The kind is one whose metrics this release does not know.
     """
 
-    def __init__(self, kind: type[R], measure: str, dimensions: Sequence[str] = ()) -> None:
+    def __init__(
+        self, kind: type[R], measure: str, dimensions: Sequence[str] = (), *, as_of: int
+    ) -> None:
         if kind is UnknownResult:
             raise IncompleteError("results of an unknown kind have no sum that this release knows")
         known = _names(kind, "dimension")
@@ -152,6 +158,7 @@ class Totals(Generic[R]):
         required = (a.name for a in fields_of(kind) if a.default is attrs.NOTHING)
         self._zeros = dict.fromkeys(required, 0)
         self._sums: dict[tuple[Any, ...], _Sum] = {}
+        self._as_of = as_of
         self._level_start: int | None = None
 
     def add(self, bucket: UsageTimeBucket[R]) -> None:
@@ -164,6 +171,8 @@ class Totals(Generic[R]):
             kinds = ", ".join(sorted({row.object for row in bucket.other_results}))
             msg = f"the bucket holds rows of kind {kinds}, which cannot be added to the others"
             raise IncompleteError(msg, differing=[bucket.start_time])
+        if self._level_start is None or bucket.end_time <= self._as_of:
+            self._level_start = bucket.start_time
         for row in bucket.results:
             key = (
                 *(getattr(row, name) for name in self._dimensions),
@@ -179,10 +188,9 @@ class Totals(Generic[R]):
             value = getattr(row, name)
             if value is not None:
                 group.flows[name] = group.flows.get(name, 0) + value
-        for name in self._levels:
+        for name in self._levels if start == self._level_start else ():
             if group.level_start != start:
                 group.levels, group.level_start = {}, start
-            self._level_start = start
             group.levels[name] = group.levels.get(name, 0) + getattr(row, name)
         for name in self._notes:
             value = getattr(row, name)

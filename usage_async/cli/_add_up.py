@@ -38,7 +38,7 @@ _TOOL_CALLS = "num_requests"
 def make_report(plan: Plan, readings: Readings) -> Report:
     """Add up what was read."""
     endpoints = tuple(
-        _endpoint_use(ENDPOINTS[name], reading) for name, reading in readings.usage.items()
+        _endpoint_use(plan, ENDPOINTS[name], reading) for name, reading in readings.usage.items()
     )
     names = _names(readings.costs_by.buckets, plan.grouping.costs)
     if readings.costs_by_before is not None:
@@ -186,19 +186,20 @@ def _ranked(groups: Mapping[Any, Decimal], before: Mapping[Any, Decimal]) -> lis
     return sorted(keys, key=rank.__getitem__)
 
 
-def _totals(endpoint: Endpoint, reading: Reading, dimension: str | None) -> list[Any]:
+def _totals(plan: Plan, endpoint: Endpoint, reading: Reading, dimension: str | None) -> list[Any]:
+    dimensions = [dimension] if dimension else []
     totals: Totals[Any] = Totals(
-        endpoint.result_class, endpoint.measure, [dimension] if dimension else []
+        endpoint.result_class, endpoint.measure, dimensions, as_of=plan.now
     )
     for bucket in reading.buckets:
         totals.add(attrs.evolve(bucket, other_results=()))
     return totals.groups() if dimension else [totals.total()]
 
 
-def _endpoint_use(endpoint: Endpoint, reading: Reading) -> EndpointUse:
+def _endpoint_use(plan: Plan, endpoint: Endpoint, reading: Reading) -> EndpointUse:
     if reading.blank:
         return EndpointUse(name=endpoint.name, blank=reading.blank)
-    (whole,) = _totals(endpoint, reading, None)
+    (whole,) = _totals(plan, endpoint, reading, None)
     required = [
         a
         for a in fields_of(endpoint.result_class)
@@ -231,7 +232,7 @@ def _tokens(
     dimension = plan.grouping.usage
     groups: dict[str | None, Tokens] = {}
     for name in _counted(plan):
-        for row in _totals(ENDPOINTS[name], usage[name], dimension):
+        for row in _totals(plan, ENDPOINTS[name], usage[name], dimension):
             key = getattr(row, dimension)
             so_far = groups.get(key) or Tokens(id=key, name=names.get(key))
             groups[key] = attrs.evolve(

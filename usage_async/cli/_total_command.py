@@ -80,10 +80,11 @@ async def _add_up(
     async with connect(connection, context) as client:
         query = client.query(asked.name, unchecked=asked.unchecked, **asked.params)
         endpoint = build(asked.name, asked.params, unchecked=asked.unchecked).endpoint
-        total: Totals[Any] = Totals(endpoint.result_class, endpoint.measure)
-        groups: Totals[Any] = Totals(endpoint.result_class, endpoint.measure, by)
+        kind, measure = endpoint.result_class, endpoint.measure
         covered = None
         async with query.stream() as stream:
+            total: Totals[Any] = Totals(kind, measure, as_of=stream.as_of)
+            groups: Totals[Any] = Totals(kind, measure, by, as_of=stream.as_of)
             async for bucket in stream:
                 begin = covered.start_time if covered else bucket.start_time
                 covered = TimeRange(begin, bucket.end_time)

@@ -13,7 +13,7 @@ Decode = Callable[[bytes], int]
 
 
 def usage_async(dataset: Dataset, *, fast: bool = True) -> Decode:
-    """This library, as a request runs it: in steps, with the probe."""
+    """This library, as a request runs it: in steps."""
     from usage_async import ENDPOINTS
     from usage_async._codec import decode
     from usage_async._convert import make_converter

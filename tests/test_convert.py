@@ -507,17 +507,24 @@ def test_unknown_fields_are_kept_wherever_they_are(kind, data):
                 assert all(row.extra[key] == value for key, value in Extra(new).items())
 
 
-def test_extra_is_never_filled_by_a_field_of_that_name():
-    sent = {"extra": {"input_tokens": 5}, "other_results": [{"object": "new"}]}
-    for name in ("completions", "costs"):
-        kind = ENDPOINTS[name].result_class
-        for using in (FAST, CAREFUL):
-            body = one_page(one_bucket(one_row(name, **sent), **sent), **sent)
-            page = using.loads(body, UsageResponse[kind])
-            (bucket,) = page.data
-            kept = Extra(sent)
-            assert bucket.other_results == ()
-            assert page.extra == bucket.extra == bucket.results[0].extra == kept
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param({"extra": {"input_tokens": 5}}, id="extra"),
+        pytest.param({"other_results": []}, id="no other results"),
+        pytest.param({"other_results": [{"object": "organization.costs.result"}]}, id="some"),
+        pytest.param({"extra": None, "other_results": [{"object": "new"}]}, id="both"),
+    ],
+)
+def test_a_field_of_the_librarys_own_is_never_filled_by_the_wire(name, sent):
+    kind = ENDPOINTS[name].result_class
+    for using in (FAST, CAREFUL):
+        body = one_page(one_bucket(one_row(name, **sent), **sent), **sent)
+        page = using.loads(body, UsageResponse[kind])
+        (bucket,) = page.data
+        assert bucket.other_results == ()
+        assert page.extra == bucket.extra == bucket.results[0].extra == Extra(sent)
 
 
 def test_a_number_in_extra_is_exact():

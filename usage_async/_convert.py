@@ -42,7 +42,7 @@ from usage_async.models import (
     UsageTimeBucket,
 )
 
-_decimal_text = re.compile(JSON_DECIMAL)
+_decimal_text = re.compile(JSON_DECIMAL + r"\Z")
 _digits = re.compile(r"-?[0-9]{1,40}\Z")
 _MAX_DIGITS = 40
 _LONGEST_REASON = 200
@@ -255,7 +255,7 @@ class UsageConverter(MsgspecJsonConverter):
     """cattrs' msgspec converter, set up for the values of this library.
 
     cattrs' flavour leaves writing to msgspec's C core where it can; `loads` here does the same for
-    reading. What typed decoding or its probe refuses is read again with care, by cattrs.
+    reading. What the fast lane refuses is read again with care, by cattrs.
 
     Attributes:
         fast: Whether `loads` may decode without cattrs; the values are the same either way.

@@ -1,28 +1,30 @@
 """The fast lane: JSON text into structs, and these into the classes of `models`.
 
 msgspec decodes structs several times faster than attrs classes. They are made from the classes, and
-are a probe as well: what its typed decoding alone would lose or let pass (fields that a class does
-not know, texts that are no numbers of JSON), they refuse; `_convert` then reads it with care.
+refuse what would be lost or coerced (fields that a class does not know, texts that are no numbers
+of JSON); `_convert` then reads it with care. Nothing is decoded into the classes themselves, so the
+wire cannot fill the fields that the library adds to them.
 """
 
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
-from decimal import Decimal
+from contextlib import contextmanager, suppress
+from decimal import Decimal, InvalidOperation
 from functools import cache, reduce
 from operator import or_
 from types import UnionType
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
 
-from usage_async._fields import NO_EXTRA
+from usage_async._fields import NO_EXTRA, exact_decimal
 from usage_async.models import UnknownResult, UsageResponse, UsageResult, UsageTimeBucket
 
-JSON_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z"
+JSON_DECIMAL = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 """A number as JSON writes it, which is stricter than what Decimal reads."""
 
 OWN_FIELDS = ("extra", "other_results")
@@ -60,83 +62,66 @@ def reader(cls: Hashable, *, drifted: bool = False) -> Callable[[bytes], Any] | 
     """Make the fast reader of a class, or an array of it; None where only the careful one will do.
 
     That is so for bases, which do not tell their kind, and for classes of a caller's own, which may
-    do anything when they are made.
-    The probe refuses what typed decoding would miss and, unless the wire has `drifted`, fields that
-    the class does not know. What it made is turned into the class, at a seventh of the price of
-    decoding anew; that is left to money, since a probe has no exact number for it.
+    do anything when they are made. The structs refuse what typed decoding would miss and, unless
+    the wire has `drifted`, fields that the class does not know.
     """
     element: Any = get_args(cls)[0] if is_array(cls) else cls
-    probed = _probe_type(cls, drifted) if _is_ours(element) else None
-    if probed is None:
+    struct = _struct_type(cls, drifted) if _is_ours(element) else None
+    if struct is None:
         return None
-    probe = msgspec.json.Decoder(probed).decode
-    if not _is_plain(element):
-        typed = msgspec.json.Decoder(cls).decode
-
-        def read_twice(data: bytes) -> Any:
-            probe(data)
-            return typed(data)
-
-        return read_twice
+    decode = msgspec.json.Decoder(struct).decode
     make = _maker(element)
     if element is not cls:
-        return lambda data: make(probe(data))
-    return lambda data: make((probe(data),))[0]
+        return lambda data: make(decode(data))
+    return lambda data: make((decode(data),))[0]
 
 
 def _is_ours(hint: Any) -> bool:
     return has_extra(hint) and (get_origin(hint) or hint).__module__ == UsageResult.__module__
 
 
-def _is_plain(cls: Any) -> bool:
-    """Whether a probe holds all that there is to a class: there is no money in it."""
-    return all(
-        _is_plain(get_args(declared)[0]) if _is_array_of_objects(declared) else is_leaf(declared)
-        for _, declared in _declared(cls, get_origin(cls) or cls)
-    )
-
-
 def _is_array_of_objects(hint: Any) -> bool:
     return is_array(hint) and _is_ours(get_args(hint)[0])
 
 
-_PROBED_DECIMAL = float | Annotated[str, msgspec.Meta(pattern=JSON_DECIMAL)]
-"""Typed decoding alone takes `"NaN"`, `" 1 "` and `"1_000"`; as a float, 1e999 is out of range."""
+def _arms(hint: Any) -> tuple[Any, ...]:
+    """The types of which a value may be."""
+    return get_args(hint) if get_origin(hint) is UnionType else (hint,)
 
 
-def _probe_type(hint: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `reader`
-    """Give the msgspec type that accepts just what typed decoding reads without any loss."""
+def _struct_type(hint: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `reader`
+    """Give the msgspec type that accepts just what can be read without any loss."""
     origin = get_origin(hint) or hint
-    if origin is Decimal:
-        return _PROBED_DECIMAL
+    if Decimal in _arms(hint):
+        return msgspec.Raw  # no type of msgspec takes all numbers of JSON, and nothing else
     if origin in (UsageResult, UnknownResult) or isinstance(origin, TypeVar):
         return None
     if _is_ours(hint):
-        return _probe_struct(hint, origin, drifted)
+        return _struct(hint, origin, drifted)
     if is_array(hint):
-        element = _probe_type(get_args(hint)[0], drifted)
+        element = _struct_type(get_args(hint)[0], drifted)
         return None if element is None else list[element]  # type: ignore[valid-type] # made here
     if origin is UnionType:
-        arms = [_probe_type(arm, drifted) for arm in get_args(hint)]
+        arms = [_struct_type(arm, drifted) for arm in get_args(hint)]
         return None if None in arms else reduce(or_, arms)
     return hint if is_leaf(hint) else None
 
 
-def _probe_struct(hint: Any, cls: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `reader`
+def _struct(hint: Any, cls: Any, drifted: bool) -> Any:  # noqa: FBT001 - of `reader`
     must_have = required(cls)
     fields = []
     for attribute, declared in _declared(hint, cls):
         if attribute.name in OWN_FIELDS:
             continue
-        probed = None if _is_open(declared) else _probe_type(declared, drifted)
-        if probed is None:
+        struct = None if _is_open(declared) else _struct_type(declared, drifted)
+        if struct is None:
             return None
         optional = attribute.default is not attrs.NOTHING and attribute.name not in must_have
-        fields.append((attribute.name, probed, *((attribute.default,) if optional else ())))
+        fields.append((attribute.name, struct, *((attribute.default,) if optional else ())))
     return msgspec.defstruct(
         cls.__name__,
         fields,
-        # They are no fields of the probe, so the wire cannot fill them; the class gets them as is.
+        # They are no fields of the struct, so the wire cannot fill them; the class gets them as is.
         namespace={"extra": NO_EXTRA, "other_results": ()},
         kw_only=True,
         forbid_unknown_fields=not drifted,
@@ -157,10 +142,29 @@ def _is_open(hint: Any) -> bool:
     return bool(getattr(hint, "__parameters__", ()))
 
 
+_number = re.compile(rb'("?)(' + JSON_DECIMAL.encode() + rb")\1\Z").match
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+def _exact(text: msgspec.Raw) -> Decimal:
+    """Read a number, or a text that is one, from its very digits."""
+    match = _number(text)
+    if match is not None:
+        with suppress(InvalidOperation, ValueError):
+            return exact_decimal(Decimal(match[2].decode()))
+    raise msgspec.ValidationError("expected a plain decimal")
+
+
+def _exact_or_none(text: msgspec.Raw | None) -> Decimal | None:
+    return None if text is None or text == _NULL else _exact(text)
+
+
 _MAKE = """
-def make(probes):
+def make(structs):
     made = []
-    for probe in probes:
+    for struct in structs:
         new = blank(Twin)
         {fill}
         new.__class__ = cls
@@ -171,7 +175,7 @@ def make(probes):
 
 @cache
 def _maker(hint: Hashable) -> Callable[[Iterable[Any]], tuple[Any, ...]]:
-    """Write the function that turns probes into instances of a class.
+    """Write the function that turns structs into instances of a class.
 
     An assignment compiles to the mere store of a slot; what gets past the `__setattr__` of a frozen
     class takes twice as long in C, and seven times in Python. So an instance is filled while it
@@ -183,12 +187,20 @@ def _maker(hint: Hashable) -> Callable[[Iterable[Any]], tuple[Any, ...]]:
         "cls": cls,
         "Twin": type(cls)(f"_{cls.__name__}Twin", (cls,), {"__slots__": (), **thawed}),
         "blank": object.__new__,
+        "exact": _exact,
+        "exact_or_none": _exact_or_none,
     }
     fill = []
     for attribute, declared in _declared(hint, cls):
         name = attribute.name
-        value = f"probe.{name}"
-        if _is_array_of_objects(declared) and name not in OWN_FIELDS:
+        value = f"struct.{name}"
+        arms = () if name in OWN_FIELDS else _arms(declared)
+        if Decimal in arms:
+            value = f"exact({value})" if len(arms) == 1 else f"exact_or_none({value})"
+        for part in filter(_is_ours, arms):
+            names[f"make_{name}"] = _maker(part)
+            value = f"{value} and make_{name}(({value},))[0]"
+        if arms and _is_array_of_objects(declared):
             names[f"make_{name}"] = _maker(get_args(declared)[0])
             value = f"make_{name}({value})"
         fill.append(f"new.{name} = {value}")

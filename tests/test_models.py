@@ -149,6 +149,8 @@ def test_rows_carry_everything_of_every_result(kind, data):
         assert (row.start_time, row.end_time) == (bucket.start_time, bucket.end_time)
         fields = {a.name: getattr(result, a.name) for a in fields_of(type(result))}
         amount = fields.pop("amount", None)
+        if amount is not None and amount.extra:
+            fields["extra"] = {**result.extra, "amount": amount.extra}
         told = {name: getattr(row, name) for name in fields}
         assert told == fields
         assert row.amount == (amount and amount.value)
@@ -290,6 +292,22 @@ def test_extra_freezes_what_is_inside():
     assert repr(extra) == "Extra({'list': (1, (Extra({'a': 1}),)), 'object': Extra({'a': 1})})"
     assert repr(NO_EXTRA) == "Extra()"
     assert TOKENS.extra is NO_EXTRA
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "match"),
+    [
+        pytest.param({"a": {1, 2}}, TypeError, "a JSON value, got set", id="set"),
+        pytest.param({"a": [b""]}, TypeError, "a JSON value, got bytes", id="bytes"),
+        pytest.param({1: 2}, TypeError, "a string as key, got int", id="key"),
+        pytest.param({"a": {None: 2}}, TypeError, "a string as key, got None", id="key inside"),
+        pytest.param({"a": float("nan")}, ValueError, "a number that JSON has, got nan", id="nan"),
+        pytest.param({"a": Decimal("Infinity")}, ValueError, "got Infinity", id="infinity"),
+    ],
+)
+def test_extra_holds_only_what_json_has(values, error, match):
+    with pytest.raises(error, match=match):
+        Extra(values)
 
 
 @given(extras)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Rounded
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
 from hypothesis import strategies as st
@@ -16,6 +18,8 @@ from usage_async import (
     Extra,
     UnknownResult,
     UsageResponse,
+    UsageResult,
+    UsageRow,
     UsageTimeBucket,
     converter,
 )
@@ -87,22 +91,30 @@ amounts = st.decimals(
     st.integers(-(10**40), 10**40),
     st.integers(-6000, 200),
 )
-money = st.builds(CostsResultAmount, value=amounts, currency=st.sampled_from(["usd", "eur"]))
+finite = st.floats(allow_nan=False, allow_infinity=False)
 
 json_values = st.recursive(
-    st.none() | st.booleans() | counts | st.text(max_size=4),
+    st.none() | st.booleans() | counts | st.integers() | finite | st.text(max_size=4),
     lambda inner: (
         st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2)
     ),
     max_leaves=4,
 )
-"""JSON values without numbers that only a float can hold."""
+"""JSON values, as `json` reads them."""
 
-extras = st.just(Extra()) | st.builds(
-    Extra,
-    st.dictionaries(
-        st.text(max_size=4).map("new_".__add__) | st.just("extra"), json_values, max_size=2
-    ),
+
+def extras_named(names: st.SearchStrategy[str]) -> st.SearchStrategy[Extra]:
+    """What a release does not know, under some names."""
+    decimals = st.decimals(allow_nan=False, allow_infinity=False)
+    values = json_values | decimals | st.lists(decimals, max_size=2)
+    return st.just(Extra()) | st.builds(Extra, st.dictionaries(names, values, max_size=2))
+
+
+extras = extras_named(st.text(max_size=4).map("new_".__add__) | st.just("extra"))
+
+
+money = st.builds(
+    CostsResultAmount, value=amounts, currency=st.sampled_from(["usd", "eur"]), extra=extras
 )
 
 
@@ -151,3 +163,48 @@ def pages(kind: Any) -> st.SearchStrategy[Any]:
         next_page=st.none() | texts,
         extra=extras,
     )
+
+
+instants = st.datetimes(
+    min_value=datetime.fromisoformat("0001-01-02"),
+    max_value=datetime.fromisoformat("9999-12-30"),
+    timezones=st.just(UTC)
+    | st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23))),
+)
+
+
+def any_of(hint: Any) -> st.SearchStrategy[Any]:
+    """Values of a public class, or of anything that a field of one may be."""
+    origin, of = get_origin(hint) or hint, get_args(hint)
+    special = {
+        int: lambda: counts,
+        float: lambda: finite,
+        bool: st.booleans,
+        str: lambda: texts,
+        Decimal: lambda: amounts,
+        datetime: lambda: instants,
+        NoneType: st.none,
+        Literal: lambda: st.sampled_from(of),
+        UnionType: lambda: st.one_of(map(any_of, of)),
+        tuple: lambda: st.lists(any_of(of[0]), max_size=2).map(tuple),
+        Extra: lambda: extras_named(st.text(max_size=4)),
+        CostsResultAmount: lambda: money,
+        UsageTimeBucket: lambda: buckets(*of),
+        UsageResponse: lambda: pages(*of),
+    }
+    if origin in special:
+        return special[origin]()
+    if issubclass(origin, UsageResult):
+        return rows(origin)
+    bound = dict(zip(getattr(origin, "__parameters__", ()), of, strict=True))
+    hints = {name: _bind(field, bound) for name, field in get_type_hints(origin).items()}
+    fields = {a.name: any_of(hints[a.name]) for a in attrs.fields(origin)}
+    if origin is UsageRow:
+        fields["extra"] = extras_named(st.sampled_from([a.name for a in attrs.fields(UsageRow)]))
+    return st.builds(hint, **fields)
+
+
+def _bind(hint: Any, bound: dict[Any, Any]) -> Any:
+    if hint in bound:
+        return bound[hint]
+    return hint[tuple(bound.values())] if getattr(hint, "__parameters__", ()) else hint

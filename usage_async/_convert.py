@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -22,7 +23,7 @@ from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 
-from usage_async._fields import Extra, exact_decimal
+from usage_async._fields import Extra, JsonNumber, exact_decimal, fields_of
 from usage_async._lanes import (
     JSON_DECIMAL,
     OWN_FIELDS,
@@ -37,8 +38,8 @@ from usage_async.endpoints import ENDPOINTS
 from usage_async.errors import ResponseError, redact, snippet
 from usage_async.models import (
     UnknownResult,
-    UsageResponse,
     UsageResult,
+    UsageRow,
     UsageTimeBucket,
 )
 
@@ -101,6 +102,23 @@ def _decimal(value: Any, _: Any) -> Decimal:
     raise ValueError(f"expected a plain decimal, got {_shown(value)}")
 
 
+def _float(value: Any, _: Any) -> float:
+    if isinstance(value, float | int | Decimal) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"expected a number, got {_shown(value)}")
+
+
+def _extra(value: Any, _: Any) -> Extra:
+    if isinstance(value, Mapping):
+        return Extra(value)
+    raise TypeError(f"expected an object, got {_shown(value)}")
+
+
+def _in_utc(instant: datetime) -> datetime:
+    """Give the same instant as JSON can write it: its offsets have no seconds."""
+    return instant if instant.tzinfo is None else instant.astimezone(UTC)
+
+
 def _shown(value: Any) -> str:
     return snippet(repr(value).encode())[:60]
 
@@ -113,7 +131,6 @@ def _thaw(value: Any) -> Any:
 
 def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     """Make the reader of a class: cattrs' own, then what it does not know goes to `extra`."""
-    cls = UsageResponse[UsageResult] if cls is UsageResponse else cls
     origin = get_origin(cls) or cls
     names = _names(origin)
     overrides: dict[str, Any] = dict(_OMITTED)
@@ -176,7 +193,30 @@ def _parts(cls: Hashable) -> tuple[str, ...] | None:
 
 def _unstructure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any], Any]:
     write = make_dict_unstructure_fn(cls, converter, **_OMITTED)
-    return lambda value: {**write(value), **_thaw(value.extra)}
+
+    def unstructure(value: Any) -> dict[str, Any]:
+        written: dict[str, Any] = write(value)
+        for name, item in value.extra.items():
+            if name in written:
+                raise ValueError(f"extra has {name!r}, a field of {type(value).__name__} itself")
+            written[name] = _thaw(item)
+        return written
+
+    return unstructure
+
+
+def _structure_row(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], UsageRow]:
+    read = make_dict_structure_fn(cls, converter)
+    names = {a.name for a in fields_of(UsageRow)}
+
+    def structure(value: Any, _: Any) -> UsageRow:
+        row: UsageRow = read(value, cls)
+        unknown = {key: item for key, item in value.items() if key not in names}
+        if unknown:
+            object.__setattr__(row, "extra", Extra({**row.extra, **unknown}))
+        return row
+
+    return structure
 
 
 def _structure_by_object(_: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
@@ -247,8 +287,33 @@ def _structure_array(cls: Any, converter: BaseConverter) -> Callable[[Any, Any],
     return structure
 
 
+def _is_variable(hint: Any) -> bool:
+    return isinstance(hint, TypeVar)
+
+
+def _is_bare(cls: Any) -> bool:
+    """Whether it is a generic class of ours that leaves its kind of results open."""
+    bounds = [variable.__bound__ for variable in getattr(cls, "__parameters__", ())]
+    return isinstance(cls, type) and bounds == [UsageResult]
+
+
+def _structure_bare(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
+    return lambda value, _: converter.structure(value, cls[UsageResult])
+
+
+def _unstructure_variable(_: Any, converter: BaseConverter) -> Callable[[Any], Any]:
+    return converter.unstructure
+
+
 def _unstructure_array(_: Any, converter: BaseConverter) -> Callable[[Any], Any]:
     return lambda value: [converter.unstructure(item) for item in value]
+
+
+def _write_number(value: Any) -> msgspec.Raw:
+    """Write what msgspec leaves to us: of the values of this library, numbers in `extra`."""
+    if isinstance(value, JsonNumber):
+        return msgspec.Raw(str(value).encode())
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 class UsageConverter(MsgspecJsonConverter):
@@ -262,6 +327,7 @@ class UsageConverter(MsgspecJsonConverter):
     """
 
     fast: bool = True
+    encoder = msgspec.json.Encoder(enc_hook=_write_number)
 
     def loads(self, data: bytes, cl: type[T], **_: Any) -> T:
         """Read JSON text, numbers with a fraction exactly."""
@@ -303,14 +369,21 @@ def make_converter(*, fast: bool = True) -> UsageConverter:
     made.register_structure_hook(int, _int)
     made.register_structure_hook(str, _str)
     made.register_structure_hook(bool, _bool)
+    made.register_structure_hook(float, _float)
     made.register_structure_hook(Decimal, _decimal)
+    made.register_structure_hook(Extra, _extra)
+    made.register_unstructure_hook(Extra, _thaw)
+    made.register_unstructure_hook(datetime, _in_utc)
+    made.register_unstructure_hook_factory(_is_variable, _unstructure_variable)
     made.register_structure_hook_factory(is_array, _structure_array)
     made.register_unstructure_hook_factory(is_array, _unstructure_array)
     made.register_structure_hook_factory(has_extra, _structure_with_extra)
     made.register_unstructure_hook_factory(has_extra, _unstructure_with_extra)
+    made.register_structure_hook_factory(lambda cls: cls is UsageRow, _structure_row)
     made.register_structure_hook_factory(lambda cls: cls is UsageResult, _structure_by_object)
     made.register_structure_hook_factory(_is_bucket, _structure_bucket)
     made.register_unstructure_hook_factory(_is_bucket, _unstructure_bucket)
+    made.register_structure_hook_factory(_is_bare, _structure_bare)
     return made
 
 
@@ -348,7 +421,8 @@ def from_dict(value: Mapping[str, Any], cls: type[T]) -> T:
 
     Args:
         value: JSON values; a float goes through its shortest repr, `0.1` is exactly 0.1.
-        cls: A class of this library, such as `UsageTimeBucket[CostsResult]`.
+        cls: A class of this library, such as `UsageTimeBucket[CostsResult]` or
+            `Summary[CostsResult]`.
 
     Raises:
         ResponseError: A value is not exactly what it should be; `path` says where.
@@ -357,12 +431,23 @@ def from_dict(value: Mapping[str, Any], cls: type[T]) -> T:
 
 
 def to_dict(value: Any) -> dict[str, Any]:
-    """Write a value of this library as plain values, losing nothing; Decimals stay Decimals."""
+    """Write a value of this library as plain values, losing nothing.
+
+    Decimals stay Decimals, and instants datetimes.
+
+    Raises:
+        ValueError: `extra` has a name that is a field of its class.
+    """
     return cast("dict[str, Any]", converter.unstructure(value))
 
 
 def loads(data: bytes | str, cls: type[T]) -> T:
-    """Read JSON text of a value of this library: a page, a bucket, a result, a row.
+    """Read JSON text of a value of this library: `loads(dumps(value), cls)` equals it.
+
+    Args:
+        data: JSON text.
+        cls: A class of this library, such as `UsageTimeBucket[CostsResult]` or
+            `Summary[CostsResult]`.
 
     Raises:
         ResponseError: It is not; `path` says where.
@@ -372,7 +457,13 @@ def loads(data: bytes | str, cls: type[T]) -> T:
 
 
 def dumps(value: Any) -> bytes:
-    """Write a value of this library as JSON text, losing nothing; Decimals are strings."""
+    """Write a value of this library as JSON text, losing nothing.
+
+    Money and quantities are strings, instants ISO 8601, and numbers in `extra` numbers.
+
+    Raises:
+        ValueError: `extra` has a name that is a field of its class.
+    """
     return converter.dumps(value)
 
 

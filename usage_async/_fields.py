@@ -105,14 +105,28 @@ FIELDS: Mapping[str, FieldInfo] = {
 """Every field of every result and of `UsageRow`, in the order in which they are shown."""
 
 
+class JsonNumber(Decimal):
+    """A Decimal that JSON has as a number; money is written as a text."""
+
+    __slots__ = ()
+
+
 class Extra(Mapping[str, Any]):
-    """An immutable, hashable mapping of JSON values: lists are tuples, objects are `Extra`."""
+    """An immutable, hashable mapping of JSON values.
+
+    Lists are tuples, objects are `Extra`, and numbers with a fraction Decimals: a float goes
+    through its shortest text, `0.1` is exactly 0.1.
+
+    Raises:
+        TypeError: A value that JSON does not have, or a key that is no string.
+        ValueError: NaN or infinity.
+    """
 
     __slots__ = ("_values",)
     _values: dict[str, Any]
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self._values = {key: _freeze(value) for key, value in (values or {}).items()}
+        self._values = {_key(key): _freeze(value) for key, value in (values or {}).items()}
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -133,10 +147,25 @@ class Extra(Mapping[str, Any]):
         return Extra, (self._values,)
 
 
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    raise TypeError(f"expected a string as key, got {type(key).__name__}")
+
+
 def _freeze(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | Extra | JsonNumber):
+        return value
     if isinstance(value, Mapping):
-        return value if isinstance(value, Extra) else Extra(value)
-    return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
+        return Extra(value)
+    if isinstance(value, list | tuple):
+        return tuple(map(_freeze, value))
+    if not isinstance(value, float | Decimal):
+        raise TypeError(f"expected a JSON value, got {type(value).__name__}")
+    number = JsonNumber(float.__repr__(value) if isinstance(value, float) else value)
+    if number.is_finite():
+        return number
+    raise ValueError(f"expected a number that JSON has, got {value}")
 
 
 NO_EXTRA = Extra()
@@ -167,7 +196,7 @@ def exact_decimal(value: Decimal) -> Decimal:
         TypeError: It is not a Decimal (a float is inexact: pass a string or a Decimal).
         ValueError: It is NaN, infinite, 1e309 or more, or below 1e-6176 but not zero.
     """
-    if value.__class__ is not Decimal:
+    if not isinstance(value, Decimal):
         raise TypeError(f"expected a Decimal, got {type(value).__name__}")
     if not value:
         return _ZERO

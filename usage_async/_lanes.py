@@ -22,7 +22,13 @@ import attrs
 import msgspec
 
 from usage_async._fields import NO_EXTRA, exact_decimal
-from usage_async.models import UnknownResult, UsageResponse, UsageResult, UsageTimeBucket
+from usage_async.models import (
+    UnknownResult,
+    UsageResponse,
+    UsageResult,
+    UsageRow,
+    UsageTimeBucket,
+)
 
 JSON_DECIMAL = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 """A number as JSON writes it, which is stricter than what Decimal reads."""
@@ -44,9 +50,14 @@ def is_array(cls: Any) -> bool:
 
 
 def has_extra(cls: Any) -> bool:
-    """Whether its objects keep what their class does not know."""
+    """Whether its objects keep what their class does not know among their other fields.
+
+    A flat row is not the wire's, and may have in its `extra` what other kinds have as a field.
+    """
     origin = get_origin(cls) or cls
-    return isinstance(origin, type) and attrs.has(origin) and "extra" in attrs.fields_dict(origin)
+    if origin is UsageRow or not isinstance(origin, type) or not attrs.has(origin):
+        return False
+    return "extra" in attrs.fields_dict(origin)
 
 
 def is_leaf(hint: Any) -> bool:

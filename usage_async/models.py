@@ -239,7 +239,7 @@ class UsageRow:
     """One result of any kind, flat: its bucket's times, and every metric and dimension there is.
 
     A metric that the kind of result does not have is None, as is one that the service left out.
-    `amount` is the Decimal alone; its currency stands beside it.
+    `amount` is the Decimal alone; its currency stands beside it, and what else it had in `extra`.
     """
 
     start_time: int
@@ -296,6 +296,8 @@ def _row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
     amount = values.pop("amount", None)
     if amount is not None:
         values |= {"amount": amount.value, "currency": amount.currency}
+        if amount.extra:
+            values["extra"] = Extra({**result.extra, "amount": amount.extra})
     return UsageRow(start_time=start_time, end_time=end_time, **values)
 
 

@@ -62,7 +62,7 @@ class Summary(Generic[R]):
     """
 
     total: R
-    groups: list[R]
+    groups: tuple[R, ...] = attrs.field(converter=tuple)
     requested: TimeRange
     covered: TimeRange | None
     settled_through: datetime | None

@@ -34,7 +34,9 @@ def test_a_guarded_text_is_no_formula_and_a_number_stays_one():
 
 def test_a_bucket_is_flat_rows_with_unknown_fields_as_json():
     result = CostsResult(
-        amount=CostsResultAmount(value=Decimal("0.10"), currency="usd"),
+        amount=CostsResultAmount(
+            value=Decimal("1E-7"), currency="usd", extra=Extra({"tax": Decimal("0.2")})
+        ),
         project_name='a,b"c\n',
         extra=Extra({"units": Decimal("1.5"), "tags": [{"x": 1}]}),
     )
@@ -42,9 +44,13 @@ def test_a_bucket_is_flat_rows_with_unknown_fields_as_json():
     first, second = (
         dict(zip(_csv.ROW_COLUMNS, cells, strict=True)) for cells in _read(_csv.rows(bucket))
     )
-    assert (first["amount"], first["currency"]) == ("0.1", "usd")
+    assert (first["amount"], first["currency"]) == ("0.0000001", "usd")
     assert first["project_name"] == 'a,b"c\n'
-    assert json.loads(first["extra"]) == {"units": "1.5", "tags": [{"x": 1}]}
+    assert json.loads(first["extra"]) == {
+        "units": 1.5,
+        "tags": [{"x": 1}],
+        "amount": {"tax": 0.2},
+    }
     assert second["extra"] == ""
 
 

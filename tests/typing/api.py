@@ -162,7 +162,7 @@ async def answers(client: UsageClient) -> None:
         assert_type(total.amount.currency, str)
     summary = await query.summary("line_item")
     assert_type(summary, Summary[CostsResult])
-    assert_type(summary.groups, list[CostsResult])
+    assert_type(summary.groups, tuple[CostsResult, ...])
     assert_type(summary.requested, TimeRange)
     assert_type(summary.settled_through, datetime | None)
     assert_type(await query.verify(strict=True), Verification)

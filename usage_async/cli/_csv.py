@@ -1,8 +1,8 @@
 """CSV: exact values for programs, guarded cells for spreadsheets.
 
-Values are written as they are (RFC 4180, lines ended by a line feed): Decimals in full, `true` and
-`false`, nothing where there is no value and `""` for an empty text, so that reading gives back what
-was written.
+Values are written as they are (RFC 4180, lines ended by a line feed): Decimals in full and without
+padding, `true` and `false`, unknown fields as JSON, nothing where there is no value and `""` for an
+empty text, so that reading gives back what was written.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from usage_async._convert import dumps, to_dict
-from usage_async._fields import fields_of
-from usage_async.cli._text import plain
+from usage_async._convert import dumps
+from usage_async._fields import Extra, fields_of, plain
 from usage_async.models import UsageRow, UsageTimeBucket
 
 _QUOTED = frozenset('",\r\n')
@@ -37,17 +36,8 @@ def guarded(values: Iterable[Any]) -> bytes:
 
 
 def rows(bucket: UsageTimeBucket[Any]) -> bytes:
-    """Write the results of a bucket as lines of `ROW_COLUMNS`; unknown fields as JSON."""
-    return b"".join(
-        line(_unknown(row) if name == "extra" else getattr(row, name) for name in ROW_COLUMNS)
-        for row in bucket.rows()
-    )
-
-
-def _unknown(row: UsageRow) -> str | None:
-    if not row.extra:
-        return None
-    return dumps({key: value for key, value in to_dict(row).items() if key in row.extra}).decode()
+    """Write the results of a bucket as lines of `ROW_COLUMNS`."""
+    return b"".join(line(getattr(row, name) for name in ROW_COLUMNS) for row in bucket.rows())
 
 
 def _cell(value: Any) -> str:
@@ -56,10 +46,12 @@ def _cell(value: Any) -> str:
             return ""
         case bool():
             return str(value).lower()
-        case int():
-            return str(value)
         case Decimal():
             return plain(value)
+        case int():
+            return str(value)
+        case Extra():
+            return _text(dumps(value).decode()) if value else ""
     return _text(str(value))
 
 

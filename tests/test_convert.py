@@ -4,7 +4,7 @@ import gc
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import get_args, get_origin
+from typing import get_origin
 
 import attrs
 import msgspec
@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from values import (
     NAMES,
     PAGES,
+    PUBLIC,
     any_of,
     buckets,
     json_values,
+    name_of,
     one_bucket,
     one_page,
     one_row,
@@ -30,7 +32,6 @@ from usage_async import (
     ENDPOINTS,
     CostsResult,
     CostsResultAmount,
-    DerivedLineItem,
     Extra,
     Notice,
     RequestEvent,
@@ -46,7 +47,6 @@ from usage_async import (
     UsageResult,
     UsageRow,
     UsageTimeBucket,
-    Verification,
     converter,
     dumps,
     from_dict,
@@ -120,20 +120,7 @@ def test_the_parts_of_a_page_can_be_written_and_read_too(kind, data):
         assert from_dict(to_dict(row), UsageRow) == row
 
 
-PUBLIC = [
-    *KINDS,
-    *(UsageTimeBucket[CostsResult], UsageTimeBucket[UnknownResult], UsageResponse[CostsResult]),
-    *(Summary[CostsResult], Summary[UsageImagesResult]),
-    *(UsageRow, CostsResultAmount, DerivedLineItem, Extra, Notice, RequestEvent, TimeRange),
-    Verification,
-]
-
-
-def _name(cls):
-    return "_of_".join(of.__name__ for of in (get_origin(cls) or cls, *get_args(cls)))
-
-
-@pytest.mark.parametrize("cls", PUBLIC, ids=_name)
+@pytest.mark.parametrize("cls", PUBLIC, ids=name_of)
 @settings(max_examples=25)
 @given(data=st.data())
 def test_every_public_value_is_read_as_it_was_written(cls, data):

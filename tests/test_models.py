@@ -1,5 +1,6 @@
 """The values: what they hold, what they refuse, and that they stay as they are."""
 
+import datetime as dt
 import decimal
 import json
 import pickle
@@ -8,22 +9,26 @@ from decimal import Decimal
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from values import (
     DAY,
     HOSTILE,
-    NAMES,
+    KINDS,
+    PUBLIC,
     SPEC,
     START,
     amounts,
+    any_of,
     buckets,
     extras,
     json_values,
+    name_of,
     pages,
     rows,
 )
 
+import usage_async
 from usage_async import (
     ENDPOINTS,
     CostsResult,
@@ -40,7 +45,6 @@ from usage_async import (
 )
 from usage_async._fields import FIELDS, NO_EXTRA, exact_decimal, fields_of, plain
 
-KINDS = [ENDPOINTS[name].result_class for name in NAMES] + [UnknownResult]
 TOKENS = UsageCompletionsResult(input_tokens=1, output_tokens=2, num_model_requests=3)
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -107,6 +111,34 @@ def test_every_field_of_the_specification_is_there_and_no_metric_besides(name):
     assert ours == set(SPEC["results"][name]) - {"object"}
 
 
+@pytest.mark.parametrize("cls", PUBLIC, ids=name_of)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_a_value_is_shown_as_python_would_make_it(cls, data):
+    value = data.draw(any_of(cls))
+    names = {name: getattr(usage_async, name) for name in usage_async.__all__}
+    text = repr(value)
+    assert eval(text, {**names, "Decimal": Decimal, "datetime": dt}) == value  # noqa: S307 - our own text
+
+
+def test_what_equals_its_default_is_not_shown():
+    assert repr(TOKENS) == (
+        "UsageCompletionsResult(input_tokens=1, output_tokens=2, num_model_requests=3)"
+    )
+    amount = CostsResultAmount(value=Decimal("3.40E-7"), currency="usd")
+    assert repr(CostsResult(amount=amount, project_id="p")) == (
+        "CostsResult(amount=CostsResultAmount(value=Decimal('0.00000034'), currency='usd'),"
+        " project_id='p')"
+    )
+    assert repr(UsageTimeBucket(start_time=0, end_time=1)) == (
+        "UsageTimeBucket(start_time=0, end_time=1)"
+    )
+    assert repr(UnknownResult(object="new")) == "UnknownResult(object='new')"
+    assert repr(UsageRow(start_time=0, end_time=1, object="new", amount=Decimal("1E+2"))) == (
+        "UsageRow(start_time=0, end_time=1, object='new', amount=Decimal('100'))"
+    )
+
+
 # Buckets
 
 
@@ -161,6 +193,13 @@ def test_rows_carry_everything_of_every_result(kind, data):
 
 
 # Money
+
+
+def test_the_amounts_value_is_zero_where_nothing_was_billed():
+    amount = CostsResultAmount(value=Decimal("1.5"), currency="usd")
+    assert CostsResult(amount=amount).amount_value == Decimal("1.5")
+    assert CostsResult().amount_value == Decimal(0)
+    assert "`amount_value`" in CostsResult.__doc__
 
 
 @pytest.mark.parametrize(

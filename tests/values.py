@@ -14,13 +14,21 @@ from hypothesis import strategies as st
 
 from usage_async import (
     ENDPOINTS,
+    CostsResult,
     CostsResultAmount,
+    DerivedLineItem,
     Extra,
+    Notice,
+    RequestEvent,
+    Summary,
+    TimeRange,
     UnknownResult,
+    UsageImagesResult,
     UsageResponse,
     UsageResult,
     UsageRow,
     UsageTimeBucket,
+    Verification,
     converter,
 )
 from usage_async._codec import Decoded, decode
@@ -171,6 +179,23 @@ instants = st.datetimes(
     timezones=st.just(UTC)
     | st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23))),
 )
+
+
+KINDS = [ENDPOINTS[name].result_class for name in NAMES] + [UnknownResult]
+
+PUBLIC: list[Any] = [
+    *KINDS,
+    *(UsageTimeBucket[CostsResult], UsageTimeBucket[UnknownResult], UsageResponse[CostsResult]),
+    *(Summary[CostsResult], Summary[UsageImagesResult]),
+    *(UsageRow, CostsResultAmount, DerivedLineItem, Extra, Notice, RequestEvent, TimeRange),
+    Verification,
+]
+"""The public values, with their kind of results where they have one."""
+
+
+def name_of(cls: Any) -> str:
+    """The id of a test of a public class."""
+    return "_of_".join(of.__name__ for of in (get_origin(cls) or cls, *get_args(cls)))
 
 
 def any_of(hint: Any) -> st.SearchStrategy[Any]:

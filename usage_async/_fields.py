@@ -239,6 +239,21 @@ def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.A
     return described
 
 
+def short_repr(value: Any) -> str:
+    """Write a value of an attrs class as Python would make it, without what equals its default."""
+    kind: Any = type(value)
+    shown = (
+        f"{a.name}={_shown(getattr(value, a.name))}"
+        for a in attrs.fields(kind)
+        if a.repr and (a.default is attrs.NOTHING or getattr(value, a.name) != a.default)
+    )
+    return f"{kind.__qualname__}({', '.join(shown)})"
+
+
+def _shown(value: Any) -> str:
+    return f"Decimal('{plain(value)}')" if isinstance(value, Decimal) else repr(value)
+
+
 def fields_of(cls: Any) -> tuple[attrs.Attribute[Any], ...]:
     """The attrs attributes of a class that `described` made."""
     return cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(cls))
@@ -249,4 +264,6 @@ _T = TypeVar("_T")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))
 def described(cls: type[_T]) -> type[_T]:
-    return attrs.frozen(cls, kw_only=True, weakref_slot=False, field_transformer=_describe)
+    return attrs.frozen(
+        cls, kw_only=True, weakref_slot=False, repr=False, field_transformer=_describe
+    )

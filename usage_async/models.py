@@ -12,7 +12,7 @@ from typing import Generic, Literal, TypeVar
 
 import attrs
 
-from usage_async._fields import NO_EXTRA, Extra, described, exact_decimal, fields_of
+from usage_async._fields import NO_EXTRA, Extra, described, exact_decimal, fields_of, short_repr
 
 
 @described
@@ -21,6 +21,8 @@ class UsageResult:
 
     object: str
     extra: Extra = NO_EXTRA
+
+    __repr__ = short_repr
 
 
 @described
@@ -187,6 +189,8 @@ class CostsResultAmount:
     currency: str
     extra: Extra = NO_EXTRA
 
+    __repr__ = short_repr
+
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "value", exact_decimal(self.value))
 
@@ -203,10 +207,15 @@ class DerivedLineItem:
     model: str | None
     direction: str | None
 
+    __repr__ = short_repr
+
 
 @described
 class CostsResult(UsageResult):
-    """Money: what a line item of an organization cost."""
+    """Money: what a line item of an organization cost.
+
+    `amount` is None where nothing was billed, `amount_value` is 0 then.
+    """
 
     object: Literal["organization.costs.result"] = "organization.costs.result"
     amount: CostsResultAmount | None = None
@@ -225,6 +234,11 @@ class CostsResult(UsageResult):
     def __attrs_post_init__(self) -> None:
         if self.quantity is not None:
             object.__setattr__(self, "quantity", exact_decimal(self.quantity))
+
+    @property
+    def amount_value(self) -> Decimal:
+        """The amount without its currency; 0 where nothing was billed."""
+        return Decimal(0) if self.amount is None else self.amount.value
 
     @property
     def derived_line_item(self) -> DerivedLineItem:
@@ -290,6 +304,8 @@ class UsageRow:
     user_email: str | None = None
     extra: Extra = NO_EXTRA
 
+    __repr__ = short_repr
+
 
 def _row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
     values = {a.name: getattr(result, a.name) for a in fields_of(type(result))}
@@ -329,6 +345,8 @@ class UsageTimeBucket(Generic[R]):
     start_time_iso: str | None = attrs.field(default=None, eq=False, repr=False)
     end_time_iso: str | None = attrs.field(default=None, eq=False, repr=False)
     extra: Extra = NO_EXTRA
+
+    __repr__ = short_repr
 
     @property
     def start(self) -> datetime:
@@ -371,6 +389,8 @@ class UsageResponse(Generic[R]):
     has_more: bool
     next_page: str | None = None
     extra: Extra = NO_EXTRA
+
+    __repr__ = short_repr
 
 
 @attrs.frozen(kw_only=True)

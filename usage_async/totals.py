@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from usage_async._fields import EXACT, NO_EXTRA, Extra, exact_decimal, fields_of
+from usage_async._fields import EXACT, NO_EXTRA, Extra, exact_decimal, fields_of, short_repr
 from usage_async._times import TimeRange
 from usage_async.errors import IncompleteError, MixedCurrencyError, UsageError
 from usage_async.models import (
@@ -68,6 +68,8 @@ class Summary(Generic[R]):
     settled_through: datetime | None
     as_of: datetime
     notices: tuple[Notice, ...]
+
+    __repr__ = short_repr
 
 
 def _names(kind: Any, of: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import usage_async
 
 HOUSE = Path(usage_async.__file__).parent
 ROWS = [
-    {"errors", "_fields", "_version"},
+    {"errors", "_fields", "_redactor", "_version"},
     {"models"},
     {"endpoints"},
     {"_times"},
@@ -33,7 +33,7 @@ ROWS = [
 AIOHTTP = {"_transport", "client", "emulator", "cli"}
 """Where aiohttp is known; the client only names its session's type."""
 PURE = {"errors", "_fields", "_times", "models", "endpoints", "query", "_plan", "_window", "_retry"}
-PURE |= {"_lanes", "_convert", "_codec", "totals", "_proof", "_version"}
+PURE |= {"_lanes", "_redactor", "_convert", "_codec", "totals", "_proof", "_version"}
 
 ORDER = {room: index for index, row in enumerate(ROWS) for room in row}
 

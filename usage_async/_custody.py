@@ -1,7 +1,8 @@
 """The admin key: where it comes from, and how it is kept out of every text.
 
 It reads the usage of a whole organization. From the moment that this library holds it, it is a
-`Secret`: a string whose repr tells nothing, so that tracebacks with locals stay clean.
+`Secret`: a string whose repr tells nothing, so that tracebacks with locals stay clean. What comes
+back from the service may echo it: `KeyCustody.redactor` takes it out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import SupportsIndex, cast
 
 import attrs
 
+from usage_async._redactor import SHORTEST_KEY, Redactor
 from usage_async.errors import ConfigurationError
 
 KEY_VARIABLE = "OPENAI_ADMIN_KEY"
@@ -23,6 +25,8 @@ KEY_FILE_VARIABLE = "OPENAI_ADMIN_KEY_FILE"
 
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _ADMIN_PREFIX = "sk-admin-"
+_KEYS_REDACTED = 4
+"""How many keys, one after another, are taken out of texts: a late reply may echo an old one."""
 
 _log = logging.getLogger("usage_async")
 
@@ -43,6 +47,11 @@ class Secret(str):
         return Secret(super().__getitem__(index))
 
 
+def concealed(text: str | None) -> str | None:
+    """Make an option a `Secret`, since a key may be in it by mistake, or a password."""
+    return Secret(text) if isinstance(text, str) else text
+
+
 def conceal(source: object) -> KeySource | None:
     """Make a key that was handed in a `Secret`; to be called before anything can fail."""
     if isinstance(source, str):
@@ -53,16 +62,21 @@ def conceal(source: object) -> KeySource | None:
 
 @attrs.define(eq=False)
 class KeyCustody:
-    """Holds the key of one client, and makes the header that carries it."""
+    """Holds the key of one client, and makes the header that carries it.
+
+    Attributes:
+        redactor: Takes the key out of what the service says; after a rotation the old one, too.
+    """
 
     _source: KeySource | None = attrs.field(repr=False)
     _key: Secret | None = attrs.field(default=None, init=False, repr=False)
     _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
     _times_asked: int = attrs.field(default=0, init=False)
+    redactor: Redactor = attrs.field(factory=Redactor, init=False)
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self._source, str):
-            self._key = _checked(self._source)
+            self._take(self._source)
 
     async def authorization(self) -> dict[str, str]:
         """Give the `Authorization` header; no header where there is no key."""
@@ -87,9 +101,14 @@ class KeyCustody:
             # Whoever waited for the lock, waited for the answer.
             if times_asked != self._times_asked or refused != self._bearer():
                 return refused != self._bearer()
-            self._key = _checked(conceal(await self._source()))
+            self._take(conceal(await self._source()))
             self._times_asked += 1
         return refused != self._bearer()
+
+    def _take(self, key: object) -> None:
+        self._key = _checked(key)
+        keys = dict.fromkeys((self._key, *self.redactor.keys))
+        self.redactor = Redactor(tuple(keys)[:_KEYS_REDACTED])
 
     def _bearer(self) -> Secret | None:
         return None if self._key is None else Secret("Bearer " + self._key)
@@ -103,7 +122,7 @@ def find_key() -> Secret:
     """
     if key := os.environ.get(KEY_VARIABLE):
         return Secret(key)
-    file = os.environ.get(KEY_FILE_VARIABLE)
+    file = Secret(os.environ.get(KEY_FILE_VARIABLE, ""))
     if not file:
         msg = f"no admin key: set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}, or pass admin_key"
         raise ConfigurationError(msg)
@@ -111,12 +130,17 @@ def find_key() -> Secret:
         return Secret(Path(file).read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-    raise ConfigurationError(f"{KEY_FILE_VARIABLE} names {file}, which cannot be read: {reason}")
+    # A value that is the path of nothing may be the key itself.
+    named = f"names {file}" if os.path.lexists(file) else "holds what is the path of no file"
+    raise ConfigurationError(f"{KEY_FILE_VARIABLE} {named}: it cannot be read: {reason}")
 
 
 def _checked(key: object) -> Secret:
-    if not isinstance(key, Secret) or not PRINTABLE.fullmatch(key):
-        msg = "the admin key is not a text, is empty, or holds blanks or what is not ASCII"
+    if not isinstance(key, Secret) or len(key) < SHORTEST_KEY or not PRINTABLE.fullmatch(key):
+        msg = (
+            f"the admin key is not a text, is shorter than {SHORTEST_KEY} characters, or holds"
+            " blanks or what is not ASCII"
+        )
         raise ConfigurationError(msg)
     if not key.startswith(_ADMIN_PREFIX):
         _log.warning("the key does not start with %s; usage needs an admin key", _ADMIN_PREFIX)

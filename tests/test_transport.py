@@ -20,10 +20,12 @@ from usage_async import (
     UsageClient,
     UsageError,
 )
+from usage_async._redactor import Redactor
 from usage_async._transport import check_base_url, check_proxy
 
 SAMPLES = Path(__file__).parent / "samples"
 ONCE = RetryPolicy(attempts=1)
+REDACTOR = Redactor(("canary.of=us",))
 PEM = SAMPLES / "self_signed.pem"
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -96,15 +98,34 @@ async def test_compressed_pages_are_read():
         ("http://localhost:8089/v1", "http://localhost:8089/v1"),
         ("http://127.0.0.1", "http://127.0.0.1"),
         ("http://[::1]:80/v1", "http://[::1]/v1"),
+        ("https://task-force-gateway-of-us.test/v1", "https://task-force-gateway-of-us.test/v1"),
+        ("https://gateway.test/sk-region/v1", "https://gateway.test/sk-region/v1"),
     ],
 )
 def test_urls_that_keep_the_key_safe_are_taken(text, url):
-    assert str(check_base_url(text)).rstrip("/") == url
+    assert str(check_base_url(text, REDACTOR)).rstrip("/") == url
 
 
-def test_a_base_url_is_told_without_what_looks_like_a_key():
-    with pytest.raises(ConfigurationError, match=r"sk-…"):
-        check_base_url("https://example.com/?key=sk-admin-canary")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("https://canary.of=us@gateway.test/v1", "a user or a password", id="user"),
+        pytest.param("https://me:canary.of=us@gateway.test", "a user or a password", id="password"),
+        pytest.param("https://gateway.test/canary.of=us/v1", "holds a key", id="path"),
+        pytest.param("https://gateway.test/canary%2Eof%3Dus", "holds a key", id="escaped path"),
+        pytest.param("https://gateway.test/sk-admin-canary12345/", "holds a key", id="another key"),
+        pytest.param("https://gateway.test/v1?key=canary.of=us", "is not a URL", id="query"),
+        pytest.param("https://gateway.test/v1#canary.of=us", "is not a URL", id="fragment"),
+        pytest.param("http://gateway.test/canary", "goes to loopback only", id="not encrypted"),
+        pytest.param("canary.of=us", "is not a URL", id="nothing else"),
+        pytest.param("https://[canary.of=us", "is not a URL", id="no URL"),
+    ],
+)
+def test_what_is_wrong_with_a_base_url_is_told_without_what_it_holds(text, reason):
+    with pytest.raises(ConfigurationError, match=f"base_url.*{reason}") as caught:
+        check_base_url(text, REDACTOR)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("proxy", ["proxy:3128", "socks5://me:word@proxy", "http://me:word@[x"])

@@ -2,11 +2,14 @@
 
 The seam is one coroutine over plain data, so that tests and recordings can stand in for it.
 aiohttp's exceptions carry the request's headers, and so the key: none of them leaves this room, not
-even as a `__context__`. What an exception says is kept, the error is raised after its block.
+even as a `__context__`. What an exception says is kept, the error is raised after its block, and
+without the frames that it or a cancellation went through, since these hold the reply.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from io import BytesIO
@@ -16,6 +19,7 @@ import attrs
 from aiohttp import http_exceptions
 from yarl import URL
 
+from usage_async._redactor import Redactor
 from usage_async.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -32,6 +36,7 @@ Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaita
 """`(path, params, headers) -> (status, headers, body)`: one GET below the base URL. It raises
 `APIConnectionError`, `APITimeoutError` or `ResponseError`, and returns any status."""
 
+_KEY_IN_PATH = re.compile(r"/(?:sk|sess)-[^/]{16,}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SERVER_ERROR = 500
 
@@ -55,23 +60,34 @@ class Timeout:
     read_s: float = 60.0
 
 
-def check_base_url(text: str) -> URL:
-    """Check where the key may go.
+def check_base_url(text: str, redactor: Redactor) -> URL:
+    """Check where the key may go; what is wrong is told without the URL, which may hold it.
+
+    Args:
+        text: The URL.
+        redactor: Knows the key.
 
     Raises:
         ConfigurationError: Not an https URL (http only to this machine), or one with a user, a
-            query or a fragment.
+            query, a fragment or a key.
     """
-    url = _parsed(text.rstrip("/"))
-    if not url.host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
-        msg = f"base_url {redact(text)!r} is not a URL such as https://api.openai.com/v1"
-        raise ConfigurationError(msg)
+    # No frame of an error holds the URL, since what prints locals would tell it.
+    if reason := _wrong_with(_parsed(text.rstrip("/")), redactor):
+        raise ConfigurationError(f"base_url {reason}")
+    return _parsed(text.rstrip("/"))
+
+
+def _wrong_with(url: URL, redactor: Redactor) -> str | None:
     if url.user or url.password:
-        raise ConfigurationError("base_url holds a user or a password; pass the key as admin_key")
+        return "holds a user or a password; pass the key as admin_key"
+    if not url.host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
+        return "is not a URL such as https://api.openai.com/v1, without a query"
+    if redactor.text(str(url)) != str(url) or _KEY_IN_PATH.search(url.path):
+        # Servers log URLs.
+        return "holds a key; pass it as admin_key only"
     if url.scheme == "http" and url.host not in _LOOPBACK:
-        msg = f"base_url {text!r} would send the key unencrypted; http goes to loopback only"
-        raise ConfigurationError(msg)
-    return url
+        return "would send the key unencrypted: http goes to loopback only, use https"
+    return None
 
 
 def check_proxy(text: str) -> URL:
@@ -80,10 +96,9 @@ def check_proxy(text: str) -> URL:
     Raises:
         ConfigurationError: Not an http or https URL.
     """
-    url = _parsed(text)
-    if not url.host or url.scheme not in ("http", "https"):
+    if not _parsed(text).host or _parsed(text).scheme not in ("http", "https"):
         raise ConfigurationError("proxy is not a URL such as http://proxy.example:3128")
-    return url
+    return _parsed(text)
 
 
 def _parsed(text: str) -> URL:
@@ -146,13 +161,17 @@ class AiohttpTransport:
         """Send one GET."""
         session = self._session()
         url = self._base_url.joinpath(path.removeprefix("/")).with_query(list(params))
+        failure: BaseException
         try:
             return await self._get(session, url, headers)
-        except UsageError:
-            raise
+        except UsageError as error:
+            failure = error
         except Exception as error:  # noqa: BLE001 - none of aiohttp's may leave this room
             failure = self._failure(error)
-        raise failure
+        except asyncio.CancelledError as error:
+            failure = error
+        failure.__context__ = failure.__cause__ = None
+        raise failure.with_traceback(None)
 
     async def _get(
         self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]

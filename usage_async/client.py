@@ -10,7 +10,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from usage_async._custody import PRINTABLE, KeyCustody, KeySource, conceal, find_key
+from usage_async._custody import (
+    PRINTABLE,
+    KeyCustody,
+    KeySource,
+    Secret,
+    conceal,
+    concealed,
+    find_key,
+)
 from usage_async._engine import Engine, together
 from usage_async._fetch import Fetcher, RequestEvent
 from usage_async._limiter import AdaptiveLimiter, Limiter
@@ -119,16 +127,18 @@ class UsageClient:
         runtime: Runtime | None = None,
     ) -> None:
         admin_key = conceal(admin_key)
+        base_url, proxy, organization = map(concealed, (base_url, proxy, organization))
         if concurrency.__class__ is not int or concurrency < 1:
             raise ConfigurationError(f"concurrency takes an int of at least 1, not {concurrency!r}")
         if settle_after.__class__ is not timedelta or settle_after < timedelta():
             raise ConfigurationError(f"settle_after takes a timedelta, not {settle_after!r}")
         self._own_transport: AiohttpTransport | None = None
+        if transport is None and admin_key is None:
+            admin_key = find_key()
+        custody = KeyCustody(admin_key)
         if transport is None:
-            if admin_key is None:
-                admin_key = find_key()
             transport = self._own_transport = AiohttpTransport(
-                check_base_url(base_url or _base_url()),
+                check_base_url(base_url or _base_url(), custody.redactor),
                 timeout=timeout or Timeout(),
                 max_page_bytes=max_page_bytes,
                 proxy=proxy,
@@ -141,7 +151,7 @@ class UsageClient:
         runtime = runtime or Runtime()
         fetcher = Fetcher(
             transport=transport,
-            custody=KeyCustody(admin_key),
+            custody=custody,
             limiter=AdaptiveLimiter(concurrency, runtime, limiter),
             policy=retry or RetryPolicy(),
             runtime=runtime,
@@ -274,11 +284,12 @@ class UsageClient:
 
 def _organization(text: str) -> str:
     if not PRINTABLE.fullmatch(text):
-        raise ConfigurationError(f"organization takes an id such as 'org-…', not {text!r}")
+        # It may be the key, given in the wrong place.
+        raise ConfigurationError("organization takes an id such as 'org-…', without blanks")
     return text
 
 
-def _base_url() -> str:
+def _base_url() -> Secret:
     if "OPENAI_BASE_URL" in os.environ:
         _log.info("OPENAI_BASE_URL is set, and not read: see %s", BASE_URL_VARIABLE)
-    return os.environ.get(BASE_URL_VARIABLE) or BASE_URL
+    return Secret(os.environ.get(BASE_URL_VARIABLE) or BASE_URL)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import attrs
 
+from usage_async._custody import KeyCustody
 from usage_async._limiter import AdaptiveLimiter
 from usage_async._retry import RetryPolicy
 from usage_async._transport import AiohttpTransport, Reply, Timeout, check_base_url
@@ -90,7 +91,7 @@ def _key(there: Place) -> Check:
 
 
 async def _visit(there: Place, connection: Connection, context: Context) -> list[Check]:
-    url = check_base_url(there.base_url)
+    url = check_base_url(there.base_url, KeyCustody(there.key).redactor)
     transport = AiohttpTransport(
         url, timeout=Timeout(), max_page_bytes=_MAX_BYTES, proxy=there.proxy, ssl=there.ssl
     )

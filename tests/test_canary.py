@@ -9,17 +9,22 @@ import os
 import pickle
 import ssl
 import traceback
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 import structlog
 from faultserver import FaultServer, answer, close, hang, raw, reset
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 from rich.traceback import Traceback
 from service import KEY, START, Clock, bucket, days, honest, page, turns
 
-from usage_async import RetryPolicy, UsageClient, UsageError
+from usage_async import APIConnectionError, RetryPolicy, UsageClient, UsageError
+from usage_async._custody import Secret
 
 SAMPLES = Path(__file__).parent / "samples"
 ONCE = RetryPolicy(attempts=1)
@@ -228,4 +233,224 @@ async def test_no_cancellation_tells_the_key(caplog):
                 check(caught.value)
                 cut += 1
     assert 5 < cut < 999
+    assert_untold(caplog.text)
+
+
+# A key of any form, echoed anywhere
+
+KEYS = st.text("".join(map(chr, range(0x21, 0x7F))), min_size=8, max_size=200)
+
+ENCODERS = {
+    "as it is": str,
+    "JSON": lambda key: json.dumps(key)[1:-1],
+    "JSON, every character": lambda key: "".join(f"\\u{ord(char):04x}" for char in key),
+    "JSON, slashes": lambda key: json.dumps(key)[1:-1].replace("/", "\\/"),
+    "percent": lambda key: "".join(f"%{ord(char):02X}" for char in key),
+    "percent, where needed": lambda key: quote(key, safe=""),
+    "small percent": lambda key: "".join(f"%{ord(char):02x}" for char in key),
+    "base64": lambda key: b64encode(key.encode()).decode(),
+    "base64 of the header": lambda key: b64encode(f"Bearer {key}".encode()).decode(),
+    "base64url": lambda key: urlsafe_b64encode(f"a{key}".encode()).decode(),
+    "base64, another alignment": lambda key: b64encode(f"ab{key}yz".encode()).decode(),
+}
+
+
+def quoted(text):
+    """A JSON text, of whatever a server took for one."""
+    return json.dumps(text).encode()
+
+
+def in_error(name):
+    return lambda echo: (400, {}, b'{"error":{"message":"No.","%b":%b}}' % (name, quoted(echo)))
+
+
+def in_page(fields):
+    start = json.dumps(bucket(START)).encode()
+    return lambda echo: (200, {}, fields % {b"echo": quoted(echo), b"bucket": start[:-1]})
+
+
+def in_row(**fields):
+    return {**bucket(START), "results": [{**bucket(START)["results"][0], **fields}]}
+
+
+PLACES = {
+    "message": in_error(b"message"),
+    "code": in_error(b"code"),
+    "param": in_error(b"param"),
+    "scopes": lambda echo: (403, {}, quoted({"error": f"Missing scopes: {echo}"})),
+    "error text, as it is": lambda echo: (404, {}, b'{"error": "%b"}' % echo.encode()),
+    "HTML": lambda echo: (200, {}, b"<html>%b" % echo.encode()),
+    "HTML of an error": lambda echo: (502, {}, b"<html>%b" % echo.encode()),
+    "cut HTML": lambda echo: (502, {}, b"<html>" + b"x" * 65_500 + echo.encode() * 9),
+    "invalid JSON": lambda echo: (200, {}, b'{"data": ["%b"' % echo.encode()),
+    "request id": lambda echo: (500, {"X-Request-Id": echo}, b"{}"),
+    "request id of a page": lambda echo: (200, {"x-request-id": echo}, page([bucket(START)])),
+    "Retry-After": lambda echo: (429, {"Retry-After": echo, "Date": echo}, b"{}"),
+    "cursor": lambda echo: (200, {}, page([bucket(START)], echo)),
+    "field of a page": in_page(b'{"data":[%(bucket)b}],"has_more":false,%(echo)b:1}'),
+    "field of a bucket": in_page(b'{"data":[%(bucket)b,%(echo)b:1}],"has_more":false}'),
+    "kind": in_page(b'{"data":[%(bucket)b}],"has_more":false,"object":%(echo)b}'),
+    "has_more": in_page(b'{"data":[%(bucket)b}],"has_more":%(echo)b}'),
+    "kind of a row": lambda echo: (200, {}, page([in_row(object=echo)])),
+    "field of a row": lambda echo: (200, {}, page([in_row(**{echo: 1})])),
+    "figure": lambda echo: (200, {}, page([in_row(input_tokens=echo)])),
+    "transport": lambda echo: APIConnectionError(f"no answer: {echo}"),
+}
+
+
+def shown_everywhere(error):
+    """All that is usually shown of an error."""
+    formatted = traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    yield from ("".join(formatted), str(error), repr(error), repr(error.args), repr(vars(error)))
+    yield from vars(error).values()
+    yield pickle.dumps(error).decode("latin-1")
+
+
+class Echoing:
+    """A transport that tells the client its own key; nothing that it holds is shown."""
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    async def __call__(self, path, params, headers):
+        await asyncio.sleep(0)
+        answer = self._answer(headers["Authorization"].removeprefix("Bearer "))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@given(KEYS, st.sampled_from(sorted(ENCODERS)), st.sampled_from(sorted(PLACES)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+async def test_no_text_that_leaves_the_library_holds_the_key(caplog, key, encoder, place):
+    assume(len(key.replace("\\", "")) > 5)
+    caplog.clear()
+    encode, place = ENCODERS[encoder], PLACES[place]
+    forms = {key, *(form(key) for form in ENCODERS.values())}
+    # A key may be a word that the library itself uses.
+    unasked = await everything_told(Echoing(lambda _: place("-")), Secret(key), caplog)
+    assume(not any(form in text for text in unasked for form in forms))
+    told = await everything_told(
+        Echoing(lambda sent: place(encode(str(sent)))), Secret(key), caplog
+    )
+    for text in told:
+        assert not [form for form in forms if form in text], text
+
+
+async def all_shown(read):
+    """Read; gives all that is shown of the error that it ends in."""
+    error = None
+    try:
+        await read()
+    except UsageError as caught:
+        error = caught
+    return () if error is None else [*shown_everywhere(error), error.__cause__, error.__context__]
+
+
+async def everything_told(transport, key, caplog):
+    """Read in every way; gives every text that could be seen."""
+    told, events, notices = [], [], []
+    caplog.set_level(logging.DEBUG)
+    options = {"trace": events.append, "on_notice": notices.append, "runtime": Clock().runtime}
+    async with UsageClient(key, retry=ONCE, transport=transport, **options) as client:
+        query = days(client, 2, limit=1)
+        for read in (query.collect, query.total, query.first):
+            told.extend(await all_shown(read))
+    told.extend([*map(repr, events), *map(repr, notices), repr(client), repr(client._engine)])
+    told.extend([*(record.getMessage() for record in caplog.records), caplog.text])
+    return list(map(str, told))
+
+
+@pytest.mark.parametrize("spell", ENCODERS.values(), ids=ENCODERS)
+async def test_after_a_rotation_neither_key_is_told(spell):
+    keys = iter(["old.key-canary", "new.key-canary"])
+
+    async def rotate():
+        return next(keys)
+
+    async def refuse(path, params, headers):
+        echo = spell("old.key-canary") + " " + spell("new.key-canary")
+        return 401, {}, quoted({"error": {"message": echo}})
+
+    async with UsageClient(rotate, transport=refuse, retry=ONCE) as client:
+        with pytest.raises(UsageError) as caught:
+            await refused(client)
+    assert "… …" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OPENAI_ADMIN_KEY_FILE", KEY),
+        ("OPENAI_ADMIN_KEY_FILE", KEY[:30]),
+        ("USAGE_ASYNC_BASE_URL", KEY),
+        ("USAGE_ASYNC_BASE_URL", f"https://{KEY}@gateway.test/v1"),
+        ("USAGE_ASYNC_BASE_URL", f"https://gateway.test/{KEY}/v1"),
+        ("USAGE_ASYNC_BASE_URL", f"https://gateway.test/v1?key={KEY}"),
+        ("USAGE_ASYNC_BASE_URL", f"http://gateway.test/{KEY[9:]}"),
+    ],
+    ids=str,
+)
+def test_a_key_in_the_wrong_variable_is_not_told(monkeypatch, variable, value):
+    if variable == "OPENAI_ADMIN_KEY_FILE":
+        monkeypatch.delenv("OPENAI_ADMIN_KEY")
+    monkeypatch.setenv(variable, value)
+    del value
+    with pytest.raises(UsageError) as caught:
+        UsageClient()
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
+    assert_error_untold(caught.value)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        lambda key: {"organization": f"{key} "},
+        lambda key: {"base_url": f"https://{key}@gateway.test/v1"},
+        lambda key: {"base_url": key},
+        lambda key: {"proxy": key},
+        lambda key: {"proxy": f"socks5://{key}@gateway.test"},
+    ],
+    ids=["organization", "user of base_url", "base_url", "proxy", "user of proxy"],
+)
+def test_a_key_in_the_wrong_option_is_not_told(option):
+    with pytest.raises(UsageError) as caught:
+        UsageClient(**option(os.environ["OPENAI_ADMIN_KEY"]))
+    assert_error_untold(caught.value)
+
+
+async def test_a_key_as_organization_is_not_logged(caplog):
+    caplog.set_level(logging.DEBUG)
+    key = Secret("gw.canary-0123456789")
+
+    async def answer(path, params, headers):
+        return 200, {}, page([bucket(START)])
+
+    async with UsageClient(key, organization=key, transport=answer) as client:
+        await refused(client)
+    assert "completions of …: GET" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_a_cancellation_does_not_tell_what_the_service_echoes(caplog):
+    caplog.set_level(logging.DEBUG)
+    arrived = asyncio.Event()
+
+    async def behave(request, wire):
+        key = request.headers["authorization"]
+        body = page([bucket(START)], None, **{key: 1})
+        head = f"HTTP/1.1 200 {key}\r\nX-Request-Id: {key}\r\nContent-Length: 9999\r\n\r\n"
+        await wire.raw(head.encode() + body)
+        arrived.set()
+        await wire.hang()
+
+    async with FaultServer(behave) as server:
+        async with UsageClient(base_url=server.url) as client:
+            task = asyncio.create_task(refused(client))
+            await arrived.wait()
+            await turns(20)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+        assert_error_untold(caught.value)
     assert_untold(caplog.text)

@@ -28,6 +28,7 @@ from usage_async import (
     CostsResult,
     InternalServerError,
     NotFoundError,
+    PaginationError,
     PermissionDeniedError,
     RangeUnavailableError,
     RateLimitError,
@@ -40,8 +41,9 @@ from usage_async import (
     dumps,
     loads,
 )
-from usage_async._codec import decode, decode_error
+from usage_async._codec import QUOTED_BYTES, decode, decode_error
 from usage_async._convert import make_converter
+from usage_async._redactor import Redactor
 
 FAST, CAREFUL = make_converter(fast=True), make_converter(fast=False)
 NOW = 1_795_348_800
@@ -256,7 +258,42 @@ def test_a_repeated_key_counts_once_the_same_in_every_lane(batch_bytes):
         assert bucket.results[0].input_tokens == 2
 
 
+# The key
+
+
+GATEWAY_KEY = "gw.canary+/=9"
+
+
+@pytest.mark.usefixtures("batch_bytes")
+def test_what_is_not_just_what_is_declared_is_read_without_the_key():
+    days = [one_bucket(completion(**{GATEWAY_KEY: 1}), one_row("images", object=GATEWAY_KEY))]
+    body = one_page(*days, **{f"is {GATEWAY_KEY}": GATEWAY_KEY})
+    read = decoded(body, UsageCompletionsResult, FAST, Redactor((GATEWAY_KEY,)))
+    assert "canary" not in repr(read)
+    assert len(read.notices) == 3
+    assert read.page.data[0].results[0].extra == {"…": 1}
+    # The figures stay as they are.
+    plain = decoded(one_page(one_bucket(completion())), UsageCompletionsResult)
+    assert read.page.data[0].results[0].input_tokens == plain.page.data[0].results[0].input_tokens
+
+
+@pytest.mark.parametrize("more", [{}, {"new": 1}], ids=["declared", "drifted"])
+def test_a_cursor_that_holds_the_key_is_not_followed(more):
+    body = one_page(has_more=True, next_page=f"page_{GATEWAY_KEY}", **more)
+    redactor = Redactor((GATEWAY_KEY,))
+    with pytest.raises(PaginationError, match="not sent back in a URL") as error:
+        decoded(body, UsageCompletionsResult, FAST, redactor)
+    assert "canary" not in repr(vars(error.value))
+
+
 # Notices
+
+
+@both_lanes
+def test_names_are_shortened(using):
+    days = [one_bucket(completion(**{"x" * 9999: 1}), {"object": "y" * 9999})]
+    for notice in decoded(one_page(*days), UsageCompletionsResult, using).notices:
+        assert len(notice.message) < 400
 
 
 @pytest.mark.usefixtures("batch_bytes")
@@ -448,6 +485,33 @@ def test_any_body_of_an_error_gives_a_message(body, message):
     error = failed(400, body)
     assert error.message == message
     assert (error.code, error.param) == (None, None)
+
+
+def test_a_huge_error_is_neither_parsed_nor_quoted_whole(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(_codec, "parse", lambda body: parsed.append(len(body)) or {})
+    body = b'{"error": {"message": "%b"}}' % (b"x" * 10_000_000)
+    error = failed(500, body)
+    assert parsed == [QUOTED_BYTES]
+    assert len(str(error)) < 300
+
+
+def test_what_an_error_quotes_is_short():
+    texts = {name: f"{name} " + "y" * 20_000 for name in ("message", "code", "param")}
+    error = failed(403, json.dumps({"error": texts}).encode())
+    assert str(error).startswith("403: message yyy")
+    assert len(str(error)) < 2048 + 300
+    assert len(error.code) == len(error.param) == 200
+    scopes = ", ".join(f"api.scope_{number}.read" for number in range(2000))
+    error = failed(403, json.dumps({"error": f"Missing scopes: {scopes}"}).encode())
+    assert error.missing_scopes[:2] == ("api.scope_0.read", "api.scope_1.read")
+    assert len(repr(error.missing_scopes)) < 4096
+
+
+def test_where_the_history_begins_is_read_before_the_message_is_cut():
+    message = "x" * 2039 + " start_time >= 1764979200"
+    error = failed(400, json.dumps({"error": {"message": message, "param": "start_time"}}).encode())
+    assert error.earliest == datetime(2025, 12, 6, tzinfo=UTC)
 
 
 @given(

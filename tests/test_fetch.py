@@ -50,16 +50,18 @@ def client_of(transport, clock, **options):
     )
 
 
-LINE = "GET /organization/usage/completions: {}, {} bytes, 0.000 s, attempt {}, request {}"
+PATH = "/organization/usage/completions"
+LINE = f"completions of org-1: GET {PATH}: {{}}, {{}} bytes, 0.000 s, attempt {{}}, request {{}}"
 
 
 async def test_every_try_is_one_event_and_one_debug_line(clock, caplog):
     caplog.set_level(logging.DEBUG)
     events = []
     transport = Scripted((200, b"<html>"), (500, b"{}"), APIConnectionError("gone"), None)
-    async with client_of(transport, clock, trace=events.append) as client:
+    options = {"trace": events.append, "organization": "org-1"}
+    async with client_of(transport, clock, **options) as client:
         await days(client, 1).collect()
-    path, size = "/organization/usage/completions", len(serve(transport.sent[-1][1]))
+    path, size = PATH, len(serve(transport.sent[-1][1]))
     replied = {"path": path, "seconds": 0, "request_id": "req_1"}
     times = list(accumulate(clock.slept, initial=NOW))
     assert events == [
@@ -185,7 +187,8 @@ async def test_the_wait_for_its_turn_is_not_held_against_a_page(clock):
         is_second = int(dict(params)["start_time"]) == START + DAY
         bad = is_second and not garbled_before
         garbled_before.extend([1] if bad else [])
-        return 200, {}, b"<html>" if bad else serve(params)
+        body = serve(params)
+        return 200, {}, body.replace(b'"results"', b'"resulting"') if bad else body
 
     garbled_before = []
     async with client_of(garbled, clock) as client, days(client, 3, limit=1).stream() as stream:
@@ -298,7 +301,7 @@ def test_a_key_is_found_in_the_environment_or_in_the_file_that_it_names(monkeypa
         UsageClient()
     file = tmp_path / "key"
     monkeypatch.setenv("OPENAI_ADMIN_KEY_FILE", str(file))
-    with pytest.raises(ConfigurationError, match="cannot be read: No such file") as caught:
+    with pytest.raises(ConfigurationError, match="it cannot be read: No such file") as caught:
         UsageClient()
     assert caught.value.__context__ is None
     file.write_text("sk-admin-in-the-file\n")

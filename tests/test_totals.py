@@ -386,9 +386,8 @@ def test_a_dimension_that_this_release_does_not_know_is_kept_in_extra():
 def test_rows_of_another_kind_have_no_sum(one):
     totals = Totals(UsageCompletionsResult, "input_tokens", as_of=LATER)
     totals.add(bucket(0))
-    with pytest.raises(IncompleteError, match="which cannot be added to the others") as error:
+    with pytest.raises(IncompleteError, match=r"starts at .* holds rows of another kind") as error:
         totals.add(one)
-    assert "of kind new" in str(error.value)
     assert error.value.differing == (START + 3 * DAY,)
     assert "completions" not in str(error.value)
 

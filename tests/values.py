@@ -80,9 +80,9 @@ def one_page(*buckets: dict[str, Any], **fields: Any) -> bytes:
     return json.dumps({**page, **fields}).encode()
 
 
-def decoded(body: bytes, kind: Any, using: Any = converter) -> Decoded[Any]:
+def decoded(body: bytes, kind: Any, using: Any = converter, *more: Any) -> Decoded[Any]:
     """Decode a page, all steps at once."""
-    steps = decode(body, kind, using)
+    steps = decode(body, kind, using, *more)
     while True:
         try:
             next(steps)

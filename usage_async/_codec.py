@@ -6,6 +6,7 @@
         |  in batches of at most 1 MiB, of buckets or of rows of a large one
     loads_fast: just what is declared -> buckets
         |  refused
+    without the client's key, since what is unknown is quoted in notices and errors
     loads_careful: typed, and what is unknown kept -> buckets
         |  refused
         cattrs, which knows every spelling -> buckets, or a ResponseError
@@ -25,16 +26,20 @@ import attrs
 import msgspec
 
 from usage_async._convert import READING_ERRORS, UsageConverter, converter, parse, refused
-from usage_async._retry import retry_after
+from usage_async._redactor import Redactor
+from usage_async._retry import RETRY_AFTER_HEADERS, retry_after
 from usage_async.errors import (
+    LONGEST_QUOTE,
     STATUS_ERRORS,
     APIStatusError,
     AuthenticationError,
     BadRequestError,
     InternalServerError,
+    PaginationError,
     PermissionDeniedError,
     RangeUnavailableError,
     redact,
+    shortened,
     snippet,
 )
 from usage_async.models import (
@@ -54,6 +59,11 @@ BATCH_BYTES = 1 << 20
 """Bytes that are decoded in one turn of the event loop: some 3 ms of typed decoding, some 20 ms of
 careful reading."""
 
+QUOTED_BYTES = 1 << 16
+"""Bytes of an error reply that are read; what is longer is no error of this service."""
+
+_HEAD_BYTES = 1 << 12
+"""Bytes of a page that a snippet is made of."""
 _SERVER_ERROR = 500
 _ADMIN_KEY_HELP = (
     "usage needs an admin key (sk-admin-…), which an organization owner makes at"
@@ -63,6 +73,8 @@ _EARLIEST_DAY = re.compile(r"[Ee]arliest supported start date: ([0-9]{4}-[0-9]{2
 _EARLIEST_SECOND = re.compile(r"start_time >= ([0-9]{1,11})\b")
 _MISSING_SCOPES = re.compile(r"[Mm]issing scopes?: ((?:[\w.:-]*\w)(?:, *[\w.:-]*\w)*)")
 _BATCH_PATH = re.compile(r"\$\[([0-9]+)\](?:\.results\[([0-9]+)\])?")
+
+_NO_KEY = Redactor()
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -99,7 +111,7 @@ class _Batch:
 
 
 def decode(
-    body: bytes, kind: type[R], using: UsageConverter = converter
+    body: bytes, kind: type[R], using: UsageConverter = converter, redactor: Redactor = _NO_KEY
 ) -> Generator[None, None, Decoded[R]]:
     """Read a page, a batch a step.
 
@@ -107,33 +119,43 @@ def decode(
         body: The whole reply.
         kind: The class of the endpoint's own rows.
         using: The converter, whose `fast` chooses the lane.
+        redactor: Takes the client's key out of what is not just what is declared.
 
     Raises:
         ResponseError: It is not a page; `path` says where.
+        PaginationError: Its cursor holds the client's key.
     """
-    reread = partial(decode, body, kind, using)
+    reread = partial(decode, body, kind, using, redactor)
     buckets: list[UsageTimeBucket[R]] = []
     notices: dict[Notice, None] = {}
     try:
         if len(body) <= WHOLE_BYTES:
             whole = using.loads_fast(body, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
             if whole is not None:
+                if whole.next_page and redactor.text(whole.next_page) != whole.next_page:
+                    raise _key_in_cursor()
                 return Decoded(whole, (), reread)
             yield
-        data, rest = _opened(body)
+        data, rest = _opened(body, redactor)
         page = using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
         notices.update((_unknown_field("page", field), None) for field in page.extra)
         yield
         for batch in _batches(data):
-            read = _read(batch, kind, using, notices)
+            read = _read(batch, kind, using, redactor, notices)
             if batch.first_row:
                 buckets[-1] = _joined(buckets[-1], *read)
             else:
                 buckets.extend(read)
             yield
     except READING_ERRORS as error:
-        raise refused(error, body) from None
+        raise refused(error, redactor.head(body, _HEAD_BYTES)) from None
     return Decoded(attrs.evolve(page, data=tuple(buckets)), tuple(notices), reread)
+
+
+def _key_in_cursor() -> PaginationError:
+    # Proxies and servers log URLs.
+    msg = "the service's cursor holds the key of this client, and is not sent back in a URL"
+    return PaginationError(msg, path="$.next_page")
 
 
 class _Shell(msgspec.Struct, forbid_unknown_fields=True):
@@ -148,7 +170,7 @@ class _Shell(msgspec.Struct, forbid_unknown_fields=True):
 _shell = msgspec.json.Decoder(_Shell).decode
 
 
-def _opened(body: bytes) -> tuple[list[msgspec.Raw], dict[str, Any]]:
+def _opened(body: bytes, redactor: Redactor) -> tuple[list[msgspec.Raw], dict[str, Any]]:
     """Tell a page's buckets apart, and read its other fields."""
     try:
         fields = msgspec.structs.asdict(_shell(body))
@@ -156,7 +178,10 @@ def _opened(body: bytes) -> tuple[list[msgspec.Raw], dict[str, Any]]:
     except msgspec.ValidationError:
         fields = _fields(body)
         data = _split(fields.pop("data"))
-    return data, {name: parse(text) for name, text in fields.items()}
+    redacted = {name: redactor.head(bytes(text)) for name, text in fields.items()}
+    if redacted.get("next_page", b"") != bytes(fields.get("next_page", b"")):
+        raise _key_in_cursor()
+    return data, {redactor.text(name): parse(text) for name, text in redacted.items()}
 
 
 def _batches(data: Sequence[msgspec.Raw]) -> Iterator[_Batch]:
@@ -194,13 +219,18 @@ def _cut(index: int, bucket: msgspec.Raw) -> Iterator[_Batch]:
 
 
 def _read(
-    batch: _Batch, kind: type[R], using: UsageConverter, notices: dict[Notice, None]
+    batch: _Batch,
+    kind: type[R],
+    using: UsageConverter,
+    redactor: Redactor,
+    notices: dict[Notice, None],
 ) -> tuple[UsageTimeBucket[R], ...]:
     """Read a batch: typed where it holds just what is declared, else with care."""
     text = b"[%b]" % b",".join(batch.texts)
     cls = tuple[UsageTimeBucket[kind], ...]  # type: ignore[valid-type] # a kind is a value
     made = using.loads_fast(text, cls)
     if made is None:
+        text = redactor.head(text)
         try:
             made = using.loads_careful(text, cls)
         except READING_ERRORS as error:
@@ -229,7 +259,7 @@ def _joined(one: UsageTimeBucket[R], more: UsageTimeBucket[R]) -> UsageTimeBucke
 def _drift(buckets: Sequence[UsageTimeBucket[R]], kind: type[R]) -> Iterator[Notice]:
     """Name what a release newer than this one added to the wire."""
     for other in {row.object: None for bucket in buckets for row in bucket.other_results}:
-        message = f"rows of kind {other!r} are in bucket.other_results"
+        message = f"rows of kind {_name(other)} are in bucket.other_results"
         yield Notice(code="other-results", message=message)
     fields = {("bucket", field): None for bucket in buckets for field in bucket.extra}
     if kind is not UnknownResult:
@@ -242,12 +272,17 @@ def _drift(buckets: Sequence[UsageTimeBucket[R]], kind: type[R]) -> Iterator[Not
 
 
 def _unknown_field(where: str, field: str) -> Notice:
-    message = f"{where!r} has a field {field!r} that this release does not know; it is in extra"
+    names = f"{_name(where)} has a field {_name(field)}"
+    message = f"{names} that this release does not know; it is in extra"
     return Notice(code="unknown-field", message=message)
 
 
+def _name(text: str) -> str:
+    return repr(shortened(redact(text)))
+
+
 def decode_error(
-    status: int, headers: Mapping[str, str], body: bytes, now: float
+    status: int, headers: Mapping[str, str], body: bytes, now: float, redactor: Redactor = _NO_KEY
 ) -> APIStatusError:
     """Turn an error reply into its error.
 
@@ -256,7 +291,10 @@ def decode_error(
         headers: The reply's, with lowercase names.
         body: `{"error": {…}}`, `{"error": "…"}`, or anything else.
         now: Unix seconds, to read a Retry-After date against.
+        redactor: Takes the client's key out.
     """
+    body = redactor.head(body, QUOTED_BYTES)
+    headers = {name: redactor.text(headers.get(name, "")) for name in RETRY_AFTER_HEADERS}
     error = _error_object(body)
     message = error.get("message") or f"the service answered {snippet(body) or 'nothing'}"
     message = redact(str(message))
@@ -272,7 +310,8 @@ def decode_error(
     elif cls is BadRequestError and (earliest := _earliest(message, data["code"], data["param"])):
         cls = RangeUnavailableError
         data["earliest"] = earliest
-    elif cls is PermissionDeniedError and (scopes := _MISSING_SCOPES.search(message)):
+    message = shortened(message, LONGEST_QUOTE)
+    if cls is PermissionDeniedError and (scopes := _MISSING_SCOPES.search(message)):
         data["missing_scopes"] = [scope.strip() for scope in scopes[1].split(",")]
     if cls in (AuthenticationError, PermissionDeniedError):
         message = f"{message.rstrip('.,')}; {_ADMIN_KEY_HELP}"
@@ -288,7 +327,7 @@ def _error_object(body: bytes) -> Mapping[str, Any]:
 
 
 def _optional_text(value: object) -> str | None:
-    return redact(value) if isinstance(value, str) else None
+    return shortened(redact(value)) if isinstance(value, str) else None
 
 
 def _earliest(message: str, code: str | None, param: str | None) -> datetime | None:

@@ -120,6 +120,8 @@ def _in_utc(instant: datetime) -> datetime:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        value = value[:_LONGEST_REASON]
     return snippet(repr(value).encode())[:60]
 
 

@@ -1,4 +1,9 @@
-"""One request, whole: tried again until its page has parsed."""
+"""One request, whole: tried again until its page has parsed.
+
+What a service says may echo the key, and leaves this room without it. A reply is redacted before
+anything is cut from it: an error's whole, a page's where it is not just what is declared. What a
+request then ends in passes `Fetcher._told`, since transports raise errors of their own.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,7 @@ from usage_async.errors import (
     ResponseError,
     UsageError,
     redact,
+    shortened,
 )
 from usage_async.models import UsageResult
 
@@ -27,12 +33,14 @@ if TYPE_CHECKING:
     from usage_async._runtime import Runtime
     from usage_async._transport import Transport
 
+E = TypeVar("E", bound=UsageError)
 R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")
 
 _log = logging.getLogger("usage_async")
 
 _OK = range(200, 300)
+_LONGEST_TEXT = 4096
 _SMALL_BYTES = 1 << 16
 """A page that is read at once: some 3 ms with care, even if several of them arrive together."""
 
@@ -47,7 +55,7 @@ class RequestEvent:
         attempt: Which try it was, from 1.
         seconds: From its start to the last byte; waiting for a slot and decoding not included.
         ended_at: When the last byte came, Unix seconds. The event itself may come later: a page is
-            decoded, and so known to be one, shortly before its turn.
+            decoded, and so known to be whole, shortly before its turn.
         status: The HTTP status; None where there was no reply.
         bytes: Size of the body, decompressed.
         request_id: The service's `x-request-id`.
@@ -92,6 +100,19 @@ class PageRequest(Generic[R]):
     params: Sequence[tuple[str, str]]
     kind: type[R]
     turn: asyncio.Event
+
+
+def _lowercase(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+@attrs.frozen(eq=False)
+class _Reply:
+    """What a transport gave; what prints it does not tell what the service said."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False, converter=_lowercase)
+    body: bytes = attrs.field(repr=False)
 
 
 @attrs.frozen
@@ -176,28 +197,27 @@ class Fetcher:
                 )
 
             try:
-                status, replied, body = await self.transport(asked.path, asked.params, headers)
+                reply = _Reply(*await self.transport(asked.path, asked.params, headers))
             except BaseException as error:
                 self._observe(event(), error)
                 if isinstance(error, UsageError):
-                    return _Try(started_at, error)
+                    return _Try(started_at, self._told(error))
                 raise
-            replied = {name.lower(): value for name, value in replied.items()}
-            request_id = redact(replied.get("x-request-id", "")) or None
-            ended = event(status=status, bytes=len(body), request_id=request_id)
+            request_id = self._text(reply.headers.get("x-request-id", "")) or None
+            ended = event(status=reply.status, bytes=len(reply.body), request_id=request_id)
         waited_s = 0.0
         outcome: Decoded[R] | ResponseError | APIStatusError
-        if status in _OK:
+        if reply.status in _OK:
             self.limiter.succeeded()
             try:
                 waited_s = await self._until(asked.turn)
-                outcome = await self._page(body, asked.kind)
+                outcome = await self._page(reply, asked.kind)
             except BaseException as error:
                 self._observe(ended, error)
                 raise
         else:
-            outcome = decode_error(status, replied, body, self.runtime.now())
-        failure = None if isinstance(outcome, Decoded) else outcome
+            outcome = self._failure(reply)
+        failure = None if isinstance(outcome, Decoded) else self._told(outcome)
         if failure is not None:
             failure.request_id = request_id
         self._observe(ended, failure)
@@ -213,21 +233,50 @@ class Fetcher:
         await turn.wait()
         return self.runtime.monotonic() - since
 
-    async def _page(self, body: bytes, kind: type[R]) -> Decoded[R] | ResponseError:
+    async def _page(self, reply: _Reply, kind: type[R]) -> Decoded[R] | ResponseError:
         # One page at a time: those that arrive together must not add up to one long turn.
         async with self._decoding:
+            steps = decode(reply.body, kind, redactor=self.custody.redactor)
             try:
-                return await in_turns(decode(body, kind), is_small=len(body) <= _SMALL_BYTES)
+                return await in_turns(steps, is_small=len(reply.body) <= _SMALL_BYTES)
             except ResponseError as error:
-                # Where it came from holds the body, which would live and be shown with it.
-                error.__context__ = None
-                return error.with_traceback(None)
+                return error
+
+    def _failure(self, reply: _Reply) -> APIStatusError:
+        now, redactor = self.runtime.now(), self.custody.redactor
+        return decode_error(reply.status, reply.headers, reply.body, now, redactor)
+
+    def _text(self, text: str) -> str:
+        return shortened(redact(self.custody.redactor.text(text)))
+
+    def _told(self, error: E) -> E:
+        """Make an error fit to leave: without the key, bounded, its origin forgotten."""
+
+        def fit(value: Any) -> Any:
+            if isinstance(value, str):
+                return shortened(self.custody.redactor.text(value), _LONGEST_TEXT)
+            return type(value)(map(fit, value)) if type(value) in (tuple, list) else value
+
+        error.args = fit(error.args)
+        vars(error).update({name: fit(value) for name, value in vars(error).items()})
+        # Where it came from holds the reply, which would live and be shown with it.
+        error.__context__ = error.__cause__ = None
+        return error.with_traceback(None)
 
     def _observe(self, event: RequestEvent, error: BaseException | None) -> None:
         if error is not None:
             event = attrs.evolve(event, error=type(error).__name__)
+        if _log.isEnabledFor(logging.DEBUG):
+            self._log(event)
+        if self.trace is not None:
+            self.trace(event)
+
+    def _log(self, event: RequestEvent) -> None:
+        organization = self.headers.get("OpenAI-Organization")
         _log.debug(
-            "GET %s: %s %s, %d bytes, %.3f s, attempt %d, request %s",
+            "%s%s: GET %s: %s %s, %d bytes, %.3f s, attempt %d, request %s",
+            event.path.rpartition("/")[2] or event.path,
+            f" of {self._text(organization)}" if organization else "",
             event.path,
             event.status,
             event.error or "OK",
@@ -236,5 +285,3 @@ class Fetcher:
             event.attempt,
             event.request_id,
         )
-        if self.trace is not None:
-            self.trace(event)

@@ -22,6 +22,8 @@ from usage_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+RETRY_AFTER_HEADERS = ("retry-after-ms", "retry-after", "date")
+"""The headers that `retry_after` reads."""
 _RETRIED_STATUSES = {408, 409, 429}
 _RESPONSE_ERROR_RETRIES = 2
 _SERVER_ERROR = 500

@@ -18,8 +18,8 @@
     ├── IncompleteError                     figures that cannot be proven whole
     └── MixedCurrencyError                  money that has no single sum
 
-Errors carry data besides text, pickle, and never hold a key: texts that come from the service
-pass through `redact` first.
+Errors carry data besides text, pickle, and never hold a key: what comes from the service is freed
+of the client's own key as it arrives (`_redactor`), and of all that looks like one by `redact`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-_SECRET = re.compile(r"sk-[A-Za-z0-9_*-]+")
+_SECRET = re.compile(r"(sk|sess)-[A-Za-z0-9_*-]+(?:[.+/=~]+[A-Za-z0-9_*-]+)*=*")
 _SNIPPET_LENGTH = 200
+_LONGEST_NAME = 200
+LONGEST_QUOTE = 2048
+"""The most characters of a service's own words that an error repeats."""
 
 
 def redact(text: str) -> str:
-    """Replace everything that looks like an API key, masked ones too, by `sk-…`."""
-    return _SECRET.sub("sk-…", text)
+    """Replace everything that looks like an API key, masked ones too, by `sk-…` or `sess-…`."""
+    return _SECRET.sub(r"\1-…", text)
+
+
+def shortened(text: str, most: int = _LONGEST_NAME) -> str:
+    """Cut a text that is longer than it may be; to be called after it was redacted."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def snippet(body: bytes) -> str:

@@ -170,8 +170,8 @@ class Totals(Generic[R]):
             IncompleteError: It holds rows of another kind.
         """
         if bucket.other_results:
-            kinds = ", ".join(sorted({row.object for row in bucket.other_results}))
-            msg = f"the bucket holds rows of kind {kinds}, which cannot be added to the others"
+            # Their kinds are the service's words; the stream's notices quote them with care.
+            msg = f"the bucket that starts at {bucket.start} holds rows of another kind"
             raise IncompleteError(msg, differing=[bucket.start_time])
         if self._level_start is None or bucket.end_time <= self._as_of:
             self._level_start = bucket.start_time

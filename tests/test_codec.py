@@ -41,7 +41,7 @@ from usage_async import (
     dumps,
     loads,
 )
-from usage_async._codec import QUOTED_BYTES, decode, decode_error
+from usage_async._codec import QUOTED_BYTES, decode, decode_error, probe
 from usage_async._convert import make_converter
 from usage_async._redactor import Redactor
 
@@ -258,6 +258,106 @@ def test_a_repeated_key_counts_once_the_same_in_every_lane(batch_bytes):
         assert bucket.results[0].input_tokens == 2
 
 
+# The probe
+
+
+def assert_probe_agrees(body, kind=UsageCompletionsResult, redactor=None):
+    """What the probe refuses is refused by reading it, too, in the same way."""
+    redactor = redactor or Redactor()
+    refusal = probe(body, kind, FAST, redactor)
+    if refusal is not None:
+        with pytest.raises(ResponseError) as error:
+            decoded(body, kind, FAST)
+        assert type(refusal) is type(error.value)
+        assert refusal.retryable == error.value.retryable
+        assert refusal.snippet == error.value.snippet
+    return refusal
+
+
+@pytest.fixture(params=[0, 1 << 20], ids=["only its ends", "whole"])
+def probed_bytes(request, monkeypatch):
+    """Bodies of so many bytes are probed whole."""
+    monkeypatch.setattr(_codec, "PROBED_BYTES", request.param)
+
+
+PAGE = one_page(one_bucket(completion()))
+SPACED = b" \n\t\r" * 2000 + PAGE + b" \r\n\t" * 2000
+
+
+@every_page
+@pytest.mark.usefixtures("probed_bytes")
+def test_every_page_from_the_wire_passes_the_probe(name, endpoint):
+    assert probe(sample(name), ENDPOINTS[endpoint].result_class) is None
+
+
+@pytest.mark.usefixtures("probed_bytes")
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(SPACED, id="blanks around"),
+        pytest.param(PAGE.replace(b'"data"', b'"d\\u0061ta"'), id="data with an escape"),
+        pytest.param(PAGE.replace(b'"has_more"', b'"has\\u005fmore"'), id="has_more so"),
+        pytest.param(b'{"has_more":false,"filler":"%b",%b' % (b"x" * 9999, PAGE[1:]), id="far"),
+        pytest.param(PAGE.replace(b'"data"', b'"data": 5, "data"'), id="data twice"),
+    ],
+)
+def test_a_page_that_is_written_oddly_passes_the_probe(body):
+    assert decoded(body, UsageCompletionsResult).page.data
+    assert probe(body, UsageCompletionsResult) is None
+
+
+@pytest.mark.usefixtures("probed_bytes")
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b" ", b"null", b"[]", b'"text"', b"{}", b'{"data":[]}', b'{"has_more":false}'),
+        b"<html><body>Bad gateway</body></html>",
+        b"[%b]" % PAGE,
+        b"\xef\xbb\xbf" + PAGE,
+        PAGE[: len(PAGE) // 2],
+        PAGE + b"]",
+        b'{"error": {"message": "No."}}',
+    ],
+    ids=lambda body: f"{len(body)} bytes, {body[:20]!r}",
+)
+def test_what_is_no_page_at_all_is_found_at_once(body):
+    refusal = assert_probe_agrees(body)
+    assert refusal.message.startswith("not a page of usage: ")
+    assert refusal.path in ("$", "$.has_more")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"data":{},"has_more":false}',
+        b'{"data":[],"has_more":1}',
+        b'{"data":[],"has_more":false,"next_page":5}',
+        b'{"data":[],"has_more":false,"object":"list"}',
+        b'{"data":[1,],"has_more":false}',
+        PAGE + b"}",
+    ],
+)
+def test_a_small_page_is_probed_whole(body):
+    assert assert_probe_agrees(body) is not None
+
+
+@given(st.data())
+def test_the_probe_never_refuses_what_can_be_read(data):
+    body = bytearray(sample(data.draw(st.sampled_from(["documented_costs", "live_costs_empty"]))))
+    for _ in range(data.draw(st.integers(0, 4))):
+        begin = data.draw(st.integers(0, len(body) - 1))
+        end = min(len(body), begin + data.draw(st.sampled_from([0, 1, 2, 50, len(body)])))
+        body[begin:end] = data.draw(
+            st.binary(max_size=3)
+            | st.sampled_from([b"{", b"}", b'"data":', b'"has_more":1,', b"\\"])
+        )
+        if not body:
+            break
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_codec, "PROBED_BYTES", data.draw(st.sampled_from([0, 1 << 20])))
+        assert_probe_agrees(bytes(body), CostsResult)
+
+
 # The key
 
 
@@ -284,6 +384,7 @@ def test_a_cursor_that_holds_the_key_is_not_followed(more):
     with pytest.raises(PaginationError, match="not sent back in a URL") as error:
         decoded(body, UsageCompletionsResult, FAST, redactor)
     assert "canary" not in repr(vars(error.value))
+    assert type(probe(body, UsageCompletionsResult, FAST, redactor)) is PaginationError
 
 
 # Notices

@@ -182,6 +182,48 @@ async def test_a_stream_that_was_left_keeps_no_page(clock):
         assert not stream._merge.ahead
 
 
+@pytest.mark.parametrize("size", [1, 3000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "garble",
+    [
+        pytest.param(lambda body: b"", id="nothing"),
+        pytest.param(lambda body: b"<html>" + body, id="HTML"),
+        pytest.param(lambda body: b"{}", id="no page"),
+        pytest.param(lambda body: b"[%b]" % body, id="list"),
+        pytest.param(lambda body: b'"%b"' % body.replace(b'"', b"'"), id="text"),
+        pytest.param(lambda body: body[: len(body) // 2], id="cut off"),
+        pytest.param(lambda body: body.replace(b'"has_more"', b'"had_more"'), id="no has_more"),
+        pytest.param(lambda body: body.replace(b'"data"', b'"date"'), id="no data"),
+    ],
+)
+async def test_what_is_no_page_is_tried_again_when_it_arrives_and_not_at_its_turn(
+    clock, garble, size
+):
+    garbled = set()
+
+    async def once_bad(path, params, headers):
+        start = int(dict(params)["start_time"])
+        body = page([{**bucket(start), "results": bucket(start)["results"] * size * 3}])
+        if start == START or start in garbled:
+            return 200, {}, body
+        garbled.add(start)
+        return 200, {}, garble(body)
+
+    events = []
+    async with (
+        client_of(once_bad, clock, trace=events.append, concurrency=3) as client,
+        days(client, 3, limit=1).stream() as stream,
+    ):
+        await anext(stream)
+        await turns(50)
+        # Nobody has asked for the second and the third yet.
+        assert [event.error for event in events].count("ResponseError") == 2
+        slept = list(clock.slept)
+        await anext(stream)
+        await anext(stream)
+        assert clock.slept == slept
+
+
 async def test_the_wait_for_its_turn_is_not_held_against_a_page(clock):
     async def garbled(path, params, headers):
         is_second = int(dict(params)["start_time"]) == START + DAY

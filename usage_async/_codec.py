@@ -11,7 +11,8 @@
         |  refused
         cattrs, which knows every spelling -> buckets, or a ResponseError
 
-`decode` is a generator that yields between two steps, so that the event loop gets its turn.
+`decode` is a generator that yields between two steps, so that the event loop gets its turn. `probe`
+tells a reply that is no page at all as soon as it arrives.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from usage_async.errors import (
     PaginationError,
     PermissionDeniedError,
     RangeUnavailableError,
+    ResponseError,
     redact,
     shortened,
     snippet,
@@ -59,6 +61,9 @@ BATCH_BYTES = 1 << 20
 """Bytes that are decoded in one turn of the event loop: some 3 ms of typed decoding, some 20 ms of
 careful reading."""
 
+PROBED_BYTES = 1 << 18
+"""Bytes whose syntax is checked as soon as they arrive: some 0.2 ms. Of more, only the ends are
+looked at, which takes 5 µs."""
 QUOTED_BYTES = 1 << 16
 """Bytes of an error reply that are read; what is longer is no error of this service."""
 
@@ -72,6 +77,7 @@ _ADMIN_KEY_HELP = (
 _EARLIEST_DAY = re.compile(r"[Ee]arliest supported start date: ([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _EARLIEST_SECOND = re.compile(r"start_time >= ([0-9]{1,11})\b")
 _MISSING_SCOPES = re.compile(r"[Mm]issing scopes?: ((?:[\w.:-]*\w)(?:, *[\w.:-]*\w)*)")
+_OPENING = re.compile(rb"[ \t\r\n]*\{")
 _BATCH_PATH = re.compile(r"\$\[([0-9]+)\](?:\.results\[([0-9]+)\])?")
 
 _NO_KEY = Redactor()
@@ -108,6 +114,50 @@ class _Batch:
     bucket: int
     first_row: int
     texts: Sequence[bytes | msgspec.Raw]
+
+
+def probe(
+    body: bytes,
+    kind: type[UsageResult],
+    using: UsageConverter = converter,
+    redactor: Redactor = _NO_KEY,
+) -> ResponseError | None:
+    """Tell at a glance what is no page; what passes may still be none.
+
+    Args:
+        body: The whole reply.
+        kind: The class of the endpoint's own rows.
+        using: The converter.
+        redactor: Takes the client's key out.
+
+    Returns:
+        What `decode` would raise, perhaps in other words; None where it takes too long to know.
+    """
+    try:
+        if len(body) <= PROBED_BYTES:
+            _, rest = _opened(body, redactor)
+            using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
+        elif missing := _missing(body):
+            raise ValueError(f"there is no {missing}")
+    except PaginationError as error:
+        return error
+    except READING_ERRORS as error:
+        return refused(error, redactor.head(body, _HEAD_BYTES))
+    return None
+
+
+def _missing(body: bytes) -> str | None:
+    """Name a part that a page cannot be without; None where it may have all of them."""
+    if not _OPENING.match(body):
+        return "JSON object"
+    end = body[-_HEAD_BYTES:].rstrip(b" \t\r\n")
+    if end and not end.endswith(b"}"):
+        return "end of the JSON object"
+    for name, near in (b'"data"', body[:_HEAD_BYTES]), (b'"has_more"', body[-_HEAD_BYTES:]):
+        # With a backslash somewhere, the name may be written with escapes.
+        if name not in near and name not in body and b"\\" not in body:
+            return f"field {name.decode()}"
+    return None
 
 
 def decode(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
-from usage_async._codec import Decoded, decode, decode_error
+from usage_async._codec import Decoded, decode, decode_error, probe
 from usage_async._retry import RetryBudget, RetryPolicy, next_delay
 from usage_async.errors import (
     APIStatusError,
@@ -206,15 +206,17 @@ class Fetcher:
             request_id = self._text(reply.headers.get("x-request-id", "")) or None
             ended = event(status=reply.status, bytes=len(reply.body), request_id=request_id)
         waited_s = 0.0
-        outcome: Decoded[R] | ResponseError | APIStatusError
+        outcome: Decoded[R] | ResponseError | APIStatusError | None
         if reply.status in _OK:
             self.limiter.succeeded()
-            try:
-                waited_s = await self._until(asked.turn)
-                outcome = await self._page(reply, asked.kind)
-            except BaseException as error:
-                self._observe(ended, error)
-                raise
+            outcome = self._probed(reply, asked)
+            if outcome is None:
+                try:
+                    waited_s = await self._until(asked.turn)
+                    outcome = await self._page(reply, asked.kind)
+                except BaseException as error:
+                    self._observe(ended, error)
+                    raise
         else:
             outcome = self._failure(reply)
         failure = None if isinstance(outcome, Decoded) else self._told(outcome)
@@ -232,6 +234,12 @@ class Fetcher:
         since = self.runtime.monotonic()
         await turn.wait()
         return self.runtime.monotonic() - since
+
+    def _probed(self, reply: _Reply, asked: PageRequest[R]) -> ResponseError | None:
+        """Tell what is no page before its turn, so that it is tried again meanwhile."""
+        if asked.turn.is_set():
+            return None
+        return probe(reply.body, asked.kind, redactor=self.custody.redactor)
 
     async def _page(self, reply: _Reply, kind: type[R]) -> Decoded[R] | ResponseError:
         # One page at a time: those that arrive together must not add up to one long turn.

@@ -12,13 +12,16 @@ from usage_async import (
     AuthenticationError,
     ConfigurationError,
     InternalServerError,
+    QueryError,
     RateLimitError,
     RequestEvent,
     ResponseError,
     RetryPolicy,
     UsageClient,
+    UsageCompletionsResult,
 )
 from usage_async._custody import KeyCustody, Secret
+from usage_async._fetch import PageRequest
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -431,3 +434,33 @@ async def test_large_pages_that_arrive_together_are_decoded_one_at_a_time(clock)
             await asyncio.sleep(0)
             waiting = max(waiting, len(fetcher._decoding._waiters or ()))
     assert waiting == 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/organization/usage/costs\n",
+        "/organization/",
+        "/organization/../chat/completions",
+        "/organization/usage/costs?a=1",
+        "/chat/completions",
+        "https://evil.example/organization/costs",
+        "//evil.example/organization/costs",
+    ],
+    ids=ascii,
+)
+async def test_no_transport_is_asked_for_a_path_outside_the_organization(clock, path):
+    transport, turn = Scripted(None), asyncio.Event()
+    async with client_of(transport, clock) as client:
+        asked = PageRequest(path, [], UsageCompletionsResult, turn)
+        with pytest.raises(QueryError, match="no path below /organization/"):
+            await client._engine.fetcher.fetch(asked)
+    assert not transport.sent
+
+
+async def test_a_path_of_capitals_and_hyphens_is_asked_for(clock):
+    transport = Scripted((200, page()))
+    async with client_of(transport, clock) as client:
+        path = "/organization/Usage/brand-new_2"
+        assert await client.query(path, start_time=START).collect() == []
+    assert {sent[0] for sent in transport.sent} == {path}

@@ -19,6 +19,7 @@ from usage_async._retry import RetryBudget, RetryPolicy, next_delay
 from usage_async.errors import (
     APIStatusError,
     AuthenticationError,
+    QueryError,
     RateLimitError,
     ResponseError,
     UsageError,
@@ -26,6 +27,7 @@ from usage_async.errors import (
     shortened,
 )
 from usage_async.models import UsageResult
+from usage_async.query import PATH
 
 if TYPE_CHECKING:
     from usage_async._custody import KeyCustody
@@ -151,8 +153,11 @@ class Fetcher:
         """Get one page.
 
         Raises:
+            QueryError: The path is none below `/organization/`; nothing was sent.
             UsageError: What the last try ended in.
         """
+        if not PATH.fullmatch(asked.path):
+            raise QueryError(f"{shortened(redact(asked.path))!r} is no path below /organization/")
         begun: float | None = None
         attempt, renewed = 1, False
         while True:

@@ -18,7 +18,7 @@ from usage_async._times import Calendar, TimeRange, calendar_range, iso, parse_p
 from usage_async.endpoints import ENDPOINTS, WIDTH_SECONDS, Endpoint, unknown_endpoint
 from usage_async.errors import QueryError
 
-PATH = re.compile(r"/organization/[a-z0-9_/]+")
+PATH = re.compile(r"/organization/[A-Za-z0-9_/-]+")
 """The only paths that are ever requested."""
 
 
@@ -190,7 +190,9 @@ def _find(name_or_path: str) -> Endpoint:
     if not name_or_path.startswith("/"):
         _refuse(f"no endpoint {name_or_path!r}; there are {', '.join(ENDPOINTS)}")
     if not PATH.fullmatch(name_or_path):
-        _refuse(f"{name_or_path!r} is not a path below /organization/ (a-z, 0-9, _ and /)")
+        _refuse(
+            f"{name_or_path!r} is not a path below /organization/ (letters, digits, _, - and /)"
+        )
     known = (endpoint for endpoint in ENDPOINTS.values() if endpoint.path == name_or_path)
     return next(known, None) or unknown_endpoint(name_or_path)
 

@@ -23,8 +23,15 @@ from rich.console import Console
 from rich.traceback import Traceback
 from service import KEY, START, Clock, bucket, days, honest, page, turns
 
-from usage_async import APIConnectionError, RetryPolicy, UsageClient, UsageError
+from usage_async import (
+    APIConnectionError,
+    RetryPolicy,
+    UsageClient,
+    UsageCompletionsResult,
+    UsageError,
+)
 from usage_async._custody import Secret
+from usage_async._fetch import PageRequest
 
 SAMPLES = Path(__file__).parent / "samples"
 ONCE = RetryPolicy(attempts=1)
@@ -88,6 +95,11 @@ async def echo_in_row(request, wire):
     await wire.reply(page([{**bucket(START), "results": [row]}]))
 
 
+async def echo_too_much(request, wire):
+    key = request.headers["authorization"]
+    await wire.reply(key.encode() * 1000, headers={"x-request-id": key})
+
+
 FAULTS = {
     "close": close,
     "reset": reset,
@@ -99,6 +111,7 @@ FAULTS = {
     "HTML": answer(b"<html>"),
     "redirect": answer(b"", 302, {"Location": "http://127.0.0.1:9/"}),
     "echo in a row": echo_in_row,
+    "echo that is too large": echo_too_much,
     **{f"echo {status}": echoing(status) for status in (200, 400, 401, 403, 404, 429, 500)},
 }
 
@@ -111,7 +124,7 @@ async def test_no_fault_of_the_wire_tells_the_key(caplog, fault):
         client = UsageClient(
             base_url=server.url,
             retry=ONCE,
-            max_page_bytes=100_000,
+            max_page_bytes=50_000,
             concurrency=1,
             trace=events.append,
         )
@@ -446,7 +459,9 @@ async def test_a_cancellation_does_not_tell_what_the_service_echoes(caplog):
 
     async with FaultServer(behave) as server:
         async with UsageClient(base_url=server.url) as client:
-            task = asyncio.create_task(refused(client))
+            path = "/organization/usage/completions"
+            asked = PageRequest(path, [], UsageCompletionsResult, asyncio.Event())
+            task = asyncio.create_task(client._engine.fetcher.fetch(asked))
             await arrived.wait()
             await turns(20)
             task.cancel()

@@ -52,6 +52,9 @@ def in_base64(text):
 
 @given(KEYS, st.sampled_from(sorted(SPELLINGS)), st.data())
 @example("%%%%%%%%", "percent", None)
+@example("gw.key-&<0", "HTML", None)
+@example("gw.key-&<0", "HTML, hexadecimal", None)
+@example("gw.key-&<0", "JSON within JSON", None)
 def test_a_key_is_found_however_some_of_its_characters_are_spelled(key, spelling, data):
     picks = [True] * len(key) if data is None else [data.draw(st.booleans()) for _ in key]
     must = "%\\&" if spelling != "as it is" else ""

@@ -27,10 +27,9 @@ import attrs
 import msgspec
 
 from usage_async._convert import READING_ERRORS, UsageConverter, converter, parse, refused
-from usage_async._redactor import Redactor
+from usage_async._redactor import Redactor, shortened
 from usage_async._retry import RETRY_AFTER_HEADERS, retry_after
 from usage_async.errors import (
-    LONGEST_QUOTE,
     STATUS_ERRORS,
     APIStatusError,
     AuthenticationError,
@@ -41,7 +40,6 @@ from usage_async.errors import (
     RangeUnavailableError,
     ResponseError,
     redact,
-    shortened,
     snippet,
 )
 from usage_async.models import (
@@ -67,6 +65,8 @@ looked at, which takes 5 µs."""
 QUOTED_BYTES = 1 << 16
 """Bytes of an error reply that are read; what is longer is no error of this service."""
 
+_LONGEST_QUOTE = 2048
+"""Characters of a service's own words that an error repeats at most."""
 _HEAD_BYTES = 1 << 12
 """Bytes of a page that a snippet is made of."""
 _SERVER_ERROR = 500
@@ -360,7 +360,7 @@ def decode_error(
     elif cls is BadRequestError and (earliest := _earliest(message, data["code"], data["param"])):
         cls = RangeUnavailableError
         data["earliest"] = earliest
-    message = shortened(message, LONGEST_QUOTE)
+    message = shortened(message, _LONGEST_QUOTE)
     if cls is PermissionDeniedError and (scopes := _MISSING_SCOPES.search(message)):
         data["missing_scopes"] = [scope.strip() for scope in scopes[1].split(",")]
     if cls in (AuthenticationError, PermissionDeniedError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from usage_async._codec import Decoded, decode, decode_error, probe
+from usage_async._redactor import shortened
 from usage_async._retry import RetryBudget, RetryPolicy, next_delay
 from usage_async.errors import (
     APIStatusError,
@@ -24,7 +25,6 @@ from usage_async.errors import (
     ResponseError,
     UsageError,
     redact,
-    shortened,
 )
 from usage_async.models import UsageResult
 from usage_async.query import PATH

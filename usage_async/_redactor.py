@@ -31,6 +31,7 @@ MARK = "…"
 SHORTEST_KEY = 8
 """Characters; what is shorter would be found in texts that have nothing to do with it."""
 
+_LONGEST_NAME = 200
 _SHORTEST_PLAIN = 6
 """The same of a key that holds escapes itself, and is shorter without them."""
 
@@ -53,6 +54,11 @@ _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _LEVELS = 4
 """Escapes of escapes; each level of them is a pass over the text."""
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
+
+
+def shortened(text: str, most: int = _LONGEST_NAME) -> str:
+    """Cut a text that is longer than it may be; to be called after it was redacted."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 @attrs.frozen

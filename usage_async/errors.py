@@ -34,19 +34,11 @@ if TYPE_CHECKING:
 EPOCH = datetime.fromtimestamp(0, UTC)
 _SECRET = re.compile(r"(sk|sess)-[A-Za-z0-9_*-]+(?:[.+/=~]+[A-Za-z0-9_*-]+)*=*")
 _SNIPPET_LENGTH = 200
-_LONGEST_NAME = 200
-LONGEST_QUOTE = 2048
-"""The most characters of a service's own words that an error repeats."""
 
 
 def redact(text: str) -> str:
     """Replace everything that looks like an API key, masked ones too, by `sk-…` or `sess-…`."""
     return _SECRET.sub(r"\1-…", text)
-
-
-def shortened(text: str, most: int = _LONGEST_NAME) -> str:
-    """Cut a text that is longer than it may be; to be called after it was redacted."""
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def snippet(body: bytes) -> str:

@@ -215,6 +215,12 @@ async def test_a_notice_is_told_once_everywhere(caplog):
     ]
 
 
+async def test_a_log_line_names_the_organization_where_it_is_known(caplog):
+    async with local(organization="org-1") as client:
+        await client.completions(start_time=START + 1, end_time=START + DAY).collect()
+    assert caplog.records[0].getMessage().startswith("completions of org-1: start_time")
+
+
 async def test_the_same_notice_of_several_pages_is_one_notice(caplog):
     async def new_field(path, params, headers):
         return 200, {}, serve(params).replace(b'"results"', b'"news": 1, "results"')

@@ -123,7 +123,7 @@ class Engine:
                 notices[notice] = None
                 # Every look at the present has figures that may be revised.
                 level = logging.INFO if notice.code == "unsettled" else logging.WARNING
-                _log.log(level, "%s: %s", notice.endpoint, notice.message)
+                _log.log(level, "%s: %s", self.fetcher.place(notice.endpoint), notice.message)
                 if self.on_notice is not None:
                     self.on_notice(notice)
 

@@ -284,12 +284,15 @@ class Fetcher:
         if self.trace is not None:
             self.trace(event)
 
-    def _log(self, event: RequestEvent) -> None:
+    def place(self, endpoint: str) -> str:
+        """Name an endpoint and, where it is known, the organization, for log lines."""
         organization = self.headers.get("OpenAI-Organization")
+        return f"{endpoint} of {self._text(organization)}" if organization else endpoint
+
+    def _log(self, event: RequestEvent) -> None:
         _log.debug(
-            "%s%s: GET %s: %s %s, %d bytes, %.3f s, attempt %d, request %s",
-            event.path.rpartition("/")[2] or event.path,
-            f" of {self._text(organization)}" if organization else "",
+            "%s: GET %s: %s %s, %d bytes, %.3f s, attempt %d, request %s",
+            self.place(event.path.rpartition("/")[2] or event.path),
             event.path,
             event.status,
             event.error or "OK",

@@ -8,11 +8,11 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
-from usage_async._fields import fields_of
+from usage_async._fields import fields_of, plain
 from usage_async.cli._options import word_of
 from usage_async.cli._page import Page
 from usage_async.cli._rows import NAMED_BY, value_of
-from usage_async.cli._text import clean, count, money, plain, size
+from usage_async.cli._text import clean, count, money, size
 from usage_async.endpoints import ENDPOINTS, Endpoint
 from usage_async.models import CostsResultAmount
 

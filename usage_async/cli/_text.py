@@ -71,12 +71,6 @@ def times(value: Decimal, factor: Decimal | int) -> Decimal:
     return _ROUNDING.multiply(value, Decimal(factor))
 
 
-def plain(value: Decimal) -> str:
-    """Write a Decimal exactly, without exponent and without zeros that pad it."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _scientific(value: Decimal, places: int) -> str:
     with localcontext(_ROUNDING):
         return f"{value:.{places}E}"

@@ -329,7 +329,7 @@ class UsageConverter(MsgspecJsonConverter):
     """
 
     fast: bool = True
-    encoder = msgspec.json.Encoder(enc_hook=_write_number)
+    encoder: msgspec.json.Encoder = msgspec.json.Encoder(enc_hook=_write_number)
 
     def loads(self, data: bytes, cl: type[T], **_: Any) -> T:
         """Read JSON text, numbers with a fraction exactly."""

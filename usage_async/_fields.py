@@ -239,13 +239,13 @@ def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.A
     return described
 
 
-def short_repr(value: Any) -> str:
+def short_repr(self: Any) -> str:
     """Write a value of an attrs class as Python would make it, without what equals its default."""
-    kind: Any = type(value)
+    kind: Any = type(self)
     shown = (
-        f"{a.name}={_shown(getattr(value, a.name))}"
+        f"{a.name}={_shown(getattr(self, a.name))}"
         for a in attrs.fields(kind)
-        if a.repr and (a.default is attrs.NOTHING or getattr(value, a.name) != a.default)
+        if a.repr and (a.default is attrs.NOTHING or getattr(self, a.name) != a.default)
     )
     return f"{kind.__qualname__}({', '.join(shown)})"
 

@@ -10,9 +10,11 @@ its method in `client`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
+from inspect import Parameter, Signature, formatannotation
 from types import MappingProxyType
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
@@ -59,14 +61,26 @@ class _ByModel(_ByUser, total=False):
     models: Sequence[str] | None
 
 
-class ModelParams(_ByModel, total=False):
-    """Parameters of `embeddings`, `moderations`, `audio_speeches` and `audio_transcriptions`."""
+class UsageEmbeddingsParams(_ByModel, total=False):
+    """Parameters of `embeddings`."""
 
     group_by: Sequence[Literal["project_id", "user_id", "api_key_id", "model"]] | None
 
 
-class TokenParams(_ByModel, total=False):
-    """Parameters of `completions` and `decisions`."""
+class UsageModerationsParams(UsageEmbeddingsParams, total=False):
+    """Parameters of `moderations`."""
+
+
+class UsageAudioSpeechesParams(UsageEmbeddingsParams, total=False):
+    """Parameters of `audio_speeches`."""
+
+
+class UsageAudioTranscriptionsParams(UsageEmbeddingsParams, total=False):
+    """Parameters of `audio_transcriptions`."""
+
+
+class UsageCompletionsParams(_ByModel, total=False):
+    """Parameters of `completions`."""
 
     batch: bool | None
     group_by: (
@@ -85,33 +99,46 @@ class TokenParams(_ByModel, total=False):
     )
 
 
-class ImagesParams(_ByModel, total=False):
+class UsageDecisionsParams(UsageCompletionsParams, total=False):
+    """Parameters of `decisions`."""
+
+
+class UsageImagesParams(_ByModel, total=False):
     """Parameters of `images`."""
 
-    sizes: Sequence[Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792"]] | None
-    sources: Sequence[Literal["image.generation", "image.edit", "image.variation"]] | None
+    sizes: (
+        Sequence[
+            Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792", "1792x1024"] | str
+        ]
+        | None
+    )
+    sources: Sequence[Literal["image.generation", "image.edit", "image.variation"] | str] | None
     group_by: (
         Sequence[Literal["project_id", "user_id", "api_key_id", "model", "size", "source"]] | None
     )
 
 
-class ProjectParams(_Usage, total=False):
-    """Parameters of `vector_stores` and `code_interpreter_sessions`."""
+class UsageVectorStoresParams(_Usage, total=False):
+    """Parameters of `vector_stores`."""
 
     group_by: Sequence[Literal["project_id"]] | None
 
 
-class FileSearchCallsParams(_ByUser, total=False):
+class UsageCodeInterpreterSessionsParams(UsageVectorStoresParams, total=False):
+    """Parameters of `code_interpreter_sessions`."""
+
+
+class UsageFileSearchCallsParams(_ByUser, total=False):
     """Parameters of `file_search_calls`."""
 
     vector_store_ids: Sequence[str] | None
     group_by: Sequence[Literal["project_id", "user_id", "api_key_id", "vector_store_id"]] | None
 
 
-class WebSearchCallsParams(_ByModel, total=False):
+class UsageWebSearchCallsParams(_ByModel, total=False):
     """Parameters of `web_search_calls`."""
 
-    context_levels: Sequence[Literal["low", "medium", "high"]] | None
+    context_levels: Sequence[Literal["low", "medium", "high"] | str] | None
     group_by: (
         Sequence[
             Literal["project_id", "user_id", "api_key_id", "model", "context_level", "api_source"]
@@ -139,12 +166,14 @@ class Filter:
     Attributes:
         dimension: The dimension whose values it picks, such as `project_id`.
         type: `bool`, or `str` for a list of strings.
-        choices: The only values it takes; empty where any string goes.
+        choices: The values that this release knows; empty where any string goes.
+        is_open: Whether the API adds values: one that is not among `choices` is sent, and noted.
     """
 
     dimension: str
     type: type
     choices: tuple[str, ...] = ()
+    is_open: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -158,6 +187,9 @@ class Endpoint:
         params: The TypedDict of its parameters.
         limits: The most buckets a page, by bucket width.
         measure: The metric that ranks its groups, the largest first.
+        object: The `object` of its rows; empty where it is not known.
+        group_by: The dimensions that it groups by.
+        filters: The filters that it takes, by parameter.
     """
 
     name: str
@@ -167,11 +199,8 @@ class Endpoint:
     limits: Mapping[str, int]
     measure: str
     object: str = attrs.field(init=False)
-    """The `object` of its rows; empty where it is not known."""
     group_by: tuple[str, ...] = attrs.field(init=False)
-    """The dimensions that it groups by."""
     filters: Mapping[str, Filter] = attrs.field(init=False)
-    """The filters that it takes, by parameter."""
 
     def __attrs_post_init__(self) -> None:
         hints = get_type_hints(self.params)
@@ -191,6 +220,41 @@ class Endpoint:
         return tuple(self.limits)
 
 
+_SHOWN_FIRST = ("start_time", "end_time", "period", "bucket_width", "group_by")
+_SHOWN_LAST = ("limit", "page", "clamp")
+_DEFAULTS = {"bucket_width": "1d", "clamp": False}
+_MODULES = re.compile(r"\b(?:typing|collections\.abc|datetime|usage_async\.[.\w]+)\.(?=\w)")
+
+
+class _Tidy(Signature):
+    """A signature that prints a parameter a line, without the names of modules."""
+
+    def __str__(self) -> str:
+        shown = [str(parameter) for parameter in self.parameters.values()]
+        first = next(n for n, p in enumerate(self.parameters.values()) if p.kind is p.KEYWORD_ONLY)
+        lines = "".join(f"\n    {text}," for text in (*shown[:first], "*", *shown[first:]))
+        return _MODULES.sub("", f"({lines}\n) -> {formatannotation(self.return_annotation)}")
+
+
+def signature(endpoint: Endpoint, returns: Any) -> Signature:
+    """Give the signature of the method of an endpoint, for `help()`, IPython and editors.
+
+    Args:
+        endpoint: Whose parameters it takes.
+        returns: Type of its result.
+    """
+    hints = get_type_hints(endpoint.params)
+    ends = (*_SHOWN_FIRST, *_SHOWN_LAST)
+    names = (*_SHOWN_FIRST, *(name for name in hints if name not in ends), *_SHOWN_LAST)
+    taken = [
+        Parameter(
+            name, Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=hints[name]
+        )
+        for name in names
+    ]
+    return _Tidy([Parameter("self", Parameter.POSITIONAL_ONLY), *taken], return_annotation=returns)
+
+
 def _choices(hint: Any) -> tuple[str, ...]:
     """Give the strings of the `Literal` within a hint, none where there is no `Literal`."""
     if get_origin(hint) is Literal:
@@ -199,8 +263,14 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 
 def _filter(name: str, hint: Any) -> Filter:
-    kind = bool if bool in get_args(hint) else str
-    return Filter(name.removesuffix("s"), kind, _choices(hint))
+    dimension, choices = name.removesuffix("s"), _choices(hint)
+    if bool in get_args(hint):
+        return Filter(dimension, bool)
+    return Filter(dimension, str, choices, is_open=bool(choices) and _takes_text(hint))
+
+
+def _takes_text(hint: Any) -> bool:
+    return hint is str or any(map(_takes_text, get_args(hint)))
 
 
 class _AnyParams(_Range, total=False):
@@ -224,34 +294,17 @@ def _usage(
 ENDPOINTS: dict[str, Endpoint] = {
     endpoint.name: endpoint
     for endpoint in (
-        _usage("completions", models.UsageCompletionsResult, TokenParams, "input_tokens"),
-        _usage("embeddings", models.UsageEmbeddingsResult, ModelParams, "input_tokens"),
-        _usage("moderations", models.UsageModerationsResult, ModelParams, "input_tokens"),
-        _usage("images", models.UsageImagesResult, ImagesParams, "images"),
-        _usage("audio_speeches", models.UsageAudioSpeechesResult, ModelParams, "characters"),
-        _usage(
-            "audio_transcriptions", models.UsageAudioTranscriptionsResult, ModelParams, "seconds"
-        ),
-        _usage("vector_stores", models.UsageVectorStoresResult, ProjectParams, "usage_bytes"),
-        _usage(
-            "code_interpreter_sessions",
-            models.UsageCodeInterpreterSessionsResult,
-            ProjectParams,
-            "num_sessions",
-        ),
-        _usage(
-            "file_search_calls",
-            models.UsageFileSearchCallsResult,
-            FileSearchCallsParams,
-            "num_requests",
-        ),
-        _usage(
-            "web_search_calls",
-            models.UsageWebSearchCallsResult,
-            WebSearchCallsParams,
-            "num_requests",
-        ),
-        _usage("decisions", models.UsageDecisionsResult, TokenParams, "input_tokens"),
+        _usage("completions", models.UsageCompletionsResult, UsageCompletionsParams, "input_tokens"),
+        _usage("embeddings", models.UsageEmbeddingsResult, UsageEmbeddingsParams, "input_tokens"),
+        _usage("moderations", models.UsageModerationsResult, UsageModerationsParams, "input_tokens"),
+        _usage("images", models.UsageImagesResult, UsageImagesParams, "images"),
+        _usage("audio_speeches", models.UsageAudioSpeechesResult, UsageAudioSpeechesParams, "characters"),
+        _usage("audio_transcriptions", models.UsageAudioTranscriptionsResult, UsageAudioTranscriptionsParams, "seconds"),
+        _usage("vector_stores", models.UsageVectorStoresResult, UsageVectorStoresParams, "usage_bytes"),
+        _usage("code_interpreter_sessions", models.UsageCodeInterpreterSessionsResult, UsageCodeInterpreterSessionsParams, "num_sessions"),
+        _usage("file_search_calls", models.UsageFileSearchCallsResult, UsageFileSearchCallsParams, "num_requests"),
+        _usage("web_search_calls", models.UsageWebSearchCallsResult, UsageWebSearchCallsParams, "num_requests"),
+        _usage("decisions", models.UsageDecisionsResult, UsageDecisionsParams, "input_tokens"),
         Endpoint(
             "costs",
             "/organization/costs",

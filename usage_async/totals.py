@@ -6,7 +6,7 @@ error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
@@ -46,6 +46,10 @@ def add(one: Decimal, other: Decimal) -> Decimal:
         raise UsageError("these amounts have no exact sum that is a plain decimal") from None
 
 
+def _tuple(groups: Iterable[R]) -> tuple[R, ...]:
+    return tuple(groups)
+
+
 @attrs.frozen
 class Summary(Generic[R]):
     """A total, its groups, and how far to trust them.
@@ -62,7 +66,7 @@ class Summary(Generic[R]):
     """
 
     total: R
-    groups: tuple[R, ...] = attrs.field(converter=tuple)
+    groups: tuple[R, ...] = attrs.field(converter=_tuple)
     requested: TimeRange
     covered: TimeRange | None
     settled_through: datetime | None

@@ -29,12 +29,17 @@ from usage_async._transport import AiohttpTransport, Timeout, Transport, check_b
 from usage_async._version import version
 from usage_async.endpoints import (
     CostsParams,
-    FileSearchCallsParams,
-    ImagesParams,
-    ModelParams,
-    ProjectParams,
-    TokenParams,
-    WebSearchCallsParams,
+    UsageAudioSpeechesParams,
+    UsageAudioTranscriptionsParams,
+    UsageCodeInterpreterSessionsParams,
+    UsageCompletionsParams,
+    UsageDecisionsParams,
+    UsageEmbeddingsParams,
+    UsageFileSearchCallsParams,
+    UsageImagesParams,
+    UsageModerationsParams,
+    UsageVectorStoresParams,
+    UsageWebSearchCallsParams,
 )
 from usage_async.errors import ConfigurationError
 from usage_async.models import (
@@ -166,55 +171,65 @@ class UsageClient:
         """How many requests of this client are in flight, and may be."""
         return self._engine.fetcher.limiter
 
-    def completions(self, **params: Unpack[TokenParams]) -> UsageQuery[UsageCompletionsResult]:
+    def completions(
+        self, **params: Unpack[UsageCompletionsParams]
+    ) -> UsageQuery[UsageCompletionsResult]:
         """Tokens of chat completions and responses."""
         return self._query("completions", UsageCompletionsResult, params)
 
-    def embeddings(self, **params: Unpack[ModelParams]) -> UsageQuery[UsageEmbeddingsResult]:
+    def embeddings(
+        self, **params: Unpack[UsageEmbeddingsParams]
+    ) -> UsageQuery[UsageEmbeddingsResult]:
         """Tokens that were embedded."""
         return self._query("embeddings", UsageEmbeddingsResult, params)
 
-    def moderations(self, **params: Unpack[ModelParams]) -> UsageQuery[UsageModerationsResult]:
+    def moderations(
+        self, **params: Unpack[UsageModerationsParams]
+    ) -> UsageQuery[UsageModerationsResult]:
         """Tokens that were moderated."""
         return self._query("moderations", UsageModerationsResult, params)
 
-    def images(self, **params: Unpack[ImagesParams]) -> UsageQuery[UsageImagesResult]:
+    def images(self, **params: Unpack[UsageImagesParams]) -> UsageQuery[UsageImagesResult]:
         """Images that were generated, edited or varied."""
         return self._query("images", UsageImagesResult, params)
 
-    def audio_speeches(self, **params: Unpack[ModelParams]) -> UsageQuery[UsageAudioSpeechesResult]:
+    def audio_speeches(
+        self, **params: Unpack[UsageAudioSpeechesParams]
+    ) -> UsageQuery[UsageAudioSpeechesResult]:
         """Characters that were spoken."""
         return self._query("audio_speeches", UsageAudioSpeechesResult, params)
 
     def audio_transcriptions(
-        self, **params: Unpack[ModelParams]
+        self, **params: Unpack[UsageAudioTranscriptionsParams]
     ) -> UsageQuery[UsageAudioTranscriptionsResult]:
         """Seconds of audio that were transcribed."""
         return self._query("audio_transcriptions", UsageAudioTranscriptionsResult, params)
 
-    def vector_stores(self, **params: Unpack[ProjectParams]) -> UsageQuery[UsageVectorStoresResult]:
+    def vector_stores(
+        self, **params: Unpack[UsageVectorStoresParams]
+    ) -> UsageQuery[UsageVectorStoresResult]:
         """Bytes that vector stores hold."""
         return self._query("vector_stores", UsageVectorStoresResult, params)
 
     def code_interpreter_sessions(
-        self, **params: Unpack[ProjectParams]
+        self, **params: Unpack[UsageCodeInterpreterSessionsParams]
     ) -> UsageQuery[UsageCodeInterpreterSessionsResult]:
         """Code interpreter sessions."""
         return self._query("code_interpreter_sessions", UsageCodeInterpreterSessionsResult, params)
 
     def file_search_calls(
-        self, **params: Unpack[FileSearchCallsParams]
+        self, **params: Unpack[UsageFileSearchCallsParams]
     ) -> UsageQuery[UsageFileSearchCallsResult]:
         """Calls of the file search tool."""
         return self._query("file_search_calls", UsageFileSearchCallsResult, params)
 
     def web_search_calls(
-        self, **params: Unpack[WebSearchCallsParams]
+        self, **params: Unpack[UsageWebSearchCallsParams]
     ) -> UsageQuery[UsageWebSearchCallsResult]:
         """Calls of the web search tool."""
         return self._query("web_search_calls", UsageWebSearchCallsResult, params)
 
-    def decisions(self, **params: Unpack[TokenParams]) -> UsageQuery[UsageDecisionsResult]:
+    def decisions(self, **params: Unpack[UsageDecisionsParams]) -> UsageQuery[UsageDecisionsResult]:
         """Tokens of decisions."""
         return self._query("decisions", UsageDecisionsResult, params)
 

@@ -38,6 +38,12 @@ DEFAULT_LIMITS: Mapping[str, int] = {"1m": 60, "1h": 24, "1d": 7}
 """Buckets a page when no `limit` is sent. Source of all limits: the API reference, 2026-11."""
 
 
+# The API adds to these: with `| str`, editors offer the known ones, and any other can be sent.
+_Size = Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792", "1792x1024"]
+_Source = Literal["image.generation", "image.edit", "image.variation"]
+_ContextLevel = Literal["low", "medium", "high"]
+
+
 class _Range(TypedDict, total=False):
     start_time: Time
     end_time: Time | None
@@ -106,13 +112,8 @@ class UsageDecisionsParams(UsageCompletionsParams, total=False):
 class UsageImagesParams(_ByModel, total=False):
     """Parameters of `images`."""
 
-    sizes: (
-        Sequence[
-            Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792", "1792x1024"] | str
-        ]
-        | None
-    )
-    sources: Sequence[Literal["image.generation", "image.edit", "image.variation"] | str] | None
+    sizes: Sequence[_Size | str] | None
+    sources: Sequence[_Source | str] | None
     group_by: (
         Sequence[Literal["project_id", "user_id", "api_key_id", "model", "size", "source"]] | None
     )
@@ -138,7 +139,7 @@ class UsageFileSearchCallsParams(_ByUser, total=False):
 class UsageWebSearchCallsParams(_ByModel, total=False):
     """Parameters of `web_search_calls`."""
 
-    context_levels: Sequence[Literal["low", "medium", "high"] | str] | None
+    context_levels: Sequence[_ContextLevel | str] | None
     group_by: (
         Sequence[
             Literal["project_id", "user_id", "api_key_id", "model", "context_level", "api_source"]
@@ -247,9 +248,7 @@ def signature(endpoint: Endpoint, returns: Any) -> Signature:
     ends = (*_SHOWN_FIRST, *_SHOWN_LAST)
     names = (*_SHOWN_FIRST, *(name for name in hints if name not in ends), *_SHOWN_LAST)
     taken = [
-        Parameter(
-            name, Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=hints[name]
-        )
+        Parameter(name, Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=hints[name])
         for name in names
     ]
     return _Tidy([Parameter("self", Parameter.POSITIONAL_ONLY), *taken], return_annotation=returns)
@@ -294,16 +293,47 @@ def _usage(
 ENDPOINTS: dict[str, Endpoint] = {
     endpoint.name: endpoint
     for endpoint in (
-        _usage("completions", models.UsageCompletionsResult, UsageCompletionsParams, "input_tokens"),
+        _usage(
+            "completions", models.UsageCompletionsResult, UsageCompletionsParams, "input_tokens"
+        ),
         _usage("embeddings", models.UsageEmbeddingsResult, UsageEmbeddingsParams, "input_tokens"),
-        _usage("moderations", models.UsageModerationsResult, UsageModerationsParams, "input_tokens"),
+        _usage(
+            "moderations", models.UsageModerationsResult, UsageModerationsParams, "input_tokens"
+        ),
         _usage("images", models.UsageImagesResult, UsageImagesParams, "images"),
-        _usage("audio_speeches", models.UsageAudioSpeechesResult, UsageAudioSpeechesParams, "characters"),
-        _usage("audio_transcriptions", models.UsageAudioTranscriptionsResult, UsageAudioTranscriptionsParams, "seconds"),
-        _usage("vector_stores", models.UsageVectorStoresResult, UsageVectorStoresParams, "usage_bytes"),
-        _usage("code_interpreter_sessions", models.UsageCodeInterpreterSessionsResult, UsageCodeInterpreterSessionsParams, "num_sessions"),
-        _usage("file_search_calls", models.UsageFileSearchCallsResult, UsageFileSearchCallsParams, "num_requests"),
-        _usage("web_search_calls", models.UsageWebSearchCallsResult, UsageWebSearchCallsParams, "num_requests"),
+        _usage(
+            "audio_speeches",
+            models.UsageAudioSpeechesResult,
+            UsageAudioSpeechesParams,
+            "characters",
+        ),
+        _usage(
+            "audio_transcriptions",
+            models.UsageAudioTranscriptionsResult,
+            UsageAudioTranscriptionsParams,
+            "seconds",
+        ),
+        _usage(
+            "vector_stores", models.UsageVectorStoresResult, UsageVectorStoresParams, "usage_bytes"
+        ),
+        _usage(
+            "code_interpreter_sessions",
+            models.UsageCodeInterpreterSessionsResult,
+            UsageCodeInterpreterSessionsParams,
+            "num_sessions",
+        ),
+        _usage(
+            "file_search_calls",
+            models.UsageFileSearchCallsResult,
+            UsageFileSearchCallsParams,
+            "num_requests",
+        ),
+        _usage(
+            "web_search_calls",
+            models.UsageWebSearchCallsResult,
+            UsageWebSearchCallsParams,
+            "num_requests",
+        ),
         _usage("decisions", models.UsageDecisionsResult, UsageDecisionsParams, "input_tokens"),
         Endpoint(
             "costs",

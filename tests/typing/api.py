@@ -110,7 +110,8 @@ def parameters(client: UsageClient, names: list[str], groups: Sequence[str]) -> 
     client.completions(group_by="model")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.completions(group_by=groups)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.completions(sizes=["1024x1024"])  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
-    client.images(sizes=["1x1"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+    client.images(sizes=["1x1"])
+    client.images(sizes=[1])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
     client.costs(bucket_width="1h")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.costs(group_by=["model"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
     client.costs(models=names)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

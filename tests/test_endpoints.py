@@ -1,12 +1,15 @@
 """The table of endpoints: it says what the specification says, and all else derives from it."""
 
+import inspect
+import pydoc
 import typing
 
 import attrs
 import pytest
 from values import NAMES, SPEC, START, decoded, one_bucket, one_page
 
-from usage_async import ENDPOINTS, UnknownResult, UsageClient, loads
+import usage_async
+from usage_async import ENDPOINTS, UnknownResult, UsageClient, UsageQuery, loads
 from usage_async._convert import result_classes
 from usage_async._fields import described, fields_of
 from usage_async.cli._options import Asked, endpoint_app
@@ -17,7 +20,7 @@ from usage_async.endpoints import (
     WIDTH_SECONDS,
     Endpoint,
     Filter,
-    TokenParams,
+    UsageCompletionsParams,
     unknown_endpoint,
 )
 from usage_async.models import UsageResponse, UsageResult
@@ -47,8 +50,49 @@ def test_an_endpoint_is_what_the_specification_says(name):
         assert DEFAULT_LIMITS[width] == cap["default"]
     for parameter, what in endpoint.filters.items():
         assert what.type is (bool if params[parameter]["type"] == "boolean" else str)
-        assert list(what.choices) == params[parameter].get("enum", [])
+        enum = params[parameter].get("enum", [])
+        assert [*what.choices] == enum + ["1792x1024"] * (parameter == "sizes")
+        assert what.is_open is bool(enum)
         assert what.dimension == parameter.removesuffix("s")
+
+
+@every_endpoint
+def test_the_parameters_of_an_endpoint_are_public_and_named_as_its_results(name):
+    endpoint = ENDPOINTS[name]
+    public = endpoint.result_class.__name__.replace("Result", "Params")
+    assert getattr(usage_async, public) is endpoint.params
+    assert endpoint.params.__doc__ == f"Parameters of `{name}`."
+
+
+@every_endpoint
+def test_the_method_of_an_endpoint_shows_its_parameters(name):
+    endpoint, method = ENDPOINTS[name], getattr(UsageClient, name)
+    shown = inspect.signature(method)
+    params = dict(shown.parameters)
+    assert params.pop("self").kind is inspect.Parameter.POSITIONAL_ONLY
+    assert {p.kind for p in params.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    hints = typing.get_type_hints(endpoint.params)
+    assert {p.name: p.annotation for p in params.values()} == hints
+    assert shown.return_annotation == UsageQuery[endpoint.result_class]
+    client = UsageClient(transport=lambda *_: None)
+    assert "self" not in inspect.signature(getattr(client, name)).parameters
+    # What is shown as a default is what leaving the parameter out means.
+    defaults = {p.name: p.default for p in params.values()}
+    assert build(name, {**defaults, "period": "7d"}) == build(name, {"period": "7d"})
+
+
+@every_endpoint
+def test_help_is_tidy(name):
+    text = pydoc.plain(pydoc.render_doc(getattr(UsageClient, name)))
+    assert all(f"\n    {parameter}: " in text for parameter in ENDPOINTS[name].filters)
+    assert "\n    start_time: int | str | datetime | date | timedelta = None,\n" in text
+    assert "usage_async.models" not in text
+    assert "typing" not in text
+
+
+def test_an_endpoint_says_what_is_derived_for_it():
+    for name in ("object", "group_by", "filters"):
+        assert f"        {name}: " in Endpoint.__doc__
 
 
 @every_endpoint
@@ -127,7 +171,7 @@ class UsageDreamsResult(UsageResult):
 def dreams(monkeypatch):
     """`dreams`: rows that count seconds, by project and size."""
 
-    class DreamsParams(TokenParams, total=False):
+    class DreamsParams(UsageCompletionsParams, total=False):
         sizes: typing.Sequence[typing.Literal["short", "long"]] | None
         group_by: typing.Sequence[typing.Literal["project_id", "size"]] | None
 

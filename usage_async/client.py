@@ -28,6 +28,7 @@ from usage_async._runtime import Runtime
 from usage_async._transport import AiohttpTransport, Timeout, Transport, check_base_url
 from usage_async._version import version
 from usage_async.endpoints import (
+    ENDPOINTS,
     CostsParams,
     UsageAudioSpeechesParams,
     UsageAudioTranscriptionsParams,
@@ -40,6 +41,7 @@ from usage_async.endpoints import (
     UsageModerationsParams,
     UsageVectorStoresParams,
     UsageWebSearchCallsParams,
+    signature,
 )
 from usage_async.errors import ConfigurationError
 from usage_async.models import (
@@ -295,6 +297,11 @@ class UsageClient:
         engine = getattr(self, "_engine", None)
         if engine is not None and engine.loop is not None and not engine.closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+
+
+for _endpoint in ENDPOINTS.values():
+    _returns: Any = UsageQuery[_endpoint.result_class]  # type: ignore[name-defined] # a class is a value
+    vars(UsageClient)[_endpoint.name].__signature__ = signature(_endpoint, _returns)
 
 
 def _organization(text: str) -> str:

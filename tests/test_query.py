@@ -190,7 +190,7 @@ def test_values_that_repeat_are_sent_once_in_their_order():
             "group_by takes project_id, user_id, line_item, api_key_id, api_source; not 'model'",
             id="unknown group",
         ),
-        pytest.param("images", {"sizes": ["1x1"]}, "sizes takes 256x256, 512x512", id="choice"),
+        pytest.param("images", {"group_by": ["sizes"]}, "takes project_id, user_id", id="choice"),
         pytest.param("completions", {"batch": "true"}, "takes True or False", id="flag as text"),
         pytest.param("completions", {"batch": 1}, "takes True or False", id="flag as number"),
         pytest.param("costs", {"bucket_width": "1h"}, "bucket_width '1d', not '1h'", id="width"),
@@ -227,6 +227,34 @@ def test_a_cursor_goes_with_the_range_that_it_was_made_with():
 def test_an_unknown_name_is_refused_with_those_that_there_are():
     message = refused("no endpoint 'cost'", "cost", {"start_time": START})
     assert all(name in message for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "unknown"),
+    [
+        pytest.param("images", {"sizes": ["1792x1024"]}, [], id="a size that is known"),
+        pytest.param("images", {"sizes": ["1x1", "512x512"]}, [("sizes", "1x1")], id="a size"),
+        pytest.param(
+            "images",
+            {"sources": ["image.dream"], "sizes": ["9x9"]},
+            [("sizes", "9x9"), ("sources", "image.dream")],
+            id="two filters",
+        ),
+        pytest.param(
+            "web_search_calls",
+            {"context_levels": ["huge"]},
+            [("context_levels", "huge")],
+            id="a level",
+        ),
+        pytest.param("images", {"project_ids": ["p"], "models": ["m"]}, [], id="any text goes"),
+    ],
+)
+def test_a_value_that_the_api_may_know_is_sent_and_noted(name, params, unknown):
+    query = build(name, {"start_time": START, **params})
+    assert query.unknown_values == tuple(unknown)
+    sent = query.params(START, START + DAY, limit=None, page=None)
+    assert {(key, value) for key in params for value in params[key]} <= set(sent)
+    assert build(name, {"start_time": START, **params}, unchecked=True).unknown_values == ()
 
 
 # Paths and what was not checked

@@ -40,6 +40,7 @@ class Query:
         page: A saved cursor.
         clamp: Whether to read what there is where the history begins later.
         unchecked_params: Parameters that this library does not know, as pairs that are sent.
+        unknown_values: Values of filters that this library does not know and the API may, as pairs.
         is_unchecked: Whether values that it does not know were let through.
         given: The parameters as they were given, for printing.
     """
@@ -54,6 +55,7 @@ class Query:
     page: str | None
     clamp: bool
     unchecked_params: tuple[tuple[str, str], ...]
+    unknown_values: tuple[tuple[str, str], ...]
     is_unchecked: bool = attrs.field(eq=False)
     given: tuple[tuple[str, Any], ...] = attrs.field(eq=False)
 
@@ -149,11 +151,13 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
     clamp = values.pop("clamp", False)
     if not isinstance(clamp, bool):
         _refuse(f"clamp takes True or False, not {clamp!r}")
-    filters = {}
+    filters, unknown = {}, []
     for name in [name for name in values if name in endpoint.filters]:
         entry, value = endpoint.filters[name], values.pop(name)
         if entry.type is not bool:
-            filters[name] = _texts(name, value, entry.choices, unchecked=lenient)
+            filters[name] = _texts(name, value, entry.choices, unchecked=lenient or entry.is_open)
+            if entry.is_open and not lenient:
+                unknown += [(name, text) for text in filters[name] if text not in entry.choices]
         elif isinstance(value, bool):
             filters[name] = (_text(value),)
         else:
@@ -175,6 +179,7 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
         page=page,
         clamp=clamp,
         unchecked_params=tuple(_pairs(values)),
+        unknown_values=tuple(sorted(unknown)),
         is_unchecked=unchecked,
         given=given,
     )

@@ -411,3 +411,5 @@ class Notice:
     message: str
     endpoint: str = ""
     starts: tuple[int, ...] = ()
+
+    __repr__ = short_repr

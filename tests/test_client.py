@@ -215,6 +215,18 @@ async def test_a_notice_is_told_once_everywhere(caplog):
     ]
 
 
+async def test_a_value_newer_than_this_release_is_sent_and_told():
+    async def note(path, params, headers):
+        assert ("sizes", "2048x2048") in params
+        return 200, {}, page()
+
+    async with UsageClient(transport=note) as client:
+        query = client.images(start_time=START, end_time=START + DAY, sizes=["2048x2048"])
+        (notice, _) = (await query.summary()).notices
+    assert notice.code == "unknown-value"
+    assert "sizes holds '2048x2048'" in notice.message
+
+
 async def test_a_log_line_names_the_organization_where_it_is_known(caplog):
     async with local(organization="org-1") as client:
         await client.completions(start_time=START + 1, end_time=START + DAY).collect()

@@ -127,6 +127,10 @@ class Engine:
                 if self.on_notice is not None:
                     self.on_notice(notice)
 
+        for name, value in query.unknown_values:
+            message = f"{name} holds {value!r}, a value that this release does not know"
+            notify(Notice(code="unknown-value", message=message))
+
         def get_page(
             window: Window, cursor: str | None, turn: asyncio.Event
         ) -> Coroutine[Any, Any, Decoded[R]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from usage_async._codec import Decoded, decode, decode_error, probe
+from usage_async._fields import short_repr
 from usage_async._redactor import shortened
 from usage_async._retry import RetryBudget, RetryPolicy, next_delay
 from usage_async.errors import (
@@ -73,6 +74,8 @@ class RequestEvent:
     bytes: int = 0
     request_id: str | None = None
     error: str | None = None
+
+    __repr__ = short_repr
 
 
 async def in_turns(steps: Generator[None, None, T], *, is_small: bool = False) -> T:

@@ -416,6 +416,19 @@ def test_an_amount_is_the_number_of_the_literal_text(sent, value):
         assert str(row.amount.value) == str(row.quantity) == (value or sent.strip('"'))
 
 
+@given(
+    st.from_regex(r"-?[0-9]{0,4}\.?[0-9]{0,9}0{0,9}([eE][+-]?[0-9]{1,4})?", fullmatch=True),
+    st.booleans(),
+)
+def test_both_lanes_read_the_same_amount_or_refuse_it(text, quoted):
+    body = json.dumps(cost("?")).replace('"?"', f'"{text}"' if quoted else text).encode()
+    fast, careful = tried(FAST, body, CostsResult), tried(CAREFUL, body, CostsResult)
+    assert repr(fast) == repr(careful)
+    if fast is not None:
+        assert fast.amount.value == Decimal(text)
+        assert str(fast.amount.value) == str(careful.amount.value)
+
+
 @pytest.mark.parametrize(
     "sent",
     [

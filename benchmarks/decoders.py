@@ -15,8 +15,8 @@ Decode = Callable[[bytes], int]
 def usage_async(dataset: Dataset, *, fast: bool = True) -> Decode:
     """This library, as a request runs it: in steps."""
     from usage_async import ENDPOINTS
-    from usage_async._codec import decode
-    from usage_async._convert import make_converter
+    from usage_async._codec.converter import make_converter
+    from usage_async._codec.pages import decode
 
     kind, converter = ENDPOINTS[dataset.endpoint].result_class, make_converter(fast=fast)
 

@@ -6,10 +6,10 @@ import pytest
 
 from benchmarks.data import START, Dataset, page
 from usage_async import UsageCompletionsResult, UsageResponse, loads
-from usage_async._plan import plan
-from usage_async._times import TimeRange
-from usage_async._window import WindowReading
-from usage_async.query import build
+from usage_async._engine.window import WindowReading
+from usage_async._query.request import build
+from usage_async._query.times import TimeRange
+from usage_async._query.windows import plan
 
 DAY = 86_400
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.data import Dataset, measure, page
 from usage_async import ENDPOINTS, UsageResponse, loads
-from usage_async.totals import Totals
+from usage_async._sums.totals import Totals
 
 
 @pytest.mark.parametrize("dimensions", [(), ("project_id",)], ids=["total", "by project"])

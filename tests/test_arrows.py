@@ -1,6 +1,8 @@
-"""Data flow one way: each room imports only rooms to its left."""
+"""Imports run one way: between packages, between the files of a package, type-only ones too."""
 
 import ast
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,90 +10,119 @@ import pytest
 import usage_async
 
 HOUSE = Path(usage_async.__file__).parent
-ROWS = [
-    {"errors", "_fields", "_redactor", "_version"},
-    {"models"},
-    {"endpoints"},
-    {"_times"},
-    {"query"},
-    {"_plan", "_runtime"},
-    {"_window", "_retry", "_limiter", "_custody"},
-    {"_transport", "_lanes"},
-    {"_convert"},
-    {"_codec"},
-    {"_fetch"},
-    {"_pages", "totals"},
-    {"_proof"},
+FLOORS = [
+    {"errors", "_api"},
+    {"_query", "_codec"},
+    {"_http", "_sums"},
     {"_engine"},
-    {"_queries"},
-    {"client"},
+    {"_client"},
+    {"report"},
     {"emulator"},
-    {"cli"},
+    {"_cli"},
 ]
-"""The rooms from left to right; those of one row know nothing of each other."""
+"""The packages, from the ground up. A file imports from floors below its own and from its own
+package; packages of one floor know nothing of each other. The door, `usage_async`, is above all."""
 
-AIOHTTP = {"_transport", "client", "emulator", "cli"}
-"""Where aiohttp is known; the client only names its session's type."""
-PURE = {"errors", "_fields", "_times", "models", "endpoints", "query", "_plan", "_window", "_retry"}
-PURE |= {"_lanes", "_redactor", "_convert", "_codec", "totals", "_proof", "_version"}
+HOMES = {
+    "aiohttp": {"_http", "emulator"},
+    "yarl": {"_http"},
+    "cyclopts": {"_cli"},
+    "rich": {"report"},
+    "pytest": {"emulator"},
+    "pytest_asyncio": {"emulator"},
+}
+"""The packages in which a library may be imported."""
+CORE = {"attrs", "cattrs", "msgspec"}
 
-ORDER = {room: index for index, row in enumerate(ROWS) for room in row}
+PURE = {"errors", "_api", "_query", "_codec", "_sums", "emulator/organization"}
+"""They neither wait nor look at the clock."""
+IMPURE = {"asyncio", "aiohttp", "time", "random", "os", "socket", "threading"}
 
-
-def files(room):
-    return sorted((HOUSE / room).rglob("*.py")) or [HOUSE / f"{room}.py"]
-
-
-def imported(room):
-    """The modules that a room's files import, also within functions and for type checkers."""
-    for file in files(room):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                yield from (name.name for name in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{file} has a relative import"
-                yield node.module
-                if node.module == "usage_async":
-                    yield from (f"usage_async.{name.name}" for name in node.names)
-
-
-def neighbours(room):
-    """The rooms that a room imports."""
-    modules = (name.split(".") for name in imported(room) if name.startswith("usage_async."))
-    return {name for _, name, *_ in modules if name in ORDER and name != room}
+FLOOR_OF = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
+FILES = {
+    ".".join(("usage_async", *path.relative_to(HOUSE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(HOUSE.rglob("*.py"))
+}
+INSIDE = [name for name in FILES if name != "usage_async"]
 
 
-def test_every_room_has_its_place():
-    found = {path.stem for path in HOUSE.iterdir() if path.suffix == ".py"}
-    found |= {path.parent.name for path in HOUSE.glob("*/__init__.py")}
-    assert found - {"__init__"} == set(ORDER)
+@cache
+def imports(name):
+    """The modules that a file imports, within functions and for type checkers as well."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[name].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                found.add(module if module in FILES else node.module)
+    return found
 
 
-@pytest.mark.parametrize("room", ORDER)
-def test_a_room_imports_only_rooms_to_its_left(room):
-    assert {other for other in neighbours(room) if ORDER[other] > ORDER[room]} == set()
+def ours(name):
+    return {module for module in imports(name) if module.partition(".")[0] == "usage_async"}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: ", ".join(sorted(row)))
-def test_rooms_of_one_row_know_nothing_of_each_other(row):
-    assert not {(room, other) for room in row for other in neighbours(room) & row}
+def package(name):
+    return name.split(".")[1]
 
 
-@pytest.mark.parametrize("room", ORDER)
-def test_only_the_transport_knows_the_network(room):
-    if room not in AIOHTTP:
-        assert not {name for name in imported(room) if name.partition(".")[0] == "aiohttp"}
+def test_every_package_has_its_floor():
+    assert {package(name) for name in INSIDE} == set(FLOOR_OF)
 
 
-@pytest.mark.parametrize("room", sorted(PURE))
-def test_a_pure_room_neither_waits_nor_looks_at_the_clock(room):
-    names = set(imported(room))
-    assert not names & {"asyncio", "aiohttp", "time", "random", "os", "socket", "threading"}
-    for file in files(room):
-        calls = [
-            node.func
-            for node in ast.walk(ast.parse(file.read_text()))
-            if isinstance(node, ast.Call)
-        ]
-        called = {call.attr for call in calls if isinstance(call, ast.Attribute)}
-        assert not called & {"now", "utcnow", "today"}
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_file_imports_from_floors_below_or_from_its_own_package(name):
+    wrong = {
+        other
+        for other in ours(name) - {"usage_async"}
+        if package(other) != package(name) and FLOOR_OF[package(other)] >= FLOOR_OF[package(name)]
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_only_what_builds_on_the_library_comes_in_by_its_door(name):
+    if package(name) not in {"emulator", "_cli"}:
+        assert "usage_async" not in ours(name)
+
+
+def test_no_file_is_part_of_a_circle():
+    TopologicalSorter({name: ours(name) - {"usage_async"} for name in INSIDE}).prepare()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_library_is_known_in_its_home_only(name):
+    for module in imports(name):
+        library = module.partition(".")[0]
+        if library in HOMES:
+            assert name != "usage_async"
+            assert package(name) in HOMES[library], f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_is_imported_that_is_no_dependency(name):
+    import sys
+
+    known = {*sys.stdlib_module_names, "usage_async", *CORE, *HOMES}
+    assert {module.partition(".")[0] for module in imports(name)} <= known
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, path in FILES.items()
+        if any(path.relative_to(HOUSE).as_posix().startswith(pure) for pure in PURE)
+    ],
+)
+def test_a_pure_file_neither_waits_nor_looks_at_the_clock(name):
+    assert not imports(name) & IMPURE
+    nodes = ast.walk(ast.parse(FILES[name].read_text("utf-8")))
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    called = {call.attr for call in calls if isinstance(call, ast.Attribute)}
+    assert not called & {"now", "utcnow", "today"}

@@ -30,8 +30,9 @@ from usage_async import (
     UsageCompletionsResult,
     UsageError,
 )
-from usage_async._custody import Secret
-from usage_async._fetch import PageRequest
+from usage_async._codec.pages import PageDecoder
+from usage_async._http.fetch import Request
+from usage_async._http.key import Secret
 
 SAMPLES = Path(__file__).parent / "samples"
 ONCE = RetryPolicy(attempts=1)
@@ -235,7 +236,9 @@ async def test_no_cancellation_tells_the_key(caplog):
         for count in range(1000):
             async with UsageClient(base_url=server.url, runtime=Clock().runtime) as client:
                 merge = days(client, 1).stream()._merge
-                task = asyncio.create_task(merge.get_page(merge.plan.cut()[0], None, turn))
+                request = merge.run.request(merge.plan.cut()[0], None)
+                request.turn.set()
+                task = asyncio.create_task(client._engine.fetcher.fetch(request))
                 await turns(count)
                 if task.done():
                     break
@@ -460,7 +463,7 @@ async def test_a_cancellation_does_not_tell_what_the_service_echoes(caplog):
     async with FaultServer(behave) as server:
         async with UsageClient(base_url=server.url) as client:
             path = "/organization/usage/completions"
-            asked = PageRequest(path, [], UsageCompletionsResult, asyncio.Event())
+            asked = Request(path, [], PageDecoder(UsageCompletionsResult))
             task = asyncio.create_task(client._engine.fetcher.fetch(asked))
             await arrived.wait()
             await turns(20)

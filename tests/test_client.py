@@ -277,7 +277,7 @@ async def test_closing_that_is_cancelled_still_closes_the_session(client, canned
 async def test_a_client_that_is_forgotten_is_warned_of():
     client = local()
     await days(client, 1).collect()
-    with pytest.warns(ResourceWarning, match="unclosed <usage_async.client.UsageClient"):
+    with pytest.warns(ResourceWarning, match="unclosed <usage_async._client.client.UsageClient"):
         client = None
     assert client is None
     gc.collect()

@@ -37,13 +37,15 @@ from usage_async import (
     UsageCompletionsResult,
     UsageError,
     UsageResponse,
-    _codec,
     dumps,
     loads,
 )
-from usage_async._codec import QUOTED_BYTES, decode, decode_error, probe
-from usage_async._convert import make_converter
-from usage_async._redactor import Redactor
+from usage_async._codec import pages as codec
+from usage_async._codec import replies
+from usage_async._codec.converter import make_converter
+from usage_async._codec.pages import decode, probe
+from usage_async._codec.redactor import Redactor
+from usage_async._codec.replies import QUOTED_BYTES, decode_error
 
 FAST, CAREFUL = make_converter(fast=True), make_converter(fast=False)
 NOW = 1_795_348_800
@@ -56,8 +58,8 @@ both_lanes = pytest.mark.parametrize("using", [FAST, CAREFUL], ids=["fast", "car
 @pytest.fixture(params=[1, 300, 1 << 20], ids=["a row a batch", "small batches", "one batch"])
 def batch_bytes(request, monkeypatch):
     """Batches and whole pages of so many bytes."""
-    monkeypatch.setattr(_codec, "BATCH_BYTES", request.param)
-    monkeypatch.setattr(_codec, "WHOLE_BYTES", request.param)
+    monkeypatch.setattr(codec, "BATCH_BYTES", request.param)
+    monkeypatch.setattr(codec, "WHOLE_BYTES", request.param)
     return request.param
 
 
@@ -98,8 +100,8 @@ def test_however_it_is_cut_a_page_is_what_it_is(name, size, data):
     page = data.draw(pages(kind))
     body = dumps(page)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_codec, "BATCH_BYTES", size)
-        patch.setattr(_codec, "WHOLE_BYTES", size)
+        patch.setattr(codec, "BATCH_BYTES", size)
+        patch.setattr(codec, "WHOLE_BYTES", size)
         for using in (FAST, CAREFUL):
             assert decoded(body, kind, using).page == page
 
@@ -114,8 +116,8 @@ def test_however_it_is_cut_a_page_is_what_it_is(name, size, data):
 @both_lanes
 def test_the_event_loop_gets_its_turn_between_batches(monkeypatch, using, size, batches):
     body = one_page(*three_days())
-    monkeypatch.setattr(_codec, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(_codec, "BATCH_BYTES", size)
+    monkeypatch.setattr(codec, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(codec, "BATCH_BYTES", size)
     # Beside the batches: after the page's own fields, and after each large bucket's.
     around = 1 + (3 if size == 1 else 0)
     assert steps(body, UsageCompletionsResult, using) == batches + around
@@ -133,8 +135,8 @@ def test_no_batch_is_larger_than_it_may_be(monkeypatch):
             sizes.append(len(data))
             return FAST.loads_fast(data, cl)
 
-    monkeypatch.setattr(_codec, "BATCH_BYTES", 2000)
-    monkeypatch.setattr(_codec, "WHOLE_BYTES", 2000)
+    monkeypatch.setattr(codec, "BATCH_BYTES", 2000)
+    monkeypatch.setattr(codec, "WHOLE_BYTES", 2000)
     days = [
         one_bucket(*[completion()] * rows, start=START + day * DAY)
         for day, rows in enumerate([1, 200, 0, 3, 3, 3, 90])
@@ -223,7 +225,7 @@ def test_a_page_that_was_cut_off_anywhere_is_refused(name, endpoint):
 @given(st.binary(max_size=300), st.sampled_from([1, 1 << 20]))
 def test_random_bytes_are_refused(body, size):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_codec, "BATCH_BYTES", size)
+        patch.setattr(codec, "BATCH_BYTES", size)
         with pytest.raises(ResponseError):
             decoded(body, UsageCompletionsResult)
 
@@ -239,8 +241,8 @@ def test_a_flipped_byte_gives_what_the_json_says_or_is_refused(name, data):
     outcomes = []
     for size in (1, 1 << 20):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_codec, "BATCH_BYTES", size)
-            patch.setattr(_codec, "WHOLE_BYTES", size)
+            patch.setattr(codec, "BATCH_BYTES", size)
+            patch.setattr(codec, "WHOLE_BYTES", size)
             for using in (FAST, CAREFUL):
                 try:
                     outcomes.append(decoded(bytes(body), kind, using).page)
@@ -277,7 +279,7 @@ def assert_probe_agrees(body, kind=UsageCompletionsResult, redactor=None):
 @pytest.fixture(params=[0, 1 << 20], ids=["only its ends", "whole"])
 def probed_bytes(request, monkeypatch):
     """Bodies of so many bytes are probed whole."""
-    monkeypatch.setattr(_codec, "PROBED_BYTES", request.param)
+    monkeypatch.setattr(codec, "PROBED_BYTES", request.param)
 
 
 PAGE = one_page(one_bucket(completion()))
@@ -354,7 +356,7 @@ def test_the_probe_never_refuses_what_can_be_read(data):
         if not body:
             break
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_codec, "PROBED_BYTES", data.draw(st.sampled_from([0, 1 << 20])))
+        patch.setattr(codec, "PROBED_BYTES", data.draw(st.sampled_from([0, 1 << 20])))
         assert_probe_agrees(bytes(body), CostsResult)
 
 
@@ -590,7 +592,7 @@ def test_any_body_of_an_error_gives_a_message(body, message):
 
 def test_a_huge_error_is_neither_parsed_nor_quoted_whole(monkeypatch):
     parsed = []
-    monkeypatch.setattr(_codec, "parse", lambda body: parsed.append(len(body)) or {})
+    monkeypatch.setattr(replies, "parse", lambda body: parsed.append(len(body)) or {})
     body = b'{"error": {"message": "%b"}}' % (b"x" * 10_000_000)
     error = failed(500, body)
     assert parsed == [QUOTED_BYTES]

@@ -53,7 +53,7 @@ from usage_async import (
     loads,
     to_dict,
 )
-from usage_async._convert import READING_ERRORS, bucket_kind, make_converter
+from usage_async._codec.converter import READING_ERRORS, bucket_kind, make_converter
 
 FAST, CAREFUL = make_converter(fast=True), make_converter(fast=False)
 KINDS = [ENDPOINTS[name].result_class for name in NAMES] + [UnknownResult]

@@ -7,7 +7,7 @@ import traceback
 import pytest
 
 from usage_async import ConfigurationError
-from usage_async._custody import KeyCustody, Secret, conceal, find_key
+from usage_async._http.key import KeyCustody, Secret, conceal, find_key
 
 KEY = "sk-admin-canary-0123456789"
 BEARER = f"Bearer {KEY}"

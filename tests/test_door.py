@@ -1,14 +1,20 @@
 """The only public door: what it offers, and what it does not load."""
 
+import ast
+import importlib
 import json
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 import usage_async
-from usage_async import _version, errors, models
+import usage_async.emulator
+import usage_async.report
+from usage_async import errors
+from usage_async._api import pages, results
 
 EXTRAS = {
     *("altair", "cyclopts", "dlt", "fastapi", "jinja2", "pyarrow", "pydantic", "rich", "starlette"),
@@ -25,17 +31,14 @@ def loaded(code):
 
 def test_the_door_is_sorted_and_everything_is_behind_it():
     names = usage_async.__all__
-    constants = sorted(name for name in names if name.isupper())
-    classes = sorted(name for name in names if not name.isupper() and name[0].isupper())
-    functions = sorted(name for name in names if name[0].islower())
-    assert names == [*constants, *classes, *functions]
+    assert names == sorted(names)
     assert all(getattr(usage_async, name) is not None for name in names)
 
 
 def test_every_error_and_every_value_is_behind_the_door():
     made = {
         name
-        for room in (errors, models)
+        for room in (errors, pages, results)
         for name, value in vars(room).items()
         if isinstance(value, type) and value.__module__ == room.__name__ and name[0] != "_"
     }
@@ -60,18 +63,33 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_the_version_is_that_of_the_installed_package(monkeypatch):
-    _version.version.cache_clear()
+    version = importlib.import_module("usage_async._api.version")
     monkeypatch.setattr(metadata, "version", {"usage-async": "1.2.3"}.__getitem__)
-    assert usage_async.__version__ == "1.2.3"
-    assert _version.version() == "1.2.3"
-    _version.version.cache_clear()
+    assert importlib.reload(version).__version__ == "1.2.3"
 
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    assert usage_async.__version__ == "0"
-    _version.version.cache_clear()
+    assert importlib.reload(version).__version__ == "0"
+    monkeypatch.undo()
+    assert importlib.reload(version).__version__ == usage_async.__version__ != "0"
+
+
+def test_type_checkers_see_the_names_behind_each_door():
+    for door in (usage_async, usage_async.emulator, usage_async.report):
+        tree = ast.parse(Path(door.__file__).read_text("utf-8"))
+        seen = {
+            alias.asname: node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.asname == alias.name
+        }
+        seen.pop("__version__", None)
+        homes = {name: f"{door.__name__}.{home}" for name, home in door._HOMES.items()}
+        assert seen == homes
+        assert list(homes) == sorted(homes)
 
 
 def test_the_door_alone_loads_nothing_that_is_not_needed():
@@ -83,7 +101,7 @@ def test_the_client_loads_no_extra():
     names = loaded("from usage_async import UsageClient")
     assert "aiohttp" in names
     assert not names & EXTRAS
-    assert not names & {"usage_async.cli", "usage_async.emulator"}
+    assert not names & {"usage_async._cli", "usage_async.emulator"}
 
 
 def test_whoever_only_reads_and_adds_up_loads_no_network():

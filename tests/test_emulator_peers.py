@@ -7,7 +7,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from usage_async import ENDPOINTS, UsageClient
-from usage_async._fields import fields_of
+from usage_async._api.fields import fields_of
 from usage_async.emulator import Emulator, Quirks
 
 END = 1_795_219_200

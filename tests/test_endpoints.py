@@ -10,12 +10,7 @@ from values import NAMES, SPEC, START, decoded, one_bucket, one_page
 
 import usage_async
 from usage_async import ENDPOINTS, UnknownResult, UsageClient, UsageQuery, loads
-from usage_async._convert import result_classes
-from usage_async._fields import described, fields_of
-from usage_async.cli._options import Asked, endpoint_app
-from usage_async.cli._run import run
-from usage_async.emulator import Emulator
-from usage_async.endpoints import (
+from usage_async._api.endpoints import (
     DEFAULT_LIMITS,
     WIDTH_SECONDS,
     Endpoint,
@@ -23,8 +18,14 @@ from usage_async.endpoints import (
     UsageCompletionsParams,
     unknown_endpoint,
 )
-from usage_async.models import UsageResponse, UsageResult
-from usage_async.query import build
+from usage_async._api.fields import described, fields_of
+from usage_async._api.pages import UsageResponse
+from usage_async._api.results import UsageResult
+from usage_async._cli.options import Asked, endpoint_app
+from usage_async._cli.run import run
+from usage_async._codec.converter import result_classes
+from usage_async._query.request import build
+from usage_async.emulator import Emulator
 
 every_endpoint = pytest.mark.parametrize("name", NAMES)
 
@@ -86,7 +87,7 @@ def test_help_is_tidy(name):
     text = pydoc.plain(pydoc.render_doc(getattr(UsageClient, name)))
     assert all(f"\n    {parameter}: " in text for parameter in ENDPOINTS[name].filters)
     assert "\n    start_time: int | str | datetime | date | timedelta = None,\n" in text
-    assert "usage_async.models" not in text
+    assert "usage_async._api.results" not in text
     assert "typing" not in text
 
 

@@ -39,8 +39,8 @@ from usage_async import (
     UsageClient,
     UsageError,
 )
-from usage_async._codec import BATCH_BYTES
-from usage_async.cli._csv import guarded
+from usage_async._codec.pages import BATCH_BYTES
+from usage_async.report.csv import guarded
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -867,7 +867,7 @@ ROOT = Path(__file__).parent.parent
 async def terminal(server, *tokens):
     """Start `usage-async`, in a process of its own, on some days of a server."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "usage_async.cli", *map(str, tokens)),
+        *(sys.executable, "-m", "usage_async._cli", *map(str, tokens)),
         *("--start", str(START), "--end", str(START + 3 * DAY)),
         env={
             "PATH": os.environ["PATH"],

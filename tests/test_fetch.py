@@ -20,8 +20,9 @@ from usage_async import (
     UsageClient,
     UsageCompletionsResult,
 )
-from usage_async._custody import KeyCustody, Secret
-from usage_async._fetch import PageRequest
+from usage_async._codec.pages import PageDecoder
+from usage_async._http.fetch import Request
+from usage_async._http.key import KeyCustody, Secret
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -182,7 +183,7 @@ async def test_a_stream_that_was_left_keeps_no_page(clock):
         async with days(client, 9, limit=1).stream() as stream:
             await anext(stream)
             await turns(50)
-        assert not stream._merge.ahead
+        assert not stream._merge._ahead
 
 
 @pytest.mark.parametrize("size", [1, 3000], ids=["small", "large"])
@@ -450,9 +451,9 @@ async def test_large_pages_that_arrive_together_are_decoded_one_at_a_time(clock)
     ids=ascii,
 )
 async def test_no_transport_is_asked_for_a_path_outside_the_organization(clock, path):
-    transport, turn = Scripted(None), asyncio.Event()
+    transport = Scripted(None)
     async with client_of(transport, clock) as client:
-        asked = PageRequest(path, [], UsageCompletionsResult, turn)
+        asked = Request(path, [], PageDecoder(UsageCompletionsResult))
         with pytest.raises(QueryError, match="no path below /organization/"):
             await client._engine.fetcher.fetch(asked)
     assert not transport.sent

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service import turns
 
 from usage_async import Runtime
-from usage_async._limiter import AdaptiveLimiter
+from usage_async._http.limiter import AdaptiveLimiter
 
 
 @attrs.define

@@ -43,7 +43,7 @@ from usage_async import (
     UsageTimeBucket,
     UsageVectorStoresResult,
 )
-from usage_async._fields import FIELDS, NO_EXTRA, exact_decimal, fields_of, plain
+from usage_async._api.fields import FIELDS, NO_EXTRA, exact_decimal, fields_of, plain
 
 TOKENS = UsageCompletionsResult(input_tokens=1, output_tokens=2, num_model_requests=3)
 

@@ -21,7 +21,8 @@ from usage_async import (
     UsageError,
     loads,
 )
-from usage_async.models import UsageCompletionsResult, UsageResponse
+from usage_async._api.pages import UsageResponse
+from usage_async._api.results import UsageCompletionsResult
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -309,7 +310,7 @@ async def test_a_hook_that_fails_breaks_the_stream_off():
 
 
 async def test_a_caller_that_never_waits_leaves_the_event_loop_its_turns(monkeypatch):
-    monkeypatch.setattr("usage_async._pages._TURN_S", 0)
+    monkeypatch.setattr("usage_async._engine.stream._TURN_S", 0)
     ticks = 0
 
     async def tick():

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from values import DAY, START
 
 from usage_async import TimeRange
-from usage_async._plan import FULL_PAGE, Window, plan
-from usage_async.endpoints import WIDTH_SECONDS
-from usage_async.query import build
+from usage_async._api.endpoints import WIDTH_SECONDS
+from usage_async._query.request import build
+from usage_async._query.windows import FULL_PAGE, Window, plan
 
 NOW = START + 400 * DAY
 

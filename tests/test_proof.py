@@ -19,8 +19,8 @@ from usage_async import (
     Verification,
     dumps,
 )
-from usage_async._plan import Window
-from usage_async._proof import Reading
+from usage_async._query.windows import Window
+from usage_async._sums.verification import Reading
 from usage_async.emulator import Emulator, Quirks
 
 DAY = 86_400

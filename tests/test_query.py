@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from values import DAY, NAMES, START
 
 from usage_async import ENDPOINTS, QueryError, TimeRange, UnknownResult
-from usage_async.query import PATH, build
+from usage_async._query.request import PATH, build
 
 NOW = int(datetime(2026, 11, 21, 12, 34, 56, tzinfo=UTC).timestamp())
 OCTOBER, NOVEMBER = 1_790_812_800, 1_793_491_200

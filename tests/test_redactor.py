@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from usage_async._redactor import Redactor
+from usage_async._codec.redactor import Redactor
 
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 KEYS = st.text(PRINTABLE, min_size=8, max_size=200)

@@ -17,7 +17,8 @@ from usage_async import (
     RetryPolicy,
     UsageError,
 )
-from usage_async._retry import RetryBudget, is_retryable, next_delay, retry_after
+from usage_async._codec.replies import retry_after
+from usage_async._http.retry import RetryBudget, is_retryable, next_delay
 from usage_async.errors import STATUS_ERRORS
 
 NOW = 1_795_348_800

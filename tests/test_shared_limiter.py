@@ -18,7 +18,7 @@ from usage_async import (
     Runtime,
     UsageClient,
 )
-from usage_async._limiter import AdaptiveLimiter
+from usage_async._http.limiter import AdaptiveLimiter
 from usage_async.emulator import Emulator
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from values import DAY, START
 
 from usage_async import QueryError, TimeRange
-from usage_async._times import CALENDAR, parse_period, parse_time, period_before
-from usage_async.query import build
+from usage_async._query.request import build
+from usage_async._query.times import CALENDAR, parse_period, parse_time, period_before
 
 NOW = int(datetime(2026, 11, 21, 12, 34, 56, tzinfo=UTC).timestamp())
 TODAY = NOW - NOW % DAY

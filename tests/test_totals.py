@@ -24,8 +24,8 @@ from usage_async import (
     UsageVectorStoresResult,
     UsageWebSearchCallsResult,
 )
-from usage_async._fields import fields_of
-from usage_async.totals import Totals, add
+from usage_async._api.fields import fields_of
+from usage_async._sums.totals import Totals, add
 
 
 def bucket(day, *results, **more):

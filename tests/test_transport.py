@@ -20,8 +20,8 @@ from usage_async import (
     UsageClient,
     UsageError,
 )
-from usage_async._redactor import Redactor
-from usage_async._transport import check_base_url, check_proxy
+from usage_async._codec.redactor import Redactor
+from usage_async._http.transport import check_base_url, check_proxy
 
 SAMPLES = Path(__file__).parent / "samples"
 ONCE = RetryPolicy(attempts=1)

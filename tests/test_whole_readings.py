@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from service import DAY, HOUR, WIDTHS, Clock
 
 from usage_async import UsageClient, dumps, loads
+from usage_async._api.endpoints import ENDPOINTS
+from usage_async._api.pages import UsageResponse
 from usage_async.emulator import Organization, Quirks
-from usage_async.emulator._page import make_page
-from usage_async.emulator._query import parse
-from usage_async.endpoints import ENDPOINTS
-from usage_async.models import UsageResponse
+from usage_async.emulator.service.page import make_page
+from usage_async.emulator.service.query import parse
 
 NOON = 1_790_812_800 + 15 * HOUR
 """2026-10-01, 15:00 UTC, by the clock of the service."""

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from values import DAY, START
 
 from usage_async import PaginationError, UsageCompletionsResult, UsageResponse, UsageTimeBucket
-from usage_async._plan import Window
-from usage_async._window import WindowReading
+from usage_async._engine.window import WindowReading
+from usage_async._query.windows import Window
 
 NOW = START + 400 * DAY
 FIVE_DAYS = Window(START, START + 5 * DAY, DAY)

@@ -31,7 +31,7 @@ from usage_async import (
     Verification,
     converter,
 )
-from usage_async._codec import Decoded, decode
+from usage_async._codec.pages import Decoded, decode
 
 SAMPLES = Path(__file__).parent / "samples"
 DAY = 86_400

@@ -8,183 +8,289 @@ Names are imported when they are first used: a command line's help or a pytest p
 for aiohttp.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from usage_async._api.door import door
 
 if TYPE_CHECKING:
-    from usage_async._convert import converter, dumps, from_dict, loads, to_dict
-    from usage_async._fetch import RequestEvent
-    from usage_async._fields import Extra
-    from usage_async._limiter import Limiter
-    from usage_async._pages import Stream
-    from usage_async._proof import Verification
-    from usage_async._queries import UsageQuery
-    from usage_async._retry import RetryPolicy
-    from usage_async._runtime import Runtime
-    from usage_async._times import TimeRange
-    from usage_async._transport import Timeout
-    from usage_async.client import UsageClient
-    from usage_async.endpoints import (
-        ENDPOINTS,
-        CostsParams,
-        Endpoint,
-        UsageAudioSpeechesParams,
-        UsageAudioTranscriptionsParams,
-        UsageCodeInterpreterSessionsParams,
-        UsageCompletionsParams,
-        UsageDecisionsParams,
-        UsageEmbeddingsParams,
-        UsageFileSearchCallsParams,
-        UsageImagesParams,
-        UsageModerationsParams,
-        UsageVectorStoresParams,
-        UsageWebSearchCallsParams,
+    from usage_async._api.endpoints import (
+        ENDPOINTS as ENDPOINTS,
+    )
+    from usage_async._api.endpoints import (
+        CostsParams as CostsParams,
+    )
+    from usage_async._api.endpoints import (
+        Endpoint as Endpoint,
+    )
+    from usage_async._api.endpoints import (
+        UsageAudioSpeechesParams as UsageAudioSpeechesParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageAudioTranscriptionsParams as UsageAudioTranscriptionsParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageCodeInterpreterSessionsParams as UsageCodeInterpreterSessionsParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageCompletionsParams as UsageCompletionsParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageDecisionsParams as UsageDecisionsParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageEmbeddingsParams as UsageEmbeddingsParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageFileSearchCallsParams as UsageFileSearchCallsParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageImagesParams as UsageImagesParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageModerationsParams as UsageModerationsParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageVectorStoresParams as UsageVectorStoresParams,
+    )
+    from usage_async._api.endpoints import (
+        UsageWebSearchCallsParams as UsageWebSearchCallsParams,
+    )
+    from usage_async._api.fields import (
+        Extra as Extra,
+    )
+    from usage_async._api.pages import (
+        Notice as Notice,
+    )
+    from usage_async._api.pages import (
+        UsageResponse as UsageResponse,
+    )
+    from usage_async._api.pages import (
+        UsageTimeBucket as UsageTimeBucket,
+    )
+    from usage_async._api.results import (
+        CostsResult as CostsResult,
+    )
+    from usage_async._api.results import (
+        CostsResultAmount as CostsResultAmount,
+    )
+    from usage_async._api.results import (
+        DerivedLineItem as DerivedLineItem,
+    )
+    from usage_async._api.results import (
+        UnknownResult as UnknownResult,
+    )
+    from usage_async._api.results import (
+        UsageAudioSpeechesResult as UsageAudioSpeechesResult,
+    )
+    from usage_async._api.results import (
+        UsageAudioTranscriptionsResult as UsageAudioTranscriptionsResult,
+    )
+    from usage_async._api.results import (
+        UsageCodeInterpreterSessionsResult as UsageCodeInterpreterSessionsResult,
+    )
+    from usage_async._api.results import (
+        UsageCompletionsResult as UsageCompletionsResult,
+    )
+    from usage_async._api.results import (
+        UsageDecisionsResult as UsageDecisionsResult,
+    )
+    from usage_async._api.results import (
+        UsageEmbeddingsResult as UsageEmbeddingsResult,
+    )
+    from usage_async._api.results import (
+        UsageFileSearchCallsResult as UsageFileSearchCallsResult,
+    )
+    from usage_async._api.results import (
+        UsageImagesResult as UsageImagesResult,
+    )
+    from usage_async._api.results import (
+        UsageModerationsResult as UsageModerationsResult,
+    )
+    from usage_async._api.results import (
+        UsageResult as UsageResult,
+    )
+    from usage_async._api.results import (
+        UsageRow as UsageRow,
+    )
+    from usage_async._api.results import (
+        UsageVectorStoresResult as UsageVectorStoresResult,
+    )
+    from usage_async._api.results import (
+        UsageWebSearchCallsResult as UsageWebSearchCallsResult,
+    )
+    from usage_async._api.version import __version__ as __version__
+    from usage_async._client.client import (
+        UsageClient as UsageClient,
+    )
+    from usage_async._client.query import (
+        UsageQuery as UsageQuery,
+    )
+    from usage_async._codec.converter import (
+        converter as converter,
+    )
+    from usage_async._codec.converter import (
+        dumps as dumps,
+    )
+    from usage_async._codec.converter import (
+        from_dict as from_dict,
+    )
+    from usage_async._codec.converter import (
+        loads as loads,
+    )
+    from usage_async._codec.converter import (
+        to_dict as to_dict,
+    )
+    from usage_async._engine.stream import (
+        Stream as Stream,
+    )
+    from usage_async._http.fetch import (
+        RequestEvent as RequestEvent,
+    )
+    from usage_async._http.limiter import (
+        Limiter as Limiter,
+    )
+    from usage_async._http.retry import (
+        RetryPolicy as RetryPolicy,
+    )
+    from usage_async._http.runtime import (
+        Runtime as Runtime,
+    )
+    from usage_async._http.transport import (
+        Timeout as Timeout,
+    )
+    from usage_async._query.times import (
+        TimeRange as TimeRange,
+    )
+    from usage_async._sums.totals import (
+        Summary as Summary,
+    )
+    from usage_async._sums.verification import (
+        Verification as Verification,
     )
     from usage_async.errors import (
-        APIConnectionError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        BadRequestError,
-        ConfigurationError,
-        IncompleteError,
-        InternalServerError,
-        MixedCurrencyError,
-        NotFoundError,
-        PaginationError,
-        PermissionDeniedError,
-        QueryError,
-        RangeUnavailableError,
-        RateLimitError,
-        ResponseError,
-        UsageError,
+        APIConnectionError as APIConnectionError,
     )
-    from usage_async.models import (
-        CostsResult,
-        CostsResultAmount,
-        DerivedLineItem,
-        Notice,
-        UnknownResult,
-        UsageAudioSpeechesResult,
-        UsageAudioTranscriptionsResult,
-        UsageCodeInterpreterSessionsResult,
-        UsageCompletionsResult,
-        UsageDecisionsResult,
-        UsageEmbeddingsResult,
-        UsageFileSearchCallsResult,
-        UsageImagesResult,
-        UsageModerationsResult,
-        UsageResponse,
-        UsageResult,
-        UsageRow,
-        UsageTimeBucket,
-        UsageVectorStoresResult,
-        UsageWebSearchCallsResult,
+    from usage_async.errors import (
+        APIStatusError as APIStatusError,
     )
-    from usage_async.totals import Summary
+    from usage_async.errors import (
+        APITimeoutError as APITimeoutError,
+    )
+    from usage_async.errors import (
+        AuthenticationError as AuthenticationError,
+    )
+    from usage_async.errors import (
+        BadRequestError as BadRequestError,
+    )
+    from usage_async.errors import (
+        ConfigurationError as ConfigurationError,
+    )
+    from usage_async.errors import (
+        IncompleteError as IncompleteError,
+    )
+    from usage_async.errors import (
+        InternalServerError as InternalServerError,
+    )
+    from usage_async.errors import (
+        MixedCurrencyError as MixedCurrencyError,
+    )
+    from usage_async.errors import (
+        NotFoundError as NotFoundError,
+    )
+    from usage_async.errors import (
+        PaginationError as PaginationError,
+    )
+    from usage_async.errors import (
+        PermissionDeniedError as PermissionDeniedError,
+    )
+    from usage_async.errors import (
+        QueryError as QueryError,
+    )
+    from usage_async.errors import (
+        RangeUnavailableError as RangeUnavailableError,
+    )
+    from usage_async.errors import (
+        RateLimitError as RateLimitError,
+    )
+    from usage_async.errors import (
+        ResponseError as ResponseError,
+    )
+    from usage_async.errors import (
+        UsageError as UsageError,
+    )
 
-__all__ = [
-    "ENDPOINTS",
-    "APIConnectionError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AuthenticationError",
-    "BadRequestError",
-    "ConfigurationError",
-    "CostsParams",
-    "CostsResult",
-    "CostsResultAmount",
-    "DerivedLineItem",
-    "Endpoint",
-    "Extra",
-    "IncompleteError",
-    "InternalServerError",
-    "Limiter",
-    "MixedCurrencyError",
-    "NotFoundError",
-    "Notice",
-    "PaginationError",
-    "PermissionDeniedError",
-    "QueryError",
-    "RangeUnavailableError",
-    "RateLimitError",
-    "RequestEvent",
-    "ResponseError",
-    "RetryPolicy",
-    "Runtime",
-    "Stream",
-    "Summary",
-    "TimeRange",
-    "Timeout",
-    "UnknownResult",
-    "UsageAudioSpeechesParams",
-    "UsageAudioSpeechesResult",
-    "UsageAudioTranscriptionsParams",
-    "UsageAudioTranscriptionsResult",
-    "UsageClient",
-    "UsageCodeInterpreterSessionsParams",
-    "UsageCodeInterpreterSessionsResult",
-    "UsageCompletionsParams",
-    "UsageCompletionsResult",
-    "UsageDecisionsParams",
-    "UsageDecisionsResult",
-    "UsageEmbeddingsParams",
-    "UsageEmbeddingsResult",
-    "UsageError",
-    "UsageFileSearchCallsParams",
-    "UsageFileSearchCallsResult",
-    "UsageImagesParams",
-    "UsageImagesResult",
-    "UsageModerationsParams",
-    "UsageModerationsResult",
-    "UsageQuery",
-    "UsageResponse",
-    "UsageResult",
-    "UsageRow",
-    "UsageTimeBucket",
-    "UsageVectorStoresParams",
-    "UsageVectorStoresResult",
-    "UsageWebSearchCallsParams",
-    "UsageWebSearchCallsResult",
-    "Verification",
-    "converter",
-    "dumps",
-    "from_dict",
-    "loads",
-    "to_dict",
-]
+_HOMES = {
+    "APIConnectionError": "errors",
+    "APIStatusError": "errors",
+    "APITimeoutError": "errors",
+    "AuthenticationError": "errors",
+    "BadRequestError": "errors",
+    "ConfigurationError": "errors",
+    "CostsParams": "_api.endpoints",
+    "CostsResult": "_api.results",
+    "CostsResultAmount": "_api.results",
+    "DerivedLineItem": "_api.results",
+    "ENDPOINTS": "_api.endpoints",
+    "Endpoint": "_api.endpoints",
+    "Extra": "_api.fields",
+    "IncompleteError": "errors",
+    "InternalServerError": "errors",
+    "Limiter": "_http.limiter",
+    "MixedCurrencyError": "errors",
+    "NotFoundError": "errors",
+    "Notice": "_api.pages",
+    "PaginationError": "errors",
+    "PermissionDeniedError": "errors",
+    "QueryError": "errors",
+    "RangeUnavailableError": "errors",
+    "RateLimitError": "errors",
+    "RequestEvent": "_http.fetch",
+    "ResponseError": "errors",
+    "RetryPolicy": "_http.retry",
+    "Runtime": "_http.runtime",
+    "Stream": "_engine.stream",
+    "Summary": "_sums.totals",
+    "TimeRange": "_query.times",
+    "Timeout": "_http.transport",
+    "UnknownResult": "_api.results",
+    "UsageAudioSpeechesParams": "_api.endpoints",
+    "UsageAudioSpeechesResult": "_api.results",
+    "UsageAudioTranscriptionsParams": "_api.endpoints",
+    "UsageAudioTranscriptionsResult": "_api.results",
+    "UsageClient": "_client.client",
+    "UsageCodeInterpreterSessionsParams": "_api.endpoints",
+    "UsageCodeInterpreterSessionsResult": "_api.results",
+    "UsageCompletionsParams": "_api.endpoints",
+    "UsageCompletionsResult": "_api.results",
+    "UsageDecisionsParams": "_api.endpoints",
+    "UsageDecisionsResult": "_api.results",
+    "UsageEmbeddingsParams": "_api.endpoints",
+    "UsageEmbeddingsResult": "_api.results",
+    "UsageError": "errors",
+    "UsageFileSearchCallsParams": "_api.endpoints",
+    "UsageFileSearchCallsResult": "_api.results",
+    "UsageImagesParams": "_api.endpoints",
+    "UsageImagesResult": "_api.results",
+    "UsageModerationsParams": "_api.endpoints",
+    "UsageModerationsResult": "_api.results",
+    "UsageQuery": "_client.query",
+    "UsageResponse": "_api.pages",
+    "UsageResult": "_api.results",
+    "UsageRow": "_api.results",
+    "UsageTimeBucket": "_api.pages",
+    "UsageVectorStoresParams": "_api.endpoints",
+    "UsageVectorStoresResult": "_api.results",
+    "UsageWebSearchCallsParams": "_api.endpoints",
+    "UsageWebSearchCallsResult": "_api.results",
+    "Verification": "_sums.verification",
+    "converter": "_codec.converter",
+    "dumps": "_codec.converter",
+    "from_dict": "_codec.converter",
+    "loads": "_codec.converter",
+    "to_dict": "_codec.converter",
+}
+"""The module of each public name."""
 
-
-_ROOMS = (
-    "errors",
-    "_times",
-    "_fields",
-    "models",
-    "endpoints",
-    "query",
-    "_retry",
-    "_runtime",
-    "_limiter",
-    "_convert",
-    "totals",
-    "_proof",
-    "_transport",
-    "_fetch",
-    "_pages",
-    "client",
-)
-"""Where the names are, by the order of the imports between them; those with aiohttp are last."""
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return import_module("usage_async._version").version()
-    if name in __all__:
-        modules = (import_module(f"usage_async.{room}") for room in _ROOMS)
-        globals()[name] = next(getattr(room, name) for room in modules if hasattr(room, name))
-        return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+if not TYPE_CHECKING:  # type checkers read the imports above
+    __all__ = list(_HOMES)
+    __getattr__, __dir__ = door(__name__, {**_HOMES, "__version__": "_api.version"})

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from usage_async import Runtime
-from usage_async.cli._run import run
+from usage_async._cli.run import run
 from usage_async.emulator import Emulator, running
 
 NOW = 1_795_348_800  # 2026-11-22T12:00:00Z, a Sunday

@@ -3,14 +3,14 @@ import ssl
 import pytest
 
 from usage_async import ConfigurationError, QueryError
-from usage_async.cli._connect import (
+from usage_async._cli.connect import (
     Connection,
     environment_certificates,
     environment_proxy,
     place,
 )
-from usage_async.cli._context import Context
-from usage_async.client import BASE_URL
+from usage_async._cli.context import Context
+from usage_async._client.client import BASE_URL
 
 PROXY = "http://proxy.test:3128"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_async import CostsResult, CostsResultAmount, Extra, UsageTimeBucket
-from usage_async.cli import _csv
+from usage_async.report import csv as _csv
 
 _TEXTS = st.text(st.characters(codec="utf-8"))
 

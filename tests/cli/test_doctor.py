@@ -5,11 +5,11 @@ from email.utils import format_datetime
 import pytest
 
 from usage_async import APIConnectionError, Runtime
-from usage_async._custody import Secret
-from usage_async._limiter import AdaptiveLimiter
-from usage_async._transport import AiohttpTransport
-from usage_async.cli import _doctor as doctor
-from usage_async.cli._connect import Place
+from usage_async._cli import doctor
+from usage_async._cli.connect import Place
+from usage_async._http.key import Secret
+from usage_async._http.limiter import AdaptiveLimiter
+from usage_async._http.transport import AiohttpTransport
 from usage_async.emulator import Emulator, Quirks
 
 from .conftest import NOW

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from usage_async.cli import _draw
+from usage_async.report.terminal import report as _draw
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 import attrs
 import pytest
 
-from usage_async.emulator import Faults, Quirks, server
+import usage_async.emulator
+from usage_async.emulator import Faults, Quirks
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def served(monkeypatch):
             started(emulator)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(usage_async.emulator, "serve", serve)
     return emulators
 
 

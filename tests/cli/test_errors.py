@@ -10,8 +10,8 @@ from usage_async import (
     QueryError,
     UsageError,
 )
-from usage_async._transport import AiohttpTransport
-from usage_async.cli._errors import explain
+from usage_async._cli.errors import explain
+from usage_async._http.transport import AiohttpTransport
 
 KEY = "sk-admin-canary-0123456789"
 

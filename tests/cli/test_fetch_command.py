@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 
 from usage_async import ENDPOINTS, loads
-from usage_async.cli._csv import ROW_COLUMNS
-from usage_async.cli._options import word_of
+from usage_async._api.pages import UsageTimeBucket
 from usage_async.emulator import Emulator, Faults, Quirks
-from usage_async.models import UsageTimeBucket
+from usage_async.report.csv import ROW_COLUMNS
+from usage_async.report.words import word_of
 
 from .conftest import NOW
 

@@ -1,7 +1,7 @@
 from datetime import date, timedelta
 from decimal import Decimal
 
-from usage_async.cli._insight import change, pace, unusual_days
+from usage_async.report.insight import change, pace, unusual_days
 
 
 def _days(first: date, amounts: list[str]) -> list[tuple[date, Decimal]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from usage_async.cli._exit import ExitCode
+from usage_async._cli.exit import ExitCode
 from usage_async.emulator import Emulator
 
 from .conftest import NOW

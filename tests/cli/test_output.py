@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from usage_async.cli._output import destination
+from usage_async._cli.output import destination
 
 
 def test_a_new_file_appears_when_it_is_whole(tmp_path):

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from usage_async.cli._page import Page, progress, shorten
+from usage_async.report.terminal.page import Page, progress, shorten
 
 
 class Terminal(io.StringIO):

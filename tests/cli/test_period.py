@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from usage_async import QueryError, TimeRange
-from usage_async.cli._period import find_period, is_running
+from usage_async.report.period import find_period, is_running
 
 NOW = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp())
 

@@ -13,8 +13,8 @@ from usage_async import (
     TimeRange,
     UsageClient,
 )
-from usage_async.cli._read import queries, read
-from usage_async.cli._report import Plan
+from usage_async.report.plan import Plan
+from usage_async.report.read import queries, read
 
 from .conftest import NOW
 

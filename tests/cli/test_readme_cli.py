@@ -70,7 +70,7 @@ def _rewrite() -> None:
     from conftest import NOW
 
     program = (
-        "import sys; from usage_async import Runtime; from usage_async.cli._run import run;"
+        "import sys; from usage_async import Runtime; from usage_async._cli.run import run;"
         f"sys.exit(run(sys.argv[1:], runtime=Runtime(now=lambda: {NOW})))"
     )
     with tempfile.TemporaryDirectory() as folder:

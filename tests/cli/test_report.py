@@ -17,16 +17,18 @@ from usage_async import (
     UsageTimeBucket,
     UsageWebSearchCallsResult,
 )
-from usage_async.cli import _draw, _machine
-from usage_async.cli._add_up import days_of, make_report
-from usage_async.cli._insight import total
-from usage_async.cli._report import (
+from usage_async.report.csv import COLUMNS, as_csv
+from usage_async.report.insight import total
+from usage_async.report.json import as_json
+from usage_async.report.make import days_of, make_report
+from usage_async.report.plan import (
     GROUPINGS,
     Blank,
     Plan,
     Reading,
     Readings,
 )
+from usage_async.report.terminal.report import draw_report
 
 DAY = 86400
 START = int(datetime(2026, 10, 1, tzinfo=UTC).timestamp())
@@ -140,10 +142,10 @@ def test_a_report_never_depends_on_the_context_of_the_thread(hostile, by):
     assert spend.total == Decimal("37037036703703703673.0370370356")
     assert total(group.amount for group in spend.groups) == spend.total
     console = Console(file=io.StringIO(), width=80)
-    _draw.report(console, shown, notices=(), footer="", top=1)
+    draw_report(console, shown, notices=(), footer="", top=1)
     assert "$3.704E+19" in console.file.getvalue()
-    assert b"37037036703703703673.0370370356" in _machine.as_json(shown, [])
-    assert _machine.as_csv(shown)
+    assert b"37037036703703703673.0370370356" in as_json(shown, [])
+    assert as_csv(shown)
 
 
 def test_every_currency_has_a_bill_of_its_own():
@@ -236,7 +238,7 @@ def test_tokens_add_up_over_endpoints_and_tool_calls_are_not_requests_twice():
 def test_the_organization_is_told_as_far_as_the_service_sends_it(fields, organization):
     shown = _report(costs=_reading([_cost("1"), _cost("1", **fields)]))
     assert str(shown.organization) == organization
-    told = json.loads(_machine.as_json(shown, []))["organization"]
+    told = json.loads(as_json(shown, []))["organization"]
     assert told == {
         "id": fields.get("organization_id"),
         "name": fields.get("organization_name"),
@@ -266,7 +268,7 @@ def test_json_is_exact_and_says_what_was_refused():
         costs=_reading([_cost("0.1000000000000000000000000000000000000001")]),
         costs_by=Reading(blank=Blank("refused", "no")),
     )
-    value = json.loads(_machine.as_json(shown, ["careful"]))
+    value = json.loads(as_json(shown, ["careful"]))
     assert value["spend"][0]["amount"] == "0.1000000000000000000000000000000000000001"
     assert value["refused"] == [{"section": "spend by project", "reason": "no"}]
     assert value["notices"] == ["careful"]
@@ -288,8 +290,8 @@ def test_csv_joins_money_and_tokens_of_a_group_and_guards_its_name():
             )
         },
     )
-    assert _machine.as_csv(shown).decode().splitlines() == [
-        ",".join(_machine.COLUMNS),
+    assert as_csv(shown).decode().splitlines() == [
+        ",".join(COLUMNS),
         "p,'=cmd(),usd,-4,,2,10,0,3",
         "q,,,,,2,10,0,3",
     ]
@@ -304,7 +306,7 @@ def test_csv_keeps_line_items_and_models_apart():
         costs_by=costs_by,
         usage={"completions": _reading([UsageCompletionsResult(**use, model="gpt-5")])},
     )
-    assert _machine.as_csv(shown).decode().splitlines()[1:] == [
+    assert as_csv(shown).decode().splitlines()[1:] == [
         "gpt-5,,usd,4,,,,,",
         "gpt-5,,,,,2,10,0,3",
     ]
@@ -315,6 +317,6 @@ def test_a_month_that_runs_has_a_pace_in_json():
     costs = _reading([_cost("2")], [_cost("2")], [_cost("2")])
     usage = {name: Reading() for name in ENDPOINTS if name != "costs"}
     shown = make_report(plan, Readings(costs=costs, costs_by=costs, usage=usage))
-    value = json.loads(_machine.as_json(shown, []))
+    value = json.loads(as_json(shown, []))
     assert value["spend"][0]["projected"] == "62"
     assert value["compared_with"] == {"start_time": BEFORE.start_time, "end_time": START}

@@ -7,8 +7,9 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from usage_async.cli._insight import total
-from usage_async.emulator import Emulator, Faults, Quirks, dataset
+from usage_async.emulator import Emulator, Faults, Quirks
+from usage_async.emulator.organization import organization as dataset
+from usage_async.report.insight import total
 
 NOW = 1_795_348_800  # as in conftest.py
 
@@ -125,7 +126,7 @@ def test_a_comparison_that_goes_back_too_far_is_blank_with_its_reason(cli):
 
 
 def test_nothing_at_all_hints_at_another_organization(cli, monkeypatch):
-    from usage_async._transport import AiohttpTransport
+    from usage_async._http.transport import AiohttpTransport
 
     async def reply(_self, _path, params, _headers):
         start, end = (int(dict(params)[name]) for name in ("start_time", "end_time"))
@@ -146,7 +147,7 @@ def test_nothing_at_all_hints_at_another_organization(cli, monkeypatch):
 
 def _answering(monkeypatch, status, body, *, to):
     """Let the service answer so to requests whose path, or path and grouping, holds a text."""
-    from usage_async._transport import AiohttpTransport
+    from usage_async._http.transport import AiohttpTransport
 
     ask = AiohttpTransport.__call__
 

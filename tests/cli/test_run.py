@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from usage_async import cli as room
-from usage_async.cli import _run as run_room
-from usage_async.cli._context import Context
+from usage_async import _cli as room
+from usage_async._cli import run as run_room
+from usage_async._cli.context import Context
 
 
 def test_help_teaches_and_every_command_has_an_example(cli):
@@ -56,7 +56,7 @@ def test_completion_of_an_unknown_shell_is_refused(cli, bare, monkeypatch, shell
 
 
 def test_ctrl_c_is_one_line_and_code_130(cli, monkeypatch):
-    monkeypatch.setattr("usage_async.cli._draw_endpoint.endpoints", _interrupt)
+    monkeypatch.setattr("usage_async.report.terminal.endpoints.draw_endpoints", _interrupt)
     ran = cli("endpoints")
     assert (ran.code, ran.out, ran.err) == (130, "", "usage-async: interrupted\n")
 
@@ -70,7 +70,7 @@ def test_a_closed_pipe_is_a_quiet_end(cli, monkeypatch):
         raise BrokenPipeError
 
     handed = []
-    monkeypatch.setattr("usage_async.cli._draw_endpoint.endpoints", write)
+    monkeypatch.setattr("usage_async.report.terminal.endpoints.draw_endpoints", write)
     monkeypatch.setattr(os, "dup2", lambda *numbers: handed.append(numbers))
     ran = cli("endpoints")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
@@ -81,7 +81,7 @@ def test_a_console_whose_pipe_closes_ends_quietly(cli, monkeypatch):
     def write(_console):
         Context(None, {}).out.on_broken_pipe()
 
-    monkeypatch.setattr("usage_async.cli._draw_endpoint.endpoints", write)
+    monkeypatch.setattr("usage_async.report.terminal.endpoints.draw_endpoints", write)
     monkeypatch.setattr(os, "dup2", lambda *_: None)
     assert cli("endpoints").code == 0
 
@@ -94,7 +94,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(cli, monkeypatch):
     def write(_console):
         monkeypatch.setattr(sys, "stdout", Full())
 
-    monkeypatch.setattr("usage_async.cli._draw_endpoint.endpoints", write)
+    monkeypatch.setattr("usage_async.report.terminal.endpoints.draw_endpoints", write)
     monkeypatch.setattr(os, "dup2", lambda *_: None)
     ran = cli("endpoints")
     assert (ran.code, ran.out, ran.err) == (1, "", "usage-async: No space left on device\n")
@@ -174,7 +174,7 @@ def _environment(**settings: str) -> dict[str, str]:
 
 def _process(*tokens: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(  # noqa: S603 - this very Python
-        [sys.executable, "-m", "usage_async.cli", *tokens],
+        [sys.executable, "-m", "usage_async._cli", *tokens],
         env=_environment(**settings),
         capture_output=True,
         check=False,
@@ -202,7 +202,7 @@ def test_a_terminal_of_any_encoding_shows_the_report(encoding):
 )
 def test_a_standard_stream_may_be_closed(tmp_path, command, code, says):
     ran = subprocess.run(  # noqa: S602 - the shell is the point
-        f"{sys.executable} -m usage_async.cli {command}",
+        f"{sys.executable} -m usage_async._cli {command}",
         shell=True,
         env=_environment(),
         cwd=tmp_path,
@@ -232,8 +232,8 @@ def test_a_stream_that_is_closed_is_replaced(monkeypatch, tmp_path):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from usage_async.cli._run import run; run(['--help']);"
-        "heavy = {'aiohttp', 'cattrs', 'msgspec', 'usage_async.client', 'usage_async.emulator'};"
+        "import sys; from usage_async._cli.run import run; run(['--help']);"
+        "heavy = {'aiohttp', 'cattrs', 'msgspec', 'usage_async._client', 'usage_async.emulator'};"
         "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
     )
     ran = subprocess.run(  # noqa: S603 - this very Python
@@ -249,7 +249,7 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.skipif(sys.platform == "win32", reason="no shell with `head`")
 def test_a_pipe_that_closes_early_is_no_error(tmp_path):
     command = (
-        f"{sys.executable} -m usage_async.cli fetch completions --demo --start 60d --width 1h"
+        f"{sys.executable} -m usage_async._cli fetch completions --demo --start 60d --width 1h"
         f" --by model 2>{tmp_path}/err | head -c 100; echo $?; cat {tmp_path}/err"
     )
     ran = subprocess.run(  # noqa: S602 - the shell is the point

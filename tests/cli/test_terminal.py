@@ -23,7 +23,7 @@ def _spawn(*tokens: str, **settings: str):
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     return pexpect.spawn(
         sys.executable,
-        ["-m", "usage_async.cli", *tokens],
+        ["-m", "usage_async._cli", *tokens],
         env=environment
         | {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONUTF8": "1"}
         | settings,

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from usage_async.cli import _draw_endpoint
 from usage_async.emulator import Emulator, Quirks
+from usage_async.report.terminal import sums as drawing
 
 from .conftest import NOW
 
@@ -80,7 +80,7 @@ def test_csv_has_the_groups_or_the_total(cli):
 @pytest.fixture
 def teams(monkeypatch):
     """A service that groups by a dimension that nobody knows."""
-    from usage_async._transport import AiohttpTransport
+    from usage_async._http.transport import AiohttpTransport
 
     async def reply(_self, _path, params, _headers):
         start, end = (int(dict(params)[name]) for name in ("start_time", "end_time"))
@@ -135,7 +135,7 @@ def test_what_still_runs_is_told(cli):
 
 
 def test_where_no_bucket_came_nothing_is_covered(cli, monkeypatch):
-    from usage_async._transport import AiohttpTransport
+    from usage_async._http.transport import AiohttpTransport
 
     async def reply(*_):
         page = {"object": "page", "data": [], "has_more": False, "next_page": None}
@@ -169,7 +169,7 @@ def test_what_each_endpoint_takes_and_gives_is_shown(cli):
 
 
 def test_a_group_without_an_amount_has_an_empty_cell():
-    assert _draw_endpoint._short(None, "amount") == ""
+    assert drawing._short(None, "amount") == ""
 
 
 def test_exact_is_exact(hostile):
@@ -179,13 +179,13 @@ def test_exact_is_exact(hostile):
         value=Decimal("1234567890123456789.012345678901234567890100"), currency="usd"
     )
     said = "exactly 1234567890123456789.0123456789012345678901"
-    assert _draw_endpoint._unit(amount, "") == said
+    assert drawing._unit(amount, "") == said
 
 
 def test_a_zero_amount_has_no_exact_figure():
     from usage_async import CostsResultAmount
 
-    assert _draw_endpoint._unit(CostsResultAmount(value=Decimal(0), currency="usd"), "") == ""
+    assert drawing._unit(CostsResultAmount(value=Decimal(0), currency="usd"), "") == ""
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

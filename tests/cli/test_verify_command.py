@@ -1,7 +1,7 @@
 import pytest
 
-from usage_async._proof import Verification
-from usage_async.cli._verify_command import _lines
+from usage_async._cli.commands.verify import _lines
+from usage_async._sums.verification import Verification
 from usage_async.emulator import Emulator, Quirks
 
 from .conftest import NOW

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usage_async.emulator._bill import bill
-from usage_async.emulator._catalog import USES
-from usage_async.emulator._rhythm import Rhythm, Sizes, partly
-from usage_async.emulator.dataset import Key, Organization, Span
-from usage_async.endpoints import ENDPOINTS, Endpoint
+from usage_async._api.endpoints import ENDPOINTS, Endpoint
+from usage_async.emulator.organization.bill import bill
+from usage_async.emulator.organization.catalog import USES
+from usage_async.emulator.organization.organization import Key, Organization, Span
+from usage_async.emulator.organization.rhythm import Rhythm, Sizes, partly
 
 NOW = 1795235000
 UNTIL = NOW - NOW % 60
@@ -175,7 +175,7 @@ def test_costs_are_the_usage_times_its_price() -> None:
 
 def test_an_endpoint_that_is_gone_is_not_billed(monkeypatch: pytest.MonkeyPatch) -> None:
     others = {name: ENDPOINTS[name] for name in ENDPOINTS if name != "images"}
-    monkeypatch.setattr("usage_async.emulator._bill.ENDPOINTS", others)
+    monkeypatch.setattr("usage_async.emulator.organization.bill.ENDPOINTS", others)
     span = Span(start=(TODAY - 9) * 86400, width=86400, count=9, until=UNTIL)
     days_billed = bill(ORGANIZATION, span, group_by=["line_item"], filters={})
     line_items = {line_item for charges in days_billed for (line_item,) in charges}

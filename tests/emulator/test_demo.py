@@ -8,7 +8,7 @@ from asking import MIDNIGHT, NOW
 
 from usage_async import PermissionDeniedError
 from usage_async.emulator import Emulator, Faults, Organization, demo
-from usage_async.emulator._demo import EmulatorOptions
+from usage_async.emulator.demonstration import EmulatorOptions
 
 
 async def test_a_client_of_a_local_organization_is_one_line() -> None:

@@ -12,8 +12,8 @@ import pytest
 from asking import MIDNIGHT, NOW, Asker, until
 
 from usage_async.emulator import Emulator, Faults, Organization, Quirks
-from usage_async.emulator._breakage import reset
 from usage_async.emulator.faults import Fault
+from usage_async.emulator.service.breakage import reset
 
 ORGANIZATION = Organization(0)
 PATH = "/organization/usage/completions"
@@ -239,7 +239,7 @@ async def test_replies_are_compressed_on_request(ask: Asker) -> None:
 async def test_the_books_of_a_long_running_emulator_stay_small(
     ask: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usage_async.emulator.server._KEPT_REQUESTS", 10)
+    monkeypatch.setattr("usage_async.emulator.service.server._KEPT_REQUESTS", 10)
     async with emulator(Faults()) as server:
         for n in range(25):
             await ask(server, PATH, [("start_time", MIDNIGHT - n * 60)])

@@ -13,8 +13,8 @@ from asking import MIDNIGHT, NOW, send
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from usage_async._api.endpoints import ENDPOINTS
 from usage_async.emulator import Emulator, Faults, Organization, Quirks
-from usage_async.endpoints import ENDPOINTS
 
 ORGANIZATION = Organization(0)
 KEY = b"Authorization: Bearer sk-admin-emulator-0000-not-a-real-key"

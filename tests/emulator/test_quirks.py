@@ -9,10 +9,10 @@ from asking import DAY, MIDNIGHT, NOW, Asker, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async.emulator import Emulator, Organization, Quirks
-from usage_async.emulator._page import make_page
-from usage_async.emulator._query import parse
-from usage_async.endpoints import ENDPOINTS, Endpoint
+from usage_async.emulator.service.page import make_page
+from usage_async.emulator.service.query import parse
 
 ORGANIZATION = Organization(0)
 COMPLETIONS = "/organization/usage/completions"

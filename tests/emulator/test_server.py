@@ -8,10 +8,10 @@ import openai
 import pytest
 from asking import DAY, MIDNIGHT, NOW, Asker, rows_of, send
 
+from usage_async._api.endpoints import ENDPOINTS, Endpoint
+from usage_async._api.results import UsageResult
 from usage_async.emulator import Emulator, Organization, Quirks
-from usage_async.emulator._query import parse
-from usage_async.endpoints import ENDPOINTS, Endpoint
-from usage_async.models import UsageResult
+from usage_async.emulator.service.query import parse
 
 ORGANIZATION = Organization(0)
 COMPLETIONS = "/organization/usage/completions"

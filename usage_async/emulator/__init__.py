@@ -12,36 +12,31 @@ Names are imported when they are first used, so that the pytest plugin costs not
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from usage_async._api.door import door
 
 if TYPE_CHECKING:
-    from usage_async.emulator._demo import demo
-    from usage_async.emulator.dataset import Organization
-    from usage_async.emulator.faults import Faults
-    from usage_async.emulator.quirks import Quirks
-    from usage_async.emulator.server import Emulator, Request, serve
-    from usage_async.emulator.thread import running
-
-__all__ = ["Emulator", "Faults", "Organization", "Quirks", "Request", "demo", "running", "serve"]
+    from usage_async.emulator.demonstration import demo as demo
+    from usage_async.emulator.faults import Faults as Faults
+    from usage_async.emulator.organization.organization import Organization as Organization
+    from usage_async.emulator.quirks import Quirks as Quirks
+    from usage_async.emulator.service.server import Emulator as Emulator
+    from usage_async.emulator.service.server import Request as Request
+    from usage_async.emulator.service.server import serve as serve
+    from usage_async.emulator.thread import running as running
 
 _HOMES = {
-    "Emulator": "server",
+    "Emulator": "service.server",
     "Faults": "faults",
-    "Organization": "dataset",
+    "Organization": "organization.organization",
     "Quirks": "quirks",
-    "Request": "server",
-    "demo": "_demo",
+    "Request": "service.server",
+    "demo": "demonstration",
     "running": "thread",
-    "serve": "server",
+    "serve": "service.server",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+if not TYPE_CHECKING:  # type checkers read the imports above
+    __all__ = list(_HOMES)
+    __getattr__, __dir__ = door(__name__, _HOMES)

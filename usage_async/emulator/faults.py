@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from usage_async.emulator._refusals import Refusal, error, missing_scope, unauthorized
-from usage_async.emulator._rhythm import mix, text_bits
+from usage_async.emulator.organization.rhythm import mix, text_bits
+from usage_async.emulator.service.refusals import Refusal, error, missing_scope, unauthorized
 
 Fault = Literal[
     "none",

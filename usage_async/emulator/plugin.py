@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from usage_async.emulator.server import Emulator
+    from usage_async.emulator.service.server import Emulator
 
 _MARKER = "usage_emulator(**options): the options of the `Emulator` of the `usage_emulator` fixture"
 
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and `usage_client` where pytest-asyncio is installed."""
     config.addinivalue_line("markers", _MARKER)
     if config.pluginmanager.hasplugin("asyncio"):
-        from usage_async.emulator import _client_fixture
+        from usage_async.emulator import client_fixture as _client_fixture
 
         config.pluginmanager.register(_client_fixture, "usage_async_client")
 

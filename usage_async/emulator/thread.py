@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Thread
 
-from usage_async.emulator.server import Emulator
+from usage_async.emulator.service.server import Emulator
 
 
 @contextmanager

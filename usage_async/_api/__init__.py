@@ -1,0 +1,1 @@
+"""The API's words: fields, results, pages, endpoints. Pure."""

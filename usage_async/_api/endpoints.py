@@ -1,0 +1,348 @@
+"""The endpoints, each described once.
+
+An endpoint's parameters are a TypedDict, its fields a result class; the table puts them together.
+Everything else is derived: the hints of the TypedDicts give the groups and filters that are
+checked before a request, offered by the command line and served by the emulator.
+
+To add an endpoint: its TypedDict and its line in `ENDPOINTS` here, its result class in `models`,
+its method in `client`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import cache
+from inspect import Parameter, Signature, formatannotation
+from types import MappingProxyType
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+
+import attrs
+
+from usage_async._api import results as models
+from usage_async._api.fields import fields_of
+
+Time = int | str | datetime | date | timedelta
+"""An instant: Unix seconds, an aware datetime, a date or `"2026-10-01"` (UTC midnight), an ISO
+string with an offset; or that long before now: a timedelta, `"7d"`, `"24h"`, `"90m"`."""
+
+BucketWidth = Literal["1m", "1h", "1d"]
+
+DAY_S = 86400
+WIDTH_SECONDS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": DAY_S}
+
+_USAGE_LIMITS = {"1m": 1440, "1h": 168, "1d": 31}
+_COSTS_LIMITS = {"1d": 180}
+DEFAULT_LIMITS: Mapping[str, int] = {"1m": 60, "1h": 24, "1d": 7}
+"""Buckets a page when no `limit` is sent. Source of all limits: the API reference, 2026-11."""
+
+
+# The API adds to these: with `| str`, editors offer the known ones, and any other can be sent.
+_Size = Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792", "1792x1024"]
+_Source = Literal["image.generation", "image.edit", "image.variation"]
+_ContextLevel = Literal["low", "medium", "high"]
+
+
+class _Range(TypedDict, total=False):
+    start_time: Time
+    end_time: Time | None
+    period: str
+    limit: int
+    page: str | None
+    clamp: bool
+
+
+class _Usage(_Range, total=False):
+    bucket_width: BucketWidth
+    project_ids: Sequence[str] | None
+
+
+class _ByUser(_Usage, total=False):
+    user_ids: Sequence[str] | None
+    api_key_ids: Sequence[str] | None
+
+
+class _ByModel(_ByUser, total=False):
+    models: Sequence[str] | None
+
+
+class UsageEmbeddingsParams(_ByModel, total=False):
+    """Parameters of `embeddings`."""
+
+    group_by: Sequence[Literal["project_id", "user_id", "api_key_id", "model"]] | None
+
+
+class UsageModerationsParams(UsageEmbeddingsParams, total=False):
+    """Parameters of `moderations`."""
+
+
+class UsageAudioSpeechesParams(UsageEmbeddingsParams, total=False):
+    """Parameters of `audio_speeches`."""
+
+
+class UsageAudioTranscriptionsParams(UsageEmbeddingsParams, total=False):
+    """Parameters of `audio_transcriptions`."""
+
+
+class UsageCompletionsParams(_ByModel, total=False):
+    """Parameters of `completions`."""
+
+    batch: bool | None
+    group_by: (
+        Sequence[
+            Literal[
+                "project_id",
+                "user_id",
+                "api_key_id",
+                "model",
+                "batch",
+                "service_tier",
+                "api_source",
+            ]
+        ]
+        | None
+    )
+
+
+class UsageDecisionsParams(UsageCompletionsParams, total=False):
+    """Parameters of `decisions`."""
+
+
+class UsageImagesParams(_ByModel, total=False):
+    """Parameters of `images`."""
+
+    sizes: Sequence[_Size | str] | None
+    sources: Sequence[_Source | str] | None
+    group_by: (
+        Sequence[Literal["project_id", "user_id", "api_key_id", "model", "size", "source"]] | None
+    )
+
+
+class UsageVectorStoresParams(_Usage, total=False):
+    """Parameters of `vector_stores`."""
+
+    group_by: Sequence[Literal["project_id"]] | None
+
+
+class UsageCodeInterpreterSessionsParams(UsageVectorStoresParams, total=False):
+    """Parameters of `code_interpreter_sessions`."""
+
+
+class UsageFileSearchCallsParams(_ByUser, total=False):
+    """Parameters of `file_search_calls`."""
+
+    vector_store_ids: Sequence[str] | None
+    group_by: Sequence[Literal["project_id", "user_id", "api_key_id", "vector_store_id"]] | None
+
+
+class UsageWebSearchCallsParams(_ByModel, total=False):
+    """Parameters of `web_search_calls`."""
+
+    context_levels: Sequence[_ContextLevel | str] | None
+    group_by: (
+        Sequence[
+            Literal["project_id", "user_id", "api_key_id", "model", "context_level", "api_source"]
+        ]
+        | None
+    )
+
+
+class CostsParams(_Range, total=False):
+    """Parameters of `costs`."""
+
+    bucket_width: Literal["1d"]
+    project_ids: Sequence[str] | None
+    api_key_ids: Sequence[str] | None
+    line_items: Sequence[str] | None
+    group_by: (
+        Sequence[Literal["project_id", "user_id", "line_item", "api_key_id", "api_source"]] | None
+    )
+
+
+@attrs.frozen
+class Filter:
+    """What one filter takes.
+
+    Attributes:
+        dimension: The dimension whose values it picks, such as `project_id`.
+        type: `bool`, or `str` for a list of strings.
+        choices: The values that this release knows; empty where any string goes.
+        is_open: Whether the API adds values: one that is not among `choices` is sent, and noted.
+    """
+
+    dimension: str
+    type: type
+    choices: tuple[str, ...] = ()
+    is_open: bool = False
+
+
+@attrs.frozen(eq=False)
+class Endpoint:
+    """One endpoint of the API.
+
+    Attributes:
+        name: The API's name for it, also the client's method.
+        path: Below the base URL.
+        result_class: What a row of its buckets is.
+        params: The TypedDict of its parameters.
+        limits: The most buckets a page, by bucket width.
+        measure: The metric that ranks its groups, the largest first.
+        object: The `object` of its rows; empty where it is not known.
+        group_by: The dimensions that it groups by.
+        filters: The filters that it takes, by parameter.
+    """
+
+    name: str
+    path: str
+    result_class: type[models.UsageResult]
+    params: Any
+    limits: Mapping[str, int]
+    measure: str
+    object: str = attrs.field(init=False)
+    group_by: tuple[str, ...] = attrs.field(init=False)
+    filters: Mapping[str, Filter] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        hints = get_type_hints(self.params)
+        filters = {
+            name: _filter(name, hint)
+            for name, hint in hints.items()
+            if name not in get_type_hints(_Range) and name not in ("bucket_width", "group_by")
+        }
+        kind = next(a.default for a in fields_of(self.result_class) if a.name == "object")
+        object.__setattr__(self, "object", "" if kind is attrs.NOTHING else kind)
+        object.__setattr__(self, "group_by", _choices(hints["group_by"]))
+        object.__setattr__(self, "filters", MappingProxyType(filters))
+
+    @property
+    def bucket_widths(self) -> tuple[str, ...]:
+        """The bucket widths that it offers, finest first."""
+        return tuple(self.limits)
+
+
+_SHOWN_FIRST = ("start_time", "end_time", "period", "bucket_width", "group_by")
+_SHOWN_LAST = ("limit", "page", "clamp")
+_DEFAULTS = {"bucket_width": "1d", "clamp": False}
+_MODULES = re.compile(r"\b(?:typing|collections\.abc|datetime|usage_async\.[.\w]+)\.(?=\w)")
+
+
+class _Tidy(Signature):
+    """A signature that prints a parameter a line, without the names of modules."""
+
+    def __str__(self) -> str:
+        shown = [str(parameter) for parameter in self.parameters.values()]
+        first = next(n for n, p in enumerate(self.parameters.values()) if p.kind is p.KEYWORD_ONLY)
+        lines = "".join(f"\n    {text}," for text in (*shown[:first], "*", *shown[first:]))
+        return _MODULES.sub("", f"({lines}\n) -> {formatannotation(self.return_annotation)}")
+
+
+def signature(endpoint: Endpoint, returns: Any) -> Signature:
+    """Give the signature of the method of an endpoint, for `help()`, IPython and editors.
+
+    Args:
+        endpoint: Whose parameters it takes.
+        returns: Type of its result.
+    """
+    hints = get_type_hints(endpoint.params)
+    ends = (*_SHOWN_FIRST, *_SHOWN_LAST)
+    names = (*_SHOWN_FIRST, *(name for name in hints if name not in ends), *_SHOWN_LAST)
+    taken = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=hints[name])
+        for name in names
+    ]
+    return _Tidy([Parameter("self", Parameter.POSITIONAL_ONLY), *taken], return_annotation=returns)
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """Give the strings of the `Literal` within a hint, none where there is no `Literal`."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return next(filter(None, map(_choices, get_args(hint))), ())
+
+
+def _filter(name: str, hint: Any) -> Filter:
+    dimension, choices = name.removesuffix("s"), _choices(hint)
+    if bool in get_args(hint):
+        return Filter(dimension, bool)
+    return Filter(dimension, str, choices, is_open=bool(choices) and _takes_text(hint))
+
+
+def _takes_text(hint: Any) -> bool:
+    return hint is str or any(map(_takes_text, get_args(hint)))
+
+
+class _AnyParams(_Range, total=False):
+    bucket_width: str
+    group_by: Sequence[str] | None
+
+
+@cache
+def unknown_endpoint(path: str) -> Endpoint:
+    """Describe an endpoint newer than this library: only its path is known."""
+    return Endpoint(path, path, models.UnknownResult, _AnyParams, MappingProxyType({}), "")
+
+
+def _usage(
+    name: str, result_class: type[models.UsageResult], params: Any, measure: str
+) -> Endpoint:
+    path = f"/organization/usage/{name}"
+    return Endpoint(name, path, result_class, params, MappingProxyType(_USAGE_LIMITS), measure)
+
+
+ENDPOINTS: dict[str, Endpoint] = {
+    endpoint.name: endpoint
+    for endpoint in (
+        _usage(
+            "completions", models.UsageCompletionsResult, UsageCompletionsParams, "input_tokens"
+        ),
+        _usage("embeddings", models.UsageEmbeddingsResult, UsageEmbeddingsParams, "input_tokens"),
+        _usage(
+            "moderations", models.UsageModerationsResult, UsageModerationsParams, "input_tokens"
+        ),
+        _usage("images", models.UsageImagesResult, UsageImagesParams, "images"),
+        _usage(
+            "audio_speeches",
+            models.UsageAudioSpeechesResult,
+            UsageAudioSpeechesParams,
+            "characters",
+        ),
+        _usage(
+            "audio_transcriptions",
+            models.UsageAudioTranscriptionsResult,
+            UsageAudioTranscriptionsParams,
+            "seconds",
+        ),
+        _usage(
+            "vector_stores", models.UsageVectorStoresResult, UsageVectorStoresParams, "usage_bytes"
+        ),
+        _usage(
+            "code_interpreter_sessions",
+            models.UsageCodeInterpreterSessionsResult,
+            UsageCodeInterpreterSessionsParams,
+            "num_sessions",
+        ),
+        _usage(
+            "file_search_calls",
+            models.UsageFileSearchCallsResult,
+            UsageFileSearchCallsParams,
+            "num_requests",
+        ),
+        _usage(
+            "web_search_calls",
+            models.UsageWebSearchCallsResult,
+            UsageWebSearchCallsParams,
+            "num_requests",
+        ),
+        _usage("decisions", models.UsageDecisionsResult, UsageDecisionsParams, "input_tokens"),
+        Endpoint(
+            "costs",
+            "/organization/costs",
+            models.CostsResult,
+            CostsParams,
+            MappingProxyType(_COSTS_LIMITS),
+            "amount",
+        ),
+    )
+}
+"""The endpoints by name."""

@@ -1,0 +1,287 @@
+"""What the fields of results mean, described once; and the two kinds of value that need rules.
+
+`FIELDS` is the one place where a field, its unit and how it adds up stand; the classes of `models`
+get them as attrs metadata and in their docstrings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import (
+    MAX_EMAX,
+    MAX_PREC,
+    MIN_EMIN,
+    Context,
+    Decimal,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+)
+from typing import Any, Literal, TypeVar, cast, dataclass_transform
+
+import attrs
+
+Kind = Literal["flow", "level", "money", "quantity", "dimension", "note"]
+
+
+@attrs.frozen
+class FieldInfo:
+    """What one field of a result means.
+
+    Attributes:
+        kind: `flow` adds over time and over groups; `level` adds over groups within one bucket,
+            never over time; `money` adds within one currency; `quantity` adds within one
+            `quantity_unit`; `dimension` can be grouped by; `note` describes.
+        unit: The unit of a number, empty for text.
+        doc: One line.
+    """
+
+    kind: Kind
+    unit: str
+    doc: str
+
+
+def _tokens(doc: str) -> FieldInfo:
+    return FieldInfo("flow", "tokens", doc)
+
+
+def _dimension(doc: str) -> FieldInfo:
+    return FieldInfo("dimension", "", doc)
+
+
+def _note(doc: str) -> FieldInfo:
+    return FieldInfo("note", "", doc)
+
+
+FIELDS: Mapping[str, FieldInfo] = {
+    "start_time": FieldInfo("note", "Unix seconds", "Start of the bucket, inclusive."),
+    "end_time": FieldInfo("note", "Unix seconds", "End of the bucket, exclusive."),
+    "object": _note("The API's name for this kind of value."),
+    "input_tokens": _tokens("Input tokens, cached and cache-writing ones included."),
+    "input_uncached_tokens": _tokens("Input tokens that were neither cached nor written."),
+    "input_cached_tokens": _tokens("Input tokens read from the prompt cache."),
+    "input_cache_write_tokens": _tokens("Input tokens written to the prompt cache."),
+    "input_cache_write_30m_tokens": _tokens("Input tokens written to the cache for 30 minutes."),
+    "input_cache_write_12h_tokens": _tokens("Input tokens written to the cache for 12 hours."),
+    "input_text_tokens": _tokens("Uncached text input tokens."),
+    "input_audio_tokens": _tokens("Uncached audio input tokens."),
+    "input_image_tokens": _tokens("Uncached image input tokens."),
+    "input_cached_text_tokens": _tokens("Text input tokens read from the cache."),
+    "input_cached_audio_tokens": _tokens("Audio input tokens read from the cache."),
+    "input_cached_image_tokens": _tokens("Image input tokens read from the cache."),
+    "output_tokens": _tokens("Output tokens, of every modality."),
+    "output_text_tokens": _tokens("Text output tokens."),
+    "output_audio_tokens": _tokens("Audio output tokens."),
+    "output_image_tokens": _tokens("Image output tokens."),
+    "num_model_requests": FieldInfo("flow", "requests", "Requests made to the model."),
+    "num_requests": FieldInfo("flow", "calls", "Calls of the tool."),
+    "num_sessions": FieldInfo("flow", "sessions", "Code interpreter sessions."),
+    "images": FieldInfo("flow", "images", "Images processed."),
+    "characters": FieldInfo("flow", "characters", "Characters spoken."),
+    "seconds": FieldInfo("flow", "seconds", "Seconds of audio transcribed."),
+    "usage_bytes": FieldInfo("level", "bytes", "Bytes stored; a level, not a flow."),
+    "amount": FieldInfo("money", "currency units", "Money, in whole units of its currency."),
+    "currency": _note("Lowercase ISO 4217 code of the amount, such as `usd`."),
+    "quantity": FieldInfo("quantity", "quantity_unit", "How much was billed, in `quantity_unit`."),
+    "quantity_unit": _note("What `quantity` counts, such as `tokens` or `gibibyte_hours`."),
+    "project_id": _dimension("Project; None unless grouped by it."),
+    "user_id": _dimension("User; None unless grouped by it."),
+    "api_key_id": _dimension("API key; None unless grouped by it."),
+    "model": _dimension("Model; None unless grouped by it."),
+    "batch": _dimension("Whether the requests were batch jobs; None unless grouped by it."),
+    "service_tier": _dimension("Service tier; None unless grouped by it."),
+    "api_source": _dimension("API that made the requests; None unless grouped by it."),
+    "size": _dimension("Image size, such as `1024x1024`; None unless grouped by it."),
+    "source": _dimension("Kind of image request; None unless grouped by it."),
+    "vector_store_id": _dimension("Vector store; None unless grouped by it."),
+    "context_level": _dimension("Search context size; None unless grouped by it."),
+    "line_item": _dimension("What was billed, as sent; None unless grouped by it."),
+    "organization_id": _note("Organization; sent, but not documented by the API."),
+    "organization_name": _note("Organization's name; sent, but not documented by the API."),
+    "project_name": _note("Project's name; sent, but not documented by the API."),
+    "user_email": _note("User's address; sent, but not documented by the API."),
+    "extra": _note("Fields of the reply that this release does not know, by name."),
+}
+"""Every field of every result and of `UsageRow`, in the order in which they are shown."""
+
+
+class JsonNumber(Decimal):
+    """A Decimal that JSON has as a number; money is written as a text."""
+
+    __slots__ = ()
+
+
+class Extra(Mapping[str, Any]):
+    """An immutable, hashable mapping of JSON values.
+
+    Lists are tuples, objects are `Extra`, and numbers with a fraction Decimals: a float goes
+    through its shortest text, `0.1` is exactly 0.1.
+
+    Raises:
+        TypeError: A value that JSON does not have, or a key that is no string.
+        ValueError: NaN or infinity.
+    """
+
+    __slots__ = ("_values",)
+    _values: dict[str, Any]
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self._values = {_key(key): _freeze(value) for key, value in (values or {}).items()}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return f"Extra({self._values!r})" if self._values else "Extra()"
+
+    def __reduce__(self) -> tuple[type[Extra], tuple[dict[str, Any]]]:
+        return Extra, (self._values,)
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    raise TypeError(f"expected a string as key, got {type(key).__name__}")
+
+
+def _freeze(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | Extra | JsonNumber):
+        return value
+    if isinstance(value, Mapping):
+        return Extra(value)
+    if isinstance(value, list | tuple):
+        return tuple(map(_freeze, value))
+    if not isinstance(value, float | Decimal):
+        raise TypeError(f"expected a JSON value, got {type(value).__name__}")
+    number = JsonNumber(float.__repr__(value) if isinstance(value, float) else value)
+    if number.is_finite():
+        return number
+    raise ValueError(f"expected a number that JSON has, got {value}")
+
+
+NO_EXTRA = Extra()
+
+EXACT = Context(
+    prec=MAX_PREC,
+    Emax=MAX_EMAX,
+    Emin=MIN_EMIN,
+    traps=[Inexact, InvalidOperation, Overflow],
+)
+"""The context of all arithmetic: it never rounds, whatever the thread's own says."""
+
+_MAX_EXPONENT = 308
+"""The largest power of ten of an IEEE 754 double, which JSON numbers are expected to fit in."""
+_MIN_EXPONENT = -6176
+"""The smallest power of ten of an IEEE 754 decimal128; the service sends `0E-6176`."""
+_ZERO = Decimal(0)
+_ONE = Decimal(1)
+
+
+def exact_decimal(value: Decimal) -> Decimal:
+    """Check that a Decimal is a number that a plain JSON decimal can be, and give it unpadded.
+
+    Equal numbers are written alike: a whole number without exponent, a fraction without zeros at
+    its end, zero as `0`.
+
+    Raises:
+        TypeError: It is not a Decimal (a float is inexact: pass a string or a Decimal).
+        ValueError: It is NaN, infinite, 1e309 or more, or below 1e-6176 but not zero.
+    """
+    if not isinstance(value, Decimal):
+        raise TypeError(f"expected a Decimal, got {type(value).__name__}")
+    if not value:
+        return _ZERO
+    if value.is_finite() and _MIN_EXPONENT <= value.adjusted() <= _MAX_EXPONENT:
+        if value == EXACT.to_integral_value(value):
+            return EXACT.quantize(value, _ONE)
+        return EXACT.normalize(value)
+    raise ValueError(f"expected a plain finite decimal, got {str(value)[:40]}")
+
+
+def plain(value: Decimal) -> str:
+    """Write a Decimal exactly, without exponent and without zeros at the end of its fraction.
+
+    What no amount can be (NaN, 1e309 or more, below 1e-6176) is written as `str` does: spelt out,
+    a short text such as `1e999999` would fill the memory.
+    """
+    if not value:
+        return "0"
+    if not _MIN_EXPONENT <= value.adjusted() <= _MAX_EXPONENT:
+        return str(value)
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Order the attributes as `FIELDS` does, with its entries as metadata and documentation."""
+    order = list(FIELDS)
+    described = [
+        a.evolve(metadata=attrs.asdict(FIELDS[a.name]))
+        for a in sorted(attributes, key=lambda a: order.index(a.name))
+    ]
+    lines = (
+        f"    {a.name}: {a.metadata['doc']}"
+        + (f" Unit: {a.metadata['unit']}." if a.metadata["unit"] else "")
+        + (f" A {a.metadata['kind']}." if a.metadata["kind"] in ("flow", "level") else "")
+        for a in described
+    )
+    summary = (cls.__doc__ or "").partition("\n\nAttributes:")[0].rstrip()
+    cls.__doc__ = "\n".join([summary, "", "Attributes:", *lines])
+    return described
+
+
+def short_repr(self: Any) -> str:
+    """Write a value of an attrs class as Python would make it, without what equals its default."""
+    kind: Any = type(self)
+    shown = (
+        f"{a.name}={_shown(getattr(self, a.name))}"
+        for a in attrs.fields(kind)
+        if a.repr and (a.default is attrs.NOTHING or getattr(self, a.name) != a.default)
+    )
+    return f"{kind.__qualname__}({', '.join(shown)})"
+
+
+def _shown(value: Any) -> str:
+    return f"Decimal('{plain(value)}')" if isinstance(value, Decimal) else repr(value)
+
+
+def fields_of(cls: Any) -> tuple[attrs.Attribute[Any], ...]:
+    """The attrs attributes of a class that `described` made."""
+    return cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(cls))
+
+
+_T = TypeVar("_T")
+
+_WIRE_CLASSES: set[type] = set()
+
+
+def on_the_wire(cls: type[_T]) -> type[_T]:
+    """Register a class whose objects the fast path may fill.
+
+    The class does nothing when it is made but check its decimals. A caller's own class is never
+    registered, a subclass of ours included: it may do anything.
+    """
+    _WIRE_CLASSES.add(cls)
+    return cls
+
+
+def is_on_the_wire(cls: object) -> bool:
+    """Whether a class is registered for the fast path."""
+    return cls in _WIRE_CLASSES
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))
+def described(cls: type[_T]) -> type[_T]:
+    made = attrs.frozen(
+        cls, kw_only=True, weakref_slot=False, repr=False, field_transformer=_describe
+    )
+    return on_the_wire(made)

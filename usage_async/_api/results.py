@@ -1,0 +1,326 @@
+"""The twelve kinds of result, and the flat row that any of them can be written as.
+
+All are frozen, slotted, keyword-only, hashable and picklable. `fields` says what each field means,
+its unit and how it adds up.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import attrs
+
+from usage_async._api.fields import (
+    NO_EXTRA,
+    Extra,
+    described,
+    exact_decimal,
+    fields_of,
+    on_the_wire,
+    short_repr,
+)
+
+
+@described
+class UsageResult:
+    """One row of a bucket: the base of every kind of result."""
+
+    object: str
+    extra: Extra = NO_EXTRA
+
+    __repr__ = short_repr
+
+
+@described
+class UnknownResult(UsageResult):
+    """A kind of result newer than this library: its fields are in `extra`, floats as Decimal."""
+
+
+@described
+class _ModelResult(UsageResult):
+    num_model_requests: int
+    project_id: str | None = None
+    user_id: str | None = None
+    api_key_id: str | None = None
+    model: str | None = None
+
+
+@described
+class _TokenResult(_ModelResult):
+    input_tokens: int
+    input_uncached_tokens: int | None = None
+    input_cached_tokens: int | None = None
+    input_cache_write_tokens: int | None = None
+    input_cache_write_30m_tokens: int | None = None
+    input_cache_write_12h_tokens: int | None = None
+    input_text_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    input_cached_text_tokens: int | None = None
+    input_cached_audio_tokens: int | None = None
+    input_cached_image_tokens: int | None = None
+    output_tokens: int
+    output_text_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    output_image_tokens: int | None = None
+    batch: bool | None = None
+    service_tier: str | None = None
+    api_source: str | None = None
+
+
+@described
+class UsageCompletionsResult(_TokenResult):
+    """Tokens of chat completions and responses."""
+
+    object: Literal["organization.usage.completions.result"] = (
+        "organization.usage.completions.result"
+    )
+
+
+@described
+class UsageDecisionsResult(_TokenResult):
+    """Tokens of decisions."""
+
+    object: Literal["organization.usage.decisions.result"] = "organization.usage.decisions.result"
+
+
+@described
+class UsageEmbeddingsResult(_ModelResult):
+    """Tokens that were embedded."""
+
+    object: Literal["organization.usage.embeddings.result"] = "organization.usage.embeddings.result"
+    input_tokens: int
+
+
+@described
+class UsageModerationsResult(_ModelResult):
+    """Tokens that were moderated."""
+
+    object: Literal["organization.usage.moderations.result"] = (
+        "organization.usage.moderations.result"
+    )
+    input_tokens: int
+
+
+@described
+class UsageImagesResult(_ModelResult):
+    """Images that were generated, edited or varied."""
+
+    object: Literal["organization.usage.images.result"] = "organization.usage.images.result"
+    images: int
+    size: str | None = None
+    source: str | None = None
+
+
+@described
+class UsageAudioSpeechesResult(_ModelResult):
+    """Characters that were spoken."""
+
+    object: Literal["organization.usage.audio_speeches.result"] = (
+        "organization.usage.audio_speeches.result"
+    )
+    characters: int
+
+
+@described
+class UsageAudioTranscriptionsResult(_ModelResult):
+    """Seconds of audio that were transcribed."""
+
+    object: Literal["organization.usage.audio_transcriptions.result"] = (
+        "organization.usage.audio_transcriptions.result"
+    )
+    seconds: int
+
+
+@described
+class UsageVectorStoresResult(UsageResult):
+    """Bytes that vector stores hold."""
+
+    object: Literal["organization.usage.vector_stores.result"] = (
+        "organization.usage.vector_stores.result"
+    )
+    usage_bytes: int
+    project_id: str | None = None
+
+
+@described
+class UsageCodeInterpreterSessionsResult(UsageResult):
+    """Code interpreter sessions."""
+
+    object: Literal["organization.usage.code_interpreter_sessions.result"] = (
+        "organization.usage.code_interpreter_sessions.result"
+    )
+    num_sessions: int
+    project_id: str | None = None
+
+
+@described
+class UsageFileSearchCallsResult(UsageResult):
+    """Calls of the file search tool."""
+
+    object: Literal["organization.usage.file_searches.result"] = (
+        "organization.usage.file_searches.result"
+    )
+    num_requests: int
+    project_id: str | None = None
+    user_id: str | None = None
+    api_key_id: str | None = None
+    vector_store_id: str | None = None
+
+
+@described
+class UsageWebSearchCallsResult(_ModelResult):
+    """Calls of the web search tool."""
+
+    object: Literal["organization.usage.web_searches.result"] = (
+        "organization.usage.web_searches.result"
+    )
+    num_requests: int
+    context_level: str | None = None
+    api_source: str | None = None
+
+
+@on_the_wire
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class CostsResultAmount:
+    """An exact amount of money.
+
+    Attributes:
+        value: Whole units of the currency (dollars, not cents), from the literal text of the reply,
+            without zeros at its end.
+        currency: Lowercase ISO 4217 code, such as `usd`.
+        extra: Fields of the reply that this release does not know, by name.
+    """
+
+    value: Decimal
+    currency: str
+    extra: Extra = NO_EXTRA
+
+    __repr__ = short_repr
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "value", exact_decimal(self.value))
+
+
+@attrs.frozen
+class DerivedLineItem:
+    """What a line item's text seems to say; derived by a lenient reading, not sent by the API.
+
+    Attributes:
+        model: The model, None where the line item is a plain name.
+        direction: What of it was billed, such as `input` or `cached input`; None likewise.
+    """
+
+    model: str | None
+    direction: str | None
+
+    __repr__ = short_repr
+
+
+@described
+class CostsResult(UsageResult):
+    """Money: what a line item of an organization cost.
+
+    `amount` is None where nothing was billed, `amount_value` is 0 then.
+    """
+
+    object: Literal["organization.costs.result"] = "organization.costs.result"
+    amount: CostsResultAmount | None = None
+    quantity: Decimal | None = None
+    quantity_unit: str | None = None
+    line_item: str | None = None
+    project_id: str | None = None
+    user_id: str | None = None
+    api_key_id: str | None = None
+    api_source: str | None = None
+    organization_id: str | None = None
+    organization_name: str | None = None
+    project_name: str | None = None
+    user_email: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.quantity is not None:
+            object.__setattr__(self, "quantity", exact_decimal(self.quantity))
+
+    @property
+    def amount_value(self) -> Decimal:
+        """The amount without its currency; 0 where nothing was billed."""
+        return Decimal(0) if self.amount is None else self.amount.value
+
+    @property
+    def derived_line_item(self) -> DerivedLineItem:
+        """Read `"<model>, <direction>"` out of `line_item`, leniently; a plain name gives Nones."""
+        model, comma, direction = (self.line_item or "").rpartition(",")
+        model, direction = model.strip(), direction.strip()
+        return DerivedLineItem(model, direction) if comma and model else DerivedLineItem(None, None)
+
+
+@described
+class UsageRow:
+    """One result of any kind, flat: its bucket's times, and every metric and dimension there is.
+
+    A metric that the kind of result does not have is None, as is one that the service left out.
+    `amount` is the Decimal alone; its currency stands beside it, and what else it had in `extra`.
+    """
+
+    start_time: int
+    end_time: int
+    object: str
+    project_id: str | None = None
+    user_id: str | None = None
+    api_key_id: str | None = None
+    model: str | None = None
+    batch: bool | None = None
+    service_tier: str | None = None
+    api_source: str | None = None
+    size: str | None = None
+    source: str | None = None
+    vector_store_id: str | None = None
+    context_level: str | None = None
+    line_item: str | None = None
+    num_model_requests: int | None = None
+    input_tokens: int | None = None
+    input_uncached_tokens: int | None = None
+    input_cached_tokens: int | None = None
+    input_cache_write_tokens: int | None = None
+    input_cache_write_30m_tokens: int | None = None
+    input_cache_write_12h_tokens: int | None = None
+    input_text_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    input_cached_text_tokens: int | None = None
+    input_cached_audio_tokens: int | None = None
+    input_cached_image_tokens: int | None = None
+    output_tokens: int | None = None
+    output_text_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    output_image_tokens: int | None = None
+    num_requests: int | None = None
+    num_sessions: int | None = None
+    images: int | None = None
+    characters: int | None = None
+    seconds: int | None = None
+    usage_bytes: int | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    quantity: Decimal | None = None
+    quantity_unit: str | None = None
+    organization_id: str | None = None
+    organization_name: str | None = None
+    project_name: str | None = None
+    user_email: str | None = None
+    extra: Extra = NO_EXTRA
+
+    __repr__ = short_repr
+
+
+def flat_row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
+    """Write a result as a flat row of a bucket with these times."""
+    values = {a.name: getattr(result, a.name) for a in fields_of(type(result))}
+    amount = values.pop("amount", None)
+    if amount is not None:
+        values |= {"amount": amount.value, "currency": amount.currency}
+        if amount.extra:
+            values["extra"] = Extra({**result.extra, "amount": amount.extra})
+    return UsageRow(start_time=start_time, end_time=end_time, **values)

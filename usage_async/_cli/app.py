@@ -1,0 +1,98 @@
+"""The commands of `usage-async`; each is imported when it is used, or asked for help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from usage_async._cli.exit import ExitCode
+
+_CORE = ("aiohttp", "attrs", "cattrs", "msgspec")
+
+
+def _versions() -> str:
+    import platform
+    from importlib.metadata import version
+
+    core = ", ".join(f"{name} {version(name)}" for name in _CORE)
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"usage-async {version('usage-async')} ({core}, {python})"
+
+
+def _completion(
+    *,
+    shell: Annotated[str | None, Parameter(help="bash, zsh, fish, or powershell.")] = None,
+    context: Annotated[Any, Parameter(parse=False)],
+) -> None:
+    from cyclopts.completion.detect import ShellDetectionError
+
+    from usage_async.errors import QueryError
+
+    shells: Any = shell
+    try:
+        path = app.install_completion(shell=shells)
+    except (ShellDetectionError, ValueError):
+        path = None
+    if path is None:
+        raise QueryError("say which shell: --shell bash, zsh, fish, or powershell")
+    context.out.print(f"completion installed in {path}; it works in new shells", soft_wrap=True)
+
+
+app = App(
+    name="usage-async",
+    help="Every token and every cent of an OpenAI organization.\n\n"
+    "Set OPENAI_ADMIN_KEY (or OPENAI_ADMIN_KEY_FILE) to an admin key, or try any command with "
+    "--demo, on a made-up organization.",
+    help_epilogue="\n".join(
+        (
+            "Example: usage-async report --demo",
+            "",
+            "Exit codes:",
+            *(f"  {code:>3}  {code.meaning}" for code in ExitCode),
+        )
+    ),
+    help_format="plaintext",
+    version=_versions,
+)
+
+_APPS = {
+    "fetch": "Write an endpoint's figures to a file or a pipe.",
+    "total": "Add an endpoint's figures up, exactly.",
+    "verify": "Prove that an endpoint's figures are whole.",
+}
+"""Commands with a command for every endpoint."""
+
+_FUNCTIONS = {
+    "report": (
+        "Show who spent what, on one screen.",
+        "usage-async report --period 2026-10 --by user --compare",
+    ),
+    "endpoints": ("Show what each endpoint takes and gives.", "usage-async endpoints"),
+    "doctor": (
+        "Look at everything between here and the figures; exit code 0 only when all is well.",
+        "usage-async doctor",
+    ),
+    "emulate": (
+        "Serve a made-up organization on this machine, with faults and quirks, for tests.",
+        "usage-async emulate --port 8089 --error-rate 0.05",
+    ),
+}
+
+for _place, (_name, _help) in enumerate(_APPS.items(), start=2):
+    app.command(f"usage_async._cli.commands.{_name}:app", name=_name, help=_help, sort_key=_place)
+for _place, (_name, (_help, _example)) in enumerate(_FUNCTIONS.items()):
+    app.command(
+        f"usage_async._cli.commands.{_name}:{_name}",
+        name=_name,
+        help=_help,
+        help_epilogue=f"Example: {_example}",
+        sort_key=_place * 10 + 1,
+    )
+app.command(
+    _completion,
+    name="completion",
+    help="Install completion for a shell; its startup file gets a line.",
+    help_epilogue="Example: usage-async completion",
+    sort_key=100,
+)

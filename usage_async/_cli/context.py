@@ -1,0 +1,94 @@
+"""What a command has at hand: the clocks, the terminal, and what was warned of."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine, Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from usage_async._cli.exit import ExitCode
+from usage_async.report.text import clean
+
+if TYPE_CHECKING:
+    from usage_async._api.pages import Notice
+    from usage_async._http.runtime import Runtime
+    from usage_async.report.terminal.page import Console
+
+T = TypeVar("T")
+
+
+class Context:
+    """What a command has at hand.
+
+    Args:
+        runtime: The clocks; those of the machine where there is none.
+        warnings: What the library warned of so far; it grows.
+    """
+
+    def __init__(self, runtime: Runtime | None, warnings: dict[str, None]) -> None:
+        self._runtime = runtime
+        self.warnings = warnings
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The clocks."""
+        from usage_async._http.runtime import Runtime
+
+        return self._runtime or Runtime()
+
+    @cached_property
+    def out(self) -> Console:
+        """Standard output, for people."""
+        from usage_async.report.terminal.page import make_console
+
+        return make_console(stderr=False)
+
+    @cached_property
+    def err(self) -> Console:
+        """Standard error, for people."""
+        from usage_async.report.terminal.page import make_console
+
+        return make_console(stderr=True)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, in an event loop of its own."""
+        return asyncio.run(_ended_by_sigterm(work))
+
+    def note_warnings(self) -> None:
+        """Write to standard error, a line each, what the library warned of."""
+        for message in self.warnings:
+            self.note(message)
+
+    def note_unsettled(self, notices: Iterable[Notice]) -> None:
+        """Write to standard error which figures may still be revised, which is no warning."""
+        for notice in notices:
+            if notice.code == "unsettled":
+                self.note(f"{notice.endpoint}: {notice.message}")
+
+    def note(self, message: str) -> None:
+        """Write a line to standard error."""
+        sys.stderr.write(f"usage-async: note: {clean(message)}\n")
+
+
+async def _ended_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    """Let SIGTERM cancel it, as Ctrl-C does: `sys.exit` could hit the event loop's own code."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    told = False
+
+    def end(_number: int, _frame: object) -> None:
+        nonlocal told
+        told = True
+        loop.call_soon_threadsafe(cast("asyncio.Task[T]", task).cancel)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if told:
+            raise SystemExit(ExitCode.TERMINATED) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

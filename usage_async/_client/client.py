@@ -1,0 +1,320 @@
+"""The client: its options, and a method an endpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl as ssl_module
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from usage_async._api.endpoints import (
+    ENDPOINTS,
+    CostsParams,
+    UsageAudioSpeechesParams,
+    UsageAudioTranscriptionsParams,
+    UsageCodeInterpreterSessionsParams,
+    UsageCompletionsParams,
+    UsageDecisionsParams,
+    UsageEmbeddingsParams,
+    UsageFileSearchCallsParams,
+    UsageImagesParams,
+    UsageModerationsParams,
+    UsageVectorStoresParams,
+    UsageWebSearchCallsParams,
+    signature,
+)
+from usage_async._api.pages import (
+    SETTLES_AFTER,
+    Notice,
+    UsageTimeBucket,
+)
+from usage_async._api.results import (
+    CostsResult,
+    UsageAudioSpeechesResult,
+    UsageAudioTranscriptionsResult,
+    UsageCodeInterpreterSessionsResult,
+    UsageCompletionsResult,
+    UsageDecisionsResult,
+    UsageEmbeddingsResult,
+    UsageFileSearchCallsResult,
+    UsageImagesResult,
+    UsageModerationsResult,
+    UsageResult,
+    UsageVectorStoresResult,
+    UsageWebSearchCallsResult,
+)
+from usage_async._client.query import UsageQuery
+from usage_async._engine.engine import Engine, together
+from usage_async._http.fetch import Fetcher, RequestEvent
+from usage_async._http.key import (
+    PRINTABLE,
+    KeyCustody,
+    KeySource,
+    Secret,
+    conceal,
+    concealed,
+    find_key,
+)
+from usage_async._http.limiter import AdaptiveLimiter, Limiter
+from usage_async._http.retry import RetryPolicy
+from usage_async._http.runtime import Runtime
+from usage_async._http.transport import AiohttpTransport, Timeout, Transport, check_base_url
+from usage_async._query.request import build
+from usage_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from usage_async._http.transport import Session
+
+
+R = TypeVar("R", bound=UsageResult)
+T = TypeVar("T")
+
+_log = logging.getLogger("usage_async")
+
+BASE_URL = "https://api.openai.com/v1"
+BASE_URL_VARIABLE = "USAGE_ASYNC_BASE_URL"
+
+_64_MIB = 64 * 1024 * 1024
+
+
+class UsageClient:
+    """Reads the usage and the costs of one organization.
+
+    An async context manager, or `await client.close()`. It may be used from any task of one event
+    loop. Every endpoint is a method that makes a query; a query sends nothing until it is used.
+
+    Args:
+        admin_key: An admin key, or an async callable that gives one (asked again once after a 401,
+            so that keys can rotate). Else `OPENAI_ADMIN_KEY`, else the file that
+            `OPENAI_ADMIN_KEY_FILE` names.
+        base_url: Where the key may go; else `USAGE_ASYNC_BASE_URL`, else the API of OpenAI.
+            `OPENAI_BASE_URL` is not read. https, or http to loopback.
+        organization: Sent as `OpenAI-Organization`, for a key of several organizations.
+        concurrency: The most requests in flight, over all queries of this client; with 1, cursors
+            are followed one after another.
+        timeout: Of one request.
+        retry: How often and how long a request is tried again.
+        max_page_bytes: The most bytes of one reply, decompressed.
+        settle_after: Time after its end for which a bucket's figures may still be revised; younger
+            figures are marked by a notice (`unsettled`), and `verify` does not compare them.
+        proxy: URL of an HTTP proxy. The environment is not read.
+        ssl: A context with other certificates than the system's.
+        session: An aiohttp session to use; it stays the caller's to close.
+        transport: Stands in for the network: `(path, params, headers) -> (status, headers, body)`.
+        on_notice: Called with every `Notice` of every run.
+        trace: Called with a `RequestEvent` after every try of a request.
+        limiter: Bounds the requests in flight of all clients that it is given to, fairly. Each
+            client still has its `concurrency`, and slows down after a 429 for itself.
+        runtime: Clocks, sleep and chance, for tests.
+
+    Raises:
+        ConfigurationError: No key, or an option that cannot be.
+    """
+
+    def __init__(
+        self,
+        admin_key: KeySource | None = None,
+        *,
+        base_url: str | None = None,
+        organization: str | None = None,
+        concurrency: int = 8,
+        timeout: Timeout | None = None,
+        retry: RetryPolicy | None = None,
+        max_page_bytes: int = _64_MIB,
+        settle_after: timedelta = SETTLES_AFTER,
+        proxy: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        session: Session | None = None,
+        transport: Transport | None = None,
+        on_notice: Callable[[Notice], object] | None = None,
+        trace: Callable[[RequestEvent], object] | None = None,
+        limiter: Limiter | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        admin_key = conceal(admin_key)
+        base_url, proxy, organization = map(concealed, (base_url, proxy, organization))
+        if concurrency.__class__ is not int or concurrency < 1:
+            raise ConfigurationError(f"concurrency takes an int of at least 1, not {concurrency!r}")
+        if settle_after.__class__ is not timedelta or settle_after < timedelta():
+            raise ConfigurationError(f"settle_after takes a timedelta, not {settle_after!r}")
+        self._own_transport: AiohttpTransport | None = None
+        if transport is None and admin_key is None:
+            admin_key = find_key()
+        custody = KeyCustody(admin_key)
+        if transport is None:
+            transport = self._own_transport = AiohttpTransport(
+                check_base_url(base_url or _base_url(), custody.redactor),
+                timeout=timeout or Timeout(),
+                max_page_bytes=max_page_bytes,
+                proxy=proxy,
+                ssl=ssl,
+                session=session,
+            )
+        from usage_async._api.version import __version__
+
+        headers = {"Accept": "application/json", "User-Agent": f"usage-async/{__version__}"}
+        if organization is not None:
+            headers["OpenAI-Organization"] = _organization(organization)
+        runtime = runtime or Runtime()
+        fetcher = Fetcher(
+            transport=transport,
+            custody=custody,
+            limiter=AdaptiveLimiter(concurrency, runtime, limiter),
+            policy=retry or RetryPolicy(),
+            runtime=runtime,
+            headers=headers,
+            trace=trace,
+        )
+        self._engine = Engine(fetcher, on_notice, settle_after)
+        self._entered = False
+
+    @property
+    def limiter(self) -> AdaptiveLimiter:
+        """How many requests of this client are in flight, and may be."""
+        return self._engine.fetcher.limiter
+
+    def completions(
+        self, **params: Unpack[UsageCompletionsParams]
+    ) -> UsageQuery[UsageCompletionsResult]:
+        """Tokens of chat completions and responses."""
+        return self._query("completions", UsageCompletionsResult, params)
+
+    def embeddings(
+        self, **params: Unpack[UsageEmbeddingsParams]
+    ) -> UsageQuery[UsageEmbeddingsResult]:
+        """Tokens that were embedded."""
+        return self._query("embeddings", UsageEmbeddingsResult, params)
+
+    def moderations(
+        self, **params: Unpack[UsageModerationsParams]
+    ) -> UsageQuery[UsageModerationsResult]:
+        """Tokens that were moderated."""
+        return self._query("moderations", UsageModerationsResult, params)
+
+    def images(self, **params: Unpack[UsageImagesParams]) -> UsageQuery[UsageImagesResult]:
+        """Images that were generated, edited or varied."""
+        return self._query("images", UsageImagesResult, params)
+
+    def audio_speeches(
+        self, **params: Unpack[UsageAudioSpeechesParams]
+    ) -> UsageQuery[UsageAudioSpeechesResult]:
+        """Characters that were spoken."""
+        return self._query("audio_speeches", UsageAudioSpeechesResult, params)
+
+    def audio_transcriptions(
+        self, **params: Unpack[UsageAudioTranscriptionsParams]
+    ) -> UsageQuery[UsageAudioTranscriptionsResult]:
+        """Seconds of audio that were transcribed."""
+        return self._query("audio_transcriptions", UsageAudioTranscriptionsResult, params)
+
+    def vector_stores(
+        self, **params: Unpack[UsageVectorStoresParams]
+    ) -> UsageQuery[UsageVectorStoresResult]:
+        """Bytes that vector stores hold."""
+        return self._query("vector_stores", UsageVectorStoresResult, params)
+
+    def code_interpreter_sessions(
+        self, **params: Unpack[UsageCodeInterpreterSessionsParams]
+    ) -> UsageQuery[UsageCodeInterpreterSessionsResult]:
+        """Code interpreter sessions."""
+        return self._query("code_interpreter_sessions", UsageCodeInterpreterSessionsResult, params)
+
+    def file_search_calls(
+        self, **params: Unpack[UsageFileSearchCallsParams]
+    ) -> UsageQuery[UsageFileSearchCallsResult]:
+        """Calls of the file search tool."""
+        return self._query("file_search_calls", UsageFileSearchCallsResult, params)
+
+    def web_search_calls(
+        self, **params: Unpack[UsageWebSearchCallsParams]
+    ) -> UsageQuery[UsageWebSearchCallsResult]:
+        """Calls of the web search tool."""
+        return self._query("web_search_calls", UsageWebSearchCallsResult, params)
+
+    def decisions(self, **params: Unpack[UsageDecisionsParams]) -> UsageQuery[UsageDecisionsResult]:
+        """Tokens of decisions."""
+        return self._query("decisions", UsageDecisionsResult, params)
+
+    def costs(self, **params: Unpack[CostsParams]) -> UsageQuery[CostsResult]:
+        """Money, by day; it may be revised for some days."""
+        return self._query("costs", CostsResult, params)
+
+    def query(
+        self, name_or_path: str, /, *, unchecked: bool = False, **params: Any
+    ) -> UsageQuery[Any]:
+        """Make a query by the name of its endpoint, or for what this release does not know.
+
+        Args:
+            name_or_path: A name of `ENDPOINTS`, or a path such as `/organization/usage/brand_new`,
+                whose results are `UnknownResult`.
+            unchecked: Send parameters and values that this release does not know.
+            params: The endpoint's parameters.
+
+        Raises:
+            QueryError: A parameter that the endpoint does not take.
+        """
+        query = build(name_or_path, params, unchecked=unchecked)
+        return UsageQuery(self._engine, query, query.endpoint.result_class)
+
+    def _query(self, name: str, kind: type[R], params: Any) -> UsageQuery[R]:
+        return UsageQuery(self._engine, build(name, params), kind)
+
+    async def gather(self, *queries: UsageQuery[Any]) -> list[list[UsageTimeBucket[Any]]]:
+        """Collect several queries at the same time, under the one limit of this client.
+
+        Returns:
+            The buckets of each query, in the order of the queries.
+
+        Raises:
+            UsageError: What the first query that failed ended in; the others are cancelled.
+        """
+        return await together(query.collect() for query in queries)
+
+    async def close(self) -> None:
+        """End every request of this client, and its own session; can be called again.
+
+        Raises:
+            ConfigurationError: It was used in another event loop.
+        """
+        self._engine.check_loop()
+        try:
+            await self._engine.close()
+        finally:
+            if self._own_transport is not None:
+                await self._own_transport.close()
+
+    async def __aenter__(self) -> Self:
+        self._engine.check_usable()
+        if self._entered:
+            raise ConfigurationError("this client was entered before; make another one")
+        self._entered = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None and engine.loop is not None and not engine.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+
+
+for _endpoint in ENDPOINTS.values():
+    _returns: Any = UsageQuery[_endpoint.result_class]  # type: ignore[name-defined] # a class is a value
+    vars(UsageClient)[_endpoint.name].__signature__ = signature(_endpoint, _returns)
+
+
+def _organization(text: str) -> str:
+    if not PRINTABLE.fullmatch(text):
+        # It may be the key, given in the wrong place.
+        raise ConfigurationError("organization takes an id such as 'org-…', without blanks")
+    return text
+
+
+def _base_url() -> Secret:
+    if "OPENAI_BASE_URL" in os.environ:
+        _log.info("OPENAI_BASE_URL is set, and not read: see %s", BASE_URL_VARIABLE)
+    return Secret(os.environ.get(BASE_URL_VARIABLE) or BASE_URL)

@@ -1,0 +1,249 @@
+"""What a query of a client can do: streams, sums, proofs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+import attrs
+
+from usage_async._api.endpoints import Endpoint
+from usage_async._api.pages import (
+    UsageResponse,
+    UsageTimeBucket,
+)
+from usage_async._api.results import (
+    UsageResult,
+    UsageRow,
+)
+from usage_async._engine.engine import Engine
+from usage_async._engine.stream import Stream, start
+from usage_async._query.request import Query
+from usage_async._query.times import TimeRange
+from usage_async._query.windows import Window
+from usage_async._sums.totals import Summary, Totals
+from usage_async._sums.verification import Reading, Verification
+from usage_async.errors import QueryError
+
+R = TypeVar("R", bound=UsageResult)
+
+
+@attrs.frozen
+class UsageQuery(Generic[R]):
+    """What is asked of an endpoint; it sends nothing until it is used, and can be used again.
+
+    Equal queries of one client are equal. `async for` over it gives its buckets, by time.
+    """
+
+    _engine: Engine
+    _query: Query
+    _kind: type[R]
+
+    def __repr__(self) -> str:
+        return f"client.{self._query}"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint that is asked."""
+        return self._query.endpoint
+
+    @property
+    def bucket_width(self) -> str | None:
+        """Width of a bucket, such as `1d`; None for an endpoint that this release does not know."""
+        return self._query.bucket_width
+
+    @property
+    def group_by(self) -> tuple[str, ...]:
+        """The dimensions that it groups by."""
+        return self._query.group_by
+
+    @property
+    def filters(self) -> Mapping[str, tuple[str, ...]]:
+        """The filters, by parameter, with the values as they are sent."""
+        return MappingProxyType(dict(self._query.filters))
+
+    def __aiter__(self) -> Stream[UsageTimeBucket[R]]:
+        return self.stream()
+
+    def stream(self) -> Stream[UsageTimeBucket[R]]:
+        """Begin a run that gives buckets."""
+        return start(self._engine, self._query, self._kind, _buckets)
+
+    def pages(self) -> Stream[UsageResponse[R]]:
+        """Begin a run that gives pages, one after another.
+
+        A page's `next_page` can be saved: `page=` with the very arguments of this query goes on
+        from there.
+        """
+        # A cursor is bound to the range that it was made with, so the range stays in one piece.
+        return start(self._engine, self._query, self._kind, _page, concurrency=1)
+
+    def results(self) -> Stream[tuple[UsageTimeBucket[R], R]]:
+        """Begin a run that gives every result, with its bucket."""
+        return start(self._engine, self._query, self._kind, _results)
+
+    def rows(self) -> Stream[UsageRow]:
+        """Begin a run that gives every result as a flat row, those of other kinds too."""
+        return start(self._engine, self._query, self._kind, _rows)
+
+    async def collect(self) -> list[UsageTimeBucket[R]]:
+        """Read every bucket."""
+        async with self.stream() as stream:
+            return [bucket async for bucket in stream]
+
+    async def first(self) -> UsageTimeBucket[R] | None:
+        """Read the first bucket, by one request; None where there is none."""
+        # A cursor is bound to the limit that it was made with.
+        one = self._query if self._query.page else attrs.evolve(self._query, limit=1)
+        async with start(self._engine, one, self._kind, _buckets, concurrency=1) as stream:
+            return await anext(stream, None)
+
+    async def total(self) -> R:
+        """Add everything up, exactly. Missing buckets are notices: `summary` carries them.
+
+        Raises:
+            IncompleteError: There are rows of a kind that has no known sum.
+            MixedCurrencyError: There are amounts in several currencies.
+        """
+        return (await self._add_up(())).total()
+
+    async def totals(self, *dimensions: str) -> list[R]:
+        """Add everything up by the dimensions that the query groups by.
+
+        Args:
+            dimensions: Some of them only.
+
+        Returns:
+            One row a group, the largest first by the endpoint's measure; several currencies are
+            several rows.
+
+        Raises:
+            QueryError: The query does not group by the dimension.
+            IncompleteError: There are rows of a kind that has no known sum.
+        """
+        return (await self._add_up(dimensions or self._query.group_by)).groups()
+
+    async def summary(self, *dimensions: str) -> Summary[R]:
+        """Add everything up, in total and by dimension, and say how far to trust it.
+
+        Args:
+            dimensions: Some of the dimensions that the query groups by; all of them by default.
+
+        Raises:
+            QueryError: The query does not group by the dimension.
+            IncompleteError: There are rows of a kind that has no known sum.
+            MixedCurrencyError: There are amounts in several currencies.
+        """
+        covered, settled = None, None
+        async with self.stream() as stream:
+            total = self._totals((), stream.as_of)
+            groups = self._totals(dimensions or self._query.group_by, stream.as_of)
+            as_of = datetime.fromtimestamp(stream.as_of, UTC)
+            async for bucket in stream:
+                total.add(bucket)
+                groups.add(bucket)
+                begin = covered.start_time if covered else bucket.start_time
+                covered = TimeRange(begin, bucket.end_time)
+                if bucket.is_settled(as_of, after=self._engine.settle_after):
+                    settled = bucket.end
+        return Summary(
+            total=total.total(),
+            groups=groups.groups(),
+            requested=stream.requested,
+            covered=covered,
+            settled_through=settled,
+            as_of=as_of,
+            notices=stream.notices,
+        )
+
+    async def verify(self, *, strict: bool = False) -> Verification:
+        """Prove that what this query reads is whole.
+
+        Every expected bucket must come exactly once, and over settled buckets the groups must add
+        up to the ungrouped figure of a second, cheaper query. Where they do not, whole buckets of
+        both are read again once, since figures may have been revised in between. A query without
+        groups has nothing to compare.
+
+        Args:
+            strict: Raise unless everything is proven.
+
+        Raises:
+            IncompleteError: There are rows of a kind that has no known sum; or, with `strict`,
+                buckets are missing or differ.
+        """
+        self._totals((), 0)  # refuses a kind whose figures nobody can compare
+        query = attrs.evolve(self._query, page=None)
+        grouped, window = await self._read(query)
+        differing: tuple[int, ...] = ()
+        if query.group_by:
+            differing = grouped.differing(await self._read_whole(window))
+        if differing:
+            end = differing[-1] + window.width_s if window.width_s else window.end
+            again = attrs.evolve(query, start=differing[0], end=end)
+            grouped_again, window_again = await self._read(again)
+            whole_again = await self._read_whole(window_again)
+            differing = tuple(
+                start for start in differing if not grouped_again.agrees(whole_again, start)
+            )
+        verification = Verification(
+            checked=tuple(start for start in grouped.figures if start not in differing),
+            unsettled=tuple(grouped.unsettled),
+            missing=grouped.missing(window),
+            differing=differing,
+            compared=query.group_by,
+        )
+        if strict:
+            verification.raise_if_incomplete()
+        return verification
+
+    async def _read_whole(self, window: Window) -> Reading:
+        """Read the ungrouped figures of a range that was read with groups."""
+        if window.start >= window.end:
+            return Reading(window.start)
+        # The very range: without groups the history may begin earlier.
+        same = attrs.evolve(self._query, page=None, group_by=(), start=window.start, end=window.end)
+        reading, _ = await self._read(same)
+        return reading
+
+    async def _read(self, query: Query) -> tuple[Reading, Window]:
+        async with start(self._engine, query, self._kind, _buckets) as stream:
+            reading = Reading(stream.as_of, self._engine.settle_after)
+            async for bucket in stream:
+                reading.add(bucket)
+        return reading, Window(stream.start_time, stream.end_time, query.width_s)
+
+    async def _add_up(self, dimensions: tuple[str, ...]) -> Totals[R]:
+        async with self.stream() as stream:
+            totals = self._totals(dimensions, stream.as_of)
+            async for bucket in stream:
+                totals.add(bucket)
+        return totals
+
+    def _totals(self, dimensions: tuple[str, ...], as_of: int) -> Totals[R]:
+        for dimension in dimensions:
+            if dimension not in self._query.group_by:
+                raise QueryError(f"{self!r} does not group by {dimension!r}: add it to group_by")
+        return Totals(self._kind, self._query.endpoint.measure, dimensions, as_of=as_of)
+
+
+def _buckets(page: UsageResponse[R]) -> Iterable[UsageTimeBucket[R]]:
+    # A large page is freed bucket by bucket: in one piece it would hold the event loop.
+    left = deque(page.data)
+    del page
+    while left:
+        yield left.popleft()
+
+
+def _page(page: UsageResponse[R]) -> Iterable[UsageResponse[R]]:
+    return (page,)
+
+
+def _results(page: UsageResponse[R]) -> Iterable[tuple[UsageTimeBucket[R], R]]:
+    return ((bucket, result) for bucket in _buckets(page) for result in bucket.results)
+
+
+def _rows(page: UsageResponse[R]) -> Iterable[UsageRow]:
+    return (row for bucket in _buckets(page) for row in bucket.rows())

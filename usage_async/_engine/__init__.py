@@ -1,0 +1,1 @@
+"""Runs: one reading of a query, its windows merged into one stream."""

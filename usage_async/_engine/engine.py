@@ -1,0 +1,85 @@
+"""Engine: the event loop, the tasks and the fetcher that all runs of one client share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import attrs
+
+from usage_async._api.pages import Notice
+from usage_async._http.fetch import Fetcher
+from usage_async.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines concurrently; the first failure cancels the rest and is raised as it is."""
+    failure: BaseException
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as errors:
+        failure = errors.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
+    raise failure
+
+
+@attrs.define(eq=False)
+class Engine:
+    """Owner of one client's tasks; it ends them when the client is closed.
+
+    Attributes:
+        fetcher: Reads pages.
+        on_notice: Hook that is called with the notices of every run.
+        settle_after: Time after its end for which a bucket may still be revised.
+        closed: Whether the client was closed.
+        loop: The event loop that it belongs to, from its first use on.
+    """
+
+    fetcher: Fetcher
+    on_notice: Callable[[Notice], object] | None
+    settle_after: timedelta
+    closed: bool = attrs.field(default=False, init=False)
+    loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
+    _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
+
+    def check_usable(self) -> None:
+        """Refuse to work after `close` or in a second event loop.
+
+        Raises:
+            ConfigurationError: One of these.
+        """
+        if self.closed:
+            raise ConfigurationError("this client is closed")
+        self.check_loop()
+        self.loop = asyncio.get_running_loop()
+
+    def check_loop(self) -> None:
+        """Refuse to work in a second event loop.
+
+        Raises:
+            ConfigurationError: The client was used in another one.
+        """
+        if self.loop not in (None, asyncio.get_running_loop()):
+            raise ConfigurationError("this client belongs to another event loop; make one a loop")
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that ends with this client."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """End every task, and wait until they have ended."""
+        self.closed = True
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,255 @@
+"""Merge: the pages of one run, read ahead concurrently and given in order of time.
+
+Theory of operation. The range is cut into windows, each read by its first page and then by cursors.
+Up to `concurrency` windows have their first page requested ahead; only the head, the earliest
+window that is not over, follows cursors. The invariants:
+
+- *Order*: pages are given of the head only, so buckets rise whatever order the replies come in.
+- *Bound*: at most `concurrency` pages exist at a time: the one that the caller works on, and those
+  ahead. A page ahead stays bytes until its turn, because bytes take less memory than objects, and
+  objects are cheapest when they are used while they are still in the processor's caches.
+- *Errors in order*: a failed request is raised when its page's turn comes, and meanwhile no further
+  window is begun. Only a refused key (401, 403) does not wait: nothing else can succeed either.
+- *No leak*: tasks refer to the engine and the run, never to the merge or its stream. So a
+  stream that is dropped is collected, and its `__del__` cancels the tasks; with a reference back,
+  the tasks would keep it, and themselves, alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+
+from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
+from usage_async._api.results import UsageResult
+from usage_async._engine.window import WindowReading
+from usage_async._http.fetch import in_turns
+from usage_async._query.times import TimeRange, iso
+from usage_async.errors import (
+    AuthenticationError,
+    PermissionDeniedError,
+    RangeUnavailableError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from usage_async._codec.pages import Decoded
+    from usage_async._engine.engine import Engine
+    from usage_async._engine.run import Notices, Run
+    from usage_async._query.windows import Plan, Window
+
+R = TypeVar("R", bound=UsageResult)
+
+
+@attrs.frozen(eq=False)
+class _Page(Generic[R]):
+    """A page that is being read, or waits for its turn.
+
+    Attributes:
+        task: The request.
+        turn: Set when the caller waits for the page; until then it is not decoded.
+    """
+
+    task: asyncio.Task[Decoded[R]]
+    turn: asyncio.Event
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its request has ended in an error."""
+        task = self.task
+        return task.done() and not task.cancelled() and task.exception() is not None
+
+
+def _retrieve(urgent: asyncio.Future[BaseException], task: asyncio.Task[Any]) -> None:
+    """Take note of a finished task's error, which counts as retrieved from then on.
+
+    Args:
+        urgent: Gets an error that must not wait for its turn: the key was refused.
+        task: The task.
+    """
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, AuthenticationError | PermissionDeniedError) and not urgent.done():
+        urgent.set_result(error)
+
+
+@attrs.define(eq=False)
+class Merge(Generic[R]):
+    """The pages of a run, by time.
+
+    Attributes:
+        engine: Starts the requests, and ends them when the client is closed.
+        run: What is read.
+        notices: Takes what a careful reader should know.
+        times: The range that is read; a clamp moves its start.
+        plan: The windows that are not begun.
+    """
+
+    engine: Engine
+    run: Run[R]
+    notices: Notices
+    times: TimeRange = attrs.field(init=False)
+    plan: Plan = attrs.field(init=False)
+    _windows: deque[Window] = attrs.field(factory=deque, init=False)
+    """The windows that were cut from the plan and are not over, earliest first."""
+    _ahead: dict[Window, _Page[R]] = attrs.field(factory=dict, init=False)
+    _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False)
+    _urgent: asyncio.Future[BaseException] | None = attrs.field(default=None, init=False)
+    _head: WindowReading[R] | None = attrs.field(default=None, init=False)
+    _reread: Callable[[], Generator[None, None, Decoded[R]]] | None = attrs.field(
+        default=None, init=False
+    )
+    _unsettled: list[int] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.plan = self.run.plan()
+        self.times = TimeRange(self.plan.start, self.plan.end)
+
+    async def next_page(self) -> UsageResponse[R] | None:
+        """Give the next page; None at the end.
+
+        Raises:
+            UsageError: The failure of the page's request, or 401 and 403 of any request.
+        """
+        self.engine.check_usable()
+        if self._urgent is None:
+            self._urgent = asyncio.get_running_loop().create_future()
+        while (window := next(self._left(), None)) is not None:
+            if self._head is None or self._head.window != window:
+                cursor = self.run.query.page
+                self._head = WindowReading(window=window, now=self.run.now, cursor=cursor)
+            self._begin(self._head, self._urgent)
+            try:
+                decoded = await _outcome(self._ahead[window].task, self._urgent)
+            except RangeUnavailableError as error:
+                if not self.run.query.clamp or self.run.query.page is not None:
+                    raise
+                self._clamp(error, self._head)
+                continue
+            del self._ahead[window]
+            return await self._accepted(decoded, self._head)
+        self._tell_unsettled()
+        return None
+
+    def _left(self) -> Iterator[Window]:
+        """Give the windows that are left, earliest first; they are cut on the way."""
+        yield from self._windows
+        while (cut := self.plan.cut()) is not None:
+            window, self.plan = cut
+            self._windows.append(window)
+            yield window
+
+    def _begin(self, head: WindowReading[R], urgent: asyncio.Future[BaseException]) -> None:
+        """Start the requests that there is room for: the head's next page, then first pages."""
+        has_failed = any(page.has_failed for page in self._ahead.values())
+        for window in self._left():
+            if window in self._ahead:
+                continue
+            is_head = window is head.window
+            if not is_head and (has_failed or len(self._ahead) >= self.run.concurrency):
+                break
+            request = self.run.request(window, head.cursor if is_head else None)
+            task = self.engine.spawn(self.engine.fetcher.fetch(request))
+            task.add_done_callback(partial(_retrieve, urgent))
+            self._ahead[window] = _Page(task, request.turn)
+        self._ahead[head.window].turn.set()
+
+    async def _accepted(self, decoded: Decoded[R], head: WindowReading[R]) -> UsageResponse[R]:
+        before = await self._page_before(head, decoded.page)
+        page, notices = head.accept(decoded.page, before)
+        self._reread = None if head.done else decoded.reread
+        for notice in (*decoded.notices, *notices, *self._unaligned(page)):
+            self.notices.tell(notice)
+        if head.done:
+            self._windows.popleft()
+        settled = self.run.settled_before
+        if page.data and page.data[-1].end_time > settled:
+            self._unsettled += [each.start_time for each in page.data if each.end_time > settled]
+        return page
+
+    async def _page_before(
+        self, head: WindowReading[R], page: UsageResponse[R]
+    ) -> tuple[UsageTimeBucket[R], ...]:
+        """Decode the page before once more where it is needed, which is seldom.
+
+        Its bytes are kept: its objects would take more memory, and push those of the next page out
+        of the processor's caches.
+        """
+        if self._reread is None or not head.looks_back(page):
+            return ()
+        return (await in_turns(self._reread())).page.data
+
+    def _unaligned(self, page: UsageResponse[R]) -> Iterator[Notice]:
+        """Tell of buckets that reach out of the range that was asked for."""
+        asked = self.run.requested
+        for bucket in page.data[:1]:
+            if bucket.start_time < asked.start_time:
+                yield _unaligned("start", asked.start_time, bucket)
+        for bucket in page.data[-1:]:
+            if bucket.end_time > asked.end_time and self.run.now > asked.end_time:
+                yield _unaligned("end", asked.end_time, bucket)
+
+    def _tell_unsettled(self) -> None:
+        if starts := tuple(self._unsettled):
+            self._unsettled.clear()
+            message = f"figures from {iso(starts[0])} on may still be revised"
+            self.notices.tell(Notice(code="unsettled", message=message, starts=starts))
+
+    def _clamp(self, error: RangeUnavailableError, head: WindowReading[R]) -> None:
+        """Take everything before the history out of all that is left."""
+        floor = int(error.earliest.timestamp())
+        left = {window: window.after(floor) for window in self._windows}
+        if left[head.window] == head.window:
+            raise error
+        # The history's begin moves on at midnight, perhaps when some of the window was read.
+        left[head.window] = head.window.after(max(floor, head.next_start))
+        for window, rest in left.items():
+            if rest != window and window in self._ahead:
+                self._given_up.append(self._ahead.pop(window).task)
+                self._given_up[-1].cancel()
+        self._windows = deque(rest for rest in left.values() if rest is not None)
+        self.plan = self.plan.after(floor)
+        if self.times.start_time == head.next_start:
+            following = next(self._left(), None)
+            first = self.times.end_time if following is None else following.start
+            self.times = attrs.evolve(self.times, start_time=first)
+        if floor > head.next_start:
+            message = f"the service's data begin at {iso(floor)}; nothing before it was read"
+            self.notices.tell(Notice(code="clamped", message=message))
+
+    def release(self) -> None:
+        """Let go of the pages that were read: a stream may be kept for its notices."""
+        self._ahead.clear()
+        self._given_up.clear()
+        self._reread = None
+
+    def cancel(self) -> list[asyncio.Task[Any]]:
+        """Cancel every request; gives the tasks that are ending."""
+        tasks = [*(page.task for page in self._ahead.values()), *self._given_up]
+        ending = [task for task in tasks if not task.done() and not task.get_loop().is_closed()]
+        for task in ending:
+            task.cancel()
+        return ending
+
+
+async def _outcome(
+    task: asyncio.Task[Decoded[R]], urgent: asyncio.Future[BaseException]
+) -> Decoded[R]:
+    await asyncio.wait((task, urgent), return_when=asyncio.FIRST_COMPLETED)
+    if urgent.done():
+        raise urgent.result()
+    if task.cancelled():
+        raise UsageError("the stream or its client was closed while this was being read")
+    return task.result()
+
+
+def _unaligned(end: str, asked: int, bucket: UsageTimeBucket[Any]) -> Notice:
+    message = (
+        f"{end}_time {iso(asked)} lies inside the bucket from {iso(bucket.start_time)} to"
+        f" {iso(bucket.end_time)}, whose figures are given whole"
+    )
+    return Notice(code=f"{end}-aligned", message=message, starts=(bucket.start_time,))

@@ -1,0 +1,81 @@
+"""Run: everything about one reading of a query that is settled when it begins, and its notices."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import attrs
+
+from usage_async._api.pages import Notice
+from usage_async._api.results import UsageResult
+from usage_async._codec.pages import Decoded, PageDecoder
+from usage_async._http.fetch import Request
+from usage_async._query.request import Query
+from usage_async._query.times import TimeRange
+from usage_async._query.windows import Plan, Window, plan
+
+R = TypeVar("R", bound=UsageResult)
+
+_log = logging.getLogger("usage_async")
+
+
+@attrs.frozen(kw_only=True)
+class Run(Generic[R]):
+    """One reading of a query, from one instant.
+
+    Attributes:
+        query: The query.
+        kind: Class of the endpoint's own rows.
+        now: Unix seconds at which the run began; everything relative is resolved against it.
+        requested: The range that was asked for.
+        concurrency: The most pages held, the one that the caller works on included.
+        settled_before: Unix seconds; figures of buckets that ended by then are final.
+    """
+
+    query: Query
+    kind: type[R]
+    now: int
+    requested: TimeRange
+    concurrency: int
+    settled_before: int
+
+    def plan(self) -> Plan:
+        """Cut the range into windows."""
+        return plan(self.query, self.requested, now=self.now, concurrency=self.concurrency)
+
+    def request(self, window: Window, cursor: str | None) -> Request[Decoded[R]]:
+        """Make the request for one page of a window."""
+        query = self.query
+        params = query.params(window.start, window.end, limit=query.page_limit, page=cursor)
+        return Request(query.endpoint.path, params, PageDecoder(self.kind))
+
+
+@attrs.define(eq=False)
+class Notices:
+    """The notices of one run, each told once.
+
+    Attributes:
+        endpoint: Name of the endpoint that they are about.
+        place: The same with the organization, where it is known, for log lines.
+        hook: The client's `on_notice`.
+        told: What was told so far, in order.
+    """
+
+    endpoint: str
+    place: str
+    hook: Callable[[Notice], object] | None
+    told: dict[Notice, None] = attrs.field(factory=dict, init=False)
+
+    def tell(self, notice: Notice) -> None:
+        """Log a notice and hand it to the hook, unless it was told before."""
+        notice = attrs.evolve(notice, endpoint=self.endpoint)
+        if notice in self.told:
+            return
+        self.told[notice] = None
+        # Every look at the present has figures that may be revised: no cause for a warning.
+        level = logging.INFO if notice.code == "unsettled" else logging.WARNING
+        _log.log(level, "%s: %s", self.place, notice.message)
+        if self.hook is not None:
+            self.hook(notice)

@@ -1,0 +1,172 @@
+"""Stream: the async iterator that a caller holds, over the pages of one run.
+
+A stream that broke off never looks finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from usage_async._api.pages import Notice
+from usage_async._engine.merge import Merge
+from usage_async._engine.run import Notices, Run
+from usage_async.errors import UsageError
+
+if TYPE_CHECKING:
+    from usage_async._api.pages import UsageResponse
+    from usage_async._api.results import UsageResult
+    from usage_async._engine.engine import Engine
+    from usage_async._query.request import Query
+    from usage_async._query.times import TimeRange
+
+R = TypeVar("R", bound="UsageResult")
+T = TypeVar("T")
+
+_TURN_S = 0.01
+"""Seconds for which a caller may be given items that are at hand before the event loop gets a turn.
+Real time, whatever the client's clock: it bounds the wait of everything else on the loop."""
+
+
+class Stream(Generic[T]):
+    """One run of a query: an async iterator that reads ahead, and an async context manager.
+
+    Leaving `async with` waits until every request has ended. After a bare `break` the dropped
+    stream cancels them. After a failure, a cancellation or a caller's timeout within `anext` the
+    stream is dead: it raises, since a run that broke off must not look like one that finished.
+    """
+
+    def __init__(
+        self,
+        merge: Merge[Any],
+        flatten: Callable[[UsageResponse[Any]], Iterable[T]],
+    ) -> None:
+        self._merge = merge
+        self._flatten = flatten
+        self._items: Iterator[T] = iter(())
+        self._busy = False
+        self._finished = False
+        self._broken: str | None = None
+        self._turn_due = inf
+
+    @property
+    def requested(self) -> TimeRange:
+        """The range that was asked for; what is relative was resolved when the run began."""
+        return self._merge.run.requested
+
+    @property
+    def start_time(self) -> int:
+        """Start of the range that is read, Unix seconds, inclusive; a clamp moves it."""
+        return self._merge.times.start_time
+
+    @property
+    def end_time(self) -> int:
+        """End of the range that is read, Unix seconds, exclusive."""
+        return self._merge.times.end_time
+
+    @property
+    def as_of(self) -> int:
+        """Unix seconds at which the run began."""
+        return self._merge.run.now
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What a careful reader should know, so far."""
+        return tuple(self._merge.notices.told)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        self._check()
+        is_due = monotonic() >= self._turn_due
+        if not is_due:
+            for item in self._items:
+                return item
+        if self._finished:
+            raise StopAsyncIteration
+        self._busy = True
+        try:
+            if is_due:
+                await asyncio.sleep(0)
+                self._turn_due = monotonic() + _TURN_S
+            while True:
+                for item in self._items:
+                    return item
+                page = await self._merge.next_page()
+                if page is None:
+                    break
+                self._items = iter(self._flatten(page))
+                self._turn_due = min(self._turn_due, monotonic() + _TURN_S)
+        except BaseException as error:
+            self._broken = str(error) or type(error).__name__
+            self._merge.cancel()
+            raise
+        finally:
+            self._busy = False
+        self._finished = True
+        raise StopAsyncIteration
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise UsageError(f"this stream broke off: {self._broken}; begin a new one")
+        if self._busy:
+            raise UsageError("another task is waiting for the next item of this stream")
+
+    async def aclose(self) -> None:
+        """End every request of this run, and wait until they have ended."""
+        if not self._finished and self._broken is None:
+            self._broken = "it was closed"
+        if tasks := self._merge.cancel():
+            await asyncio.wait(tasks)
+        self._merge.release()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        self._merge.cancel()
+
+
+def start(
+    engine: Engine,
+    query: Query,
+    kind: type[R],
+    flatten: Callable[[UsageResponse[R]], Iterable[T]],
+    concurrency: int | None = None,
+) -> Stream[T]:
+    """Begin a run; everything relative is resolved here, against one instant.
+
+    Args:
+        engine: The client's engine.
+        query: The query to read.
+        kind: Class of the endpoint's own rows.
+        flatten: Makes the stream's items out of a page.
+        concurrency: The most pages held; by default as many as the client sends requests.
+
+    Raises:
+        QueryError: The range is empty or begins in the future.
+    """
+    fetcher = engine.fetcher
+    now = int(fetcher.runtime.now())
+    run = Run(
+        query=query,
+        kind=kind,
+        now=now,
+        requested=query.resolve(now),
+        concurrency=concurrency or fetcher.limiter.maximum,
+        settled_before=now - engine.settle_after // timedelta(seconds=1),
+    )
+    name = query.endpoint.name
+    notices = Notices(name, fetcher.place(name), engine.on_notice)
+    for parameter, value in query.unknown_values:
+        message = f"{parameter} holds {value!r}, a value that this release does not know"
+        notices.tell(Notice(code="unknown-value", message=message))
+    return Stream(Merge(engine, run, notices), flatten)

@@ -1,0 +1,178 @@
+"""The pages of one window, checked as they come: nothing twice, nothing lost, no endless loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from usage_async._api.pages import (
+    Notice,
+    UsageResponse,
+    UsageTimeBucket,
+)
+from usage_async._api.results import UsageResult
+from usage_async._query.times import iso
+from usage_async.errors import PaginationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from usage_async._query.windows import Window
+
+R = TypeVar("R", bound=UsageResult)
+
+_MOST_EMPTY_PAGES = 100
+"""Pages without a new bucket that are followed, one after another."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class WindowReading(Generic[R]):
+    """Where the reading of a window is.
+
+    Attributes:
+        window: What is read.
+        now: Unix seconds; a bucket that ended by then is expected, quiet or not.
+        cursor: What the next request begins from; None is the start of the window.
+        done: Whether there is nothing left to read.
+    """
+
+    window: Window
+    now: int
+    cursor: str | None = None
+    done: bool = False
+    _due: int | None = attrs.field(init=False)
+    """The first start that has not come yet; not known when a saved cursor began the reading."""
+    _missing: list[range] = attrs.field(factory=list, init=False)
+    _cursors: set[str] = attrs.field(init=False)
+    _empty_pages: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Without a width, the first bucket may begin before the range that it reaches into.
+        is_known = self.cursor is None and self.window.width_s is not None
+        self._due = self.window.start if is_known else None
+        self._cursors = {self.cursor} if self.cursor else set()
+
+    @property
+    def next_start(self) -> int:
+        """The first start that has not come yet; without a page, that of the window."""
+        return self.window.start if self._due is None else self._due
+
+    def looks_back(self, page: UsageResponse[R]) -> bool:
+        """Whether a page has buckets that may have come before, so that those are needed."""
+        due = self._due
+        return due is not None and any(bucket.start_time < due for bucket in page.data)
+
+    def accept(
+        self, page: UsageResponse[R], before: Sequence[UsageTimeBucket[R]]
+    ) -> tuple[UsageResponse[R], list[Notice]]:
+        """Check a page, and decide on what follows it.
+
+        Args:
+            page: What came.
+            before: The buckets of the page before, to recognise what comes again.
+
+        Returns:
+            The page with just the buckets that are to be yielded, by rising start; and what should
+            be known of the others.
+
+        Raises:
+            PaginationError: Going on would lose or double figures, or never end.
+        """
+        notices: list[Notice] = []
+        data = page.data
+        if not self._is_due(data):
+            data = tuple(self._new(data, before, notices))
+        self._follow(page, found=bool(data))
+        if self.done:
+            notices.extend(self._gaps())
+        return (page if data == page.data else attrs.evolve(page, data=data)), notices
+
+    def _is_due(self, data: tuple[UsageTimeBucket[R], ...]) -> bool:
+        """Whether a page is the usual one: just the buckets that come next, one after another."""
+        width = self.window.width_s
+        if self._due is None or not width:
+            return False
+        due = range(self._due, self.window.end, width)[: len(data)]
+        if [bucket.start_time for bucket in data] != list(due):
+            return False
+        self._due += len(due) * width
+        return True
+
+    def _new(
+        self,
+        data: Sequence[UsageTimeBucket[R]],
+        before: Sequence[UsageTimeBucket[R]],
+        notices: list[Notice],
+    ) -> Iterator[UsageTimeBucket[R]]:
+        recent = {bucket.start_time: bucket for bucket in before}
+        for bucket in sorted(data, key=lambda bucket: bucket.start_time):
+            start = bucket.start_time
+            if self._is_outside(bucket):
+                notices.append(_notice("bucket-outside-range", start, "lies outside the range"))
+            elif (same := recent.get(start)) is not None:
+                if same != bucket:
+                    raise PaginationError(f"two different buckets start at {iso(start)}")
+                notices.append(_notice("repeated-bucket", start, "came twice, and counts once"))
+            elif self._due is not None and start < self._due:
+                msg = f"the bucket that starts at {iso(start)} came after later ones"
+                raise PaginationError(msg)
+            else:
+                recent[start] = bucket
+                self._expect_after(start)
+                yield bucket
+
+    def _is_outside(self, bucket: UsageTimeBucket[R]) -> bool:
+        window = self.window
+        begin = bucket.start_time if window.width_s else bucket.end_time - 1
+        return begin < window.start or bucket.start_time >= window.end
+
+    def _expect_after(self, start: int) -> None:
+        width = self.window.width_s
+        if width and self._due is not None and start > self._due:
+            self._missing.append(range(self._due, start, width))
+        self._due = start + (width or 1)
+
+    def _follow(self, page: UsageResponse[R], *, found: bool) -> None:
+        """Take the page's word for whether there is more, unless it contradicts itself."""
+        self._empty_pages = 0 if found else self._empty_pages + 1
+        cursor = page.next_page
+        self.done = not page.has_more or (not page.data and self._is_complete())
+        if self.done:
+            return
+        if not cursor:
+            raise PaginationError("the service says that there is more, but gives no cursor to it")
+        if cursor in self._cursors or self._empty_pages > _MOST_EMPTY_PAGES:
+            raise PaginationError("the service's cursors lead in a circle")
+        self._cursors.add(cursor)
+        self.cursor = cursor
+
+    def _is_complete(self) -> bool:
+        """Whether an empty page with a cursor ends the window.
+
+        The last bucket may still be running, and come behind pages that are empty. So the clock is
+        asked only when no server in its senses would still send it.
+        """
+        if not self.window.width_s or self._missing:
+            return False
+        if self._empty_pages > _MOST_EMPTY_PAGES:
+            return not self._still_due()
+        return self._due is not None and self._due >= self.window.end
+
+    def _still_due(self) -> range:
+        """The starts that have not come although their buckets ended by now."""
+        if self._due is None:
+            return range(0)
+        return attrs.evolve(self.window, start=self._due).ended(self.now)
+
+    def _gaps(self) -> Iterator[Notice]:
+        starts = tuple(start for gap in (*self._missing, self._still_due()) for start in gap)
+        if starts:
+            what = "1 bucket was" if len(starts) == 1 else f"{len(starts)} buckets were"
+            message = f"{what} not sent, the first starts at {iso(starts[0])}"
+            yield Notice(code="missing-bucket", message=message, starts=starts)
+
+
+def _notice(code: str, start: int, what: str) -> Notice:
+    message = f"the bucket that starts at {iso(start)} {what}"
+    return Notice(code=code, message=message, starts=(start,))

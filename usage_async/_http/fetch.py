@@ -1,0 +1,311 @@
+"""Fetch: one request, tried again until its reply has been read whole.
+
+The text of a service may echo the key, and leaves this module without it. A reply is redacted
+before anything is cut from it: an error's whole, a page's where it is not exactly as declared.
+Every error then passes `Fetcher._told`, since transports raise errors of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import attrs
+
+from usage_async._api.fields import short_repr
+from usage_async._codec.redactor import shortened
+from usage_async._codec.replies import decode_error
+from usage_async._http.retry import RetryBudget, RetryPolicy, next_delay
+from usage_async._query.request import PATH
+from usage_async.errors import (
+    APIStatusError,
+    AuthenticationError,
+    QueryError,
+    RateLimitError,
+    ResponseError,
+    UsageError,
+    redact,
+)
+
+if TYPE_CHECKING:
+    from usage_async._codec.redactor import Redactor
+    from usage_async._http.key import KeyCustody
+    from usage_async._http.limiter import AdaptiveLimiter
+    from usage_async._http.runtime import Runtime
+    from usage_async._http.transport import Transport
+
+E = TypeVar("E", bound=UsageError)
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_log = logging.getLogger("usage_async")
+
+_OK = range(200, 300)
+_LONGEST_TEXT = 4096
+_SMALL_BYTES = 1 << 16
+"""A page that is read at once: some 3 ms with care, even if several of them arrive together."""
+
+
+@attrs.frozen(kw_only=True)
+class RequestEvent:
+    """One try of one request, when it is over.
+
+    Attributes:
+        method: Always `GET`.
+        path: Below the base URL.
+        attempt: Which try it was, from 1.
+        seconds: From its start to the last byte; waiting for a slot and decoding not included.
+        ended_at: When the last byte came, Unix seconds. The event itself may come later: a page is
+            decoded, and so known to be whole, shortly before its turn.
+        status: The HTTP status; None where there was no reply.
+        bytes: Size of the body, decompressed.
+        request_id: The service's `x-request-id`.
+        error: Class of the error that it ended in.
+    """
+
+    method: str = "GET"
+    path: str
+    attempt: int
+    seconds: float
+    ended_at: float
+    status: int | None = None
+    bytes: int = 0
+    request_id: str | None = None
+    error: str | None = None
+
+    __repr__ = short_repr
+
+
+async def in_turns(steps: Generator[None, None, T], *, is_small: bool = False) -> T:
+    """Take the steps of a reading; the event loop gets a turn before each, unless it is small."""
+    while True:
+        if not is_small:
+            await asyncio.sleep(0)
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+class Decoder(Protocol[T_co]):
+    """Reads the bodies of replies: a page of usage, a list of names, one object."""
+
+    def probe(self, body: bytes, redactor: Redactor) -> ResponseError | None:
+        """Tell at a glance what `decode` would refuse; None where it takes too long to know."""
+        ...
+
+    def decode(self, body: bytes, redactor: Redactor) -> Generator[None, None, T_co]:
+        """Read a body, a step at a time.
+
+        Raises:
+            ResponseError: It is not what it should be.
+        """
+        ...
+
+
+@attrs.define(eq=False)
+class Request(Generic[T]):
+    """One request, over all its tries.
+
+    Attributes:
+        path: Below the base URL.
+        params: Names and values, as they are sent.
+        decoder: Reads its reply.
+        turn: Set when the caller waits for the reply; until then it stays bytes.
+        attempt: Number of the try, from 1.
+        begun: Start of the first try on the runtime's monotonic clock, put off by the time that
+            replies waited for their turn, which is no fault of the service's; None before it.
+    """
+
+    path: str
+    params: Sequence[tuple[str, str]]
+    decoder: Decoder[T]
+    turn: asyncio.Event = attrs.field(factory=asyncio.Event)
+    attempt: int = attrs.field(default=1, init=False)
+    begun: float | None = attrs.field(default=None, init=False)
+
+
+@attrs.frozen(eq=False)
+class _Reply:
+    """A reply of a transport; its repr does not show the text of the service."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    started_at: float
+    event: RequestEvent
+
+
+@attrs.define(eq=False, kw_only=True)
+class Fetcher:
+    """Sender of all requests of a client: it authorizes, limits, observes and retries them."""
+
+    transport: Transport
+    custody: KeyCustody
+    limiter: AdaptiveLimiter
+    policy: RetryPolicy
+    runtime: Runtime
+    headers: Mapping[str, str]
+    trace: Callable[[RequestEvent], object] | None = None
+    budget: RetryBudget = attrs.field(init=False)
+    _decoding: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.budget = RetryBudget(self.policy.budget)
+
+    async def fetch(self, request: Request[T]) -> T:
+        """Send a request until its reply has been read, or there is no use in another try.
+
+        Raises:
+            QueryError: The path is none below `/organization/`; nothing was sent.
+            UsageError: The failure of the last try.
+        """
+        if not PATH.fullmatch(request.path):
+            raise QueryError(f"{shortened(redact(request.path))!r} is no path below /organization/")
+        renewed = False
+        while True:
+            authorization = await self.custody.authorization()
+            try:
+                return await self._try(request, {**self.headers, **authorization})
+            except UsageError as error:
+                # Its frames hold the reply, which would live and be shown with it.
+                failure = error.with_traceback(None)
+            if isinstance(failure, AuthenticationError) and not renewed:
+                renewed = await self.custody.renew(authorization.get("Authorization"))
+                if renewed:
+                    continue
+            await self._wait_to_retry(request, failure)
+
+    async def _wait_to_retry(self, request: Request[Any], failure: UsageError) -> None:
+        """Wait until a request may be tried again; raise its failure where it may not."""
+        now = self.runtime.monotonic()
+        delay = next_delay(
+            failure,
+            request.attempt,
+            policy=self.policy,
+            elapsed_s=now - (now if request.begun is None else request.begun),
+            jitter=self.runtime.random(),
+        )
+        if delay is None or not self.budget.spend(failure):
+            raise failure
+        if isinstance(failure, RateLimitError):
+            self.limiter.cool_down(delay)
+        else:
+            await self.runtime.sleep(delay)
+        request.attempt += 1
+
+    async def _try(self, request: Request[T], headers: Mapping[str, str]) -> T:
+        reply = await self._send(request, headers)
+        failure: ResponseError | APIStatusError
+        if reply.status in _OK:
+            self.limiter.succeeded()
+            try:
+                value = await self._decoded(request, reply)
+            except ResponseError as error:
+                failure = error
+            except BaseException as error:
+                self._observe(reply.event, error)
+                raise
+            else:
+                self._observe(reply.event, None)
+                self.budget.give_back()
+                return value
+        else:
+            now, redactor = self.runtime.now(), self.custody.redactor
+            failure = decode_error(reply.status, reply.headers, reply.body, now, redactor)
+        self._observe(reply.event, failure)
+        if isinstance(failure, RateLimitError):
+            self.limiter.throttled(reply.started_at)
+        failure.request_id = reply.event.request_id
+        raise self._told(failure)
+
+    async def _send(self, request: Request[Any], headers: Mapping[str, str]) -> _Reply:
+        async with self.limiter.slot() as started_at:
+            if request.begun is None:
+                request.begun = started_at
+            try:
+                status, named, body = await self.transport(request.path, request.params, headers)
+            except BaseException as error:
+                self._observe(self._event(request, started_at), error)
+                if not isinstance(error, UsageError):
+                    raise
+                failure = error
+            else:
+                named = {name.lower(): value for name, value in named.items()}
+                event = attrs.evolve(
+                    self._event(request, started_at),
+                    status=status,
+                    bytes=len(body),
+                    request_id=self._text(named.get("x-request-id", "")) or None,
+                )
+                return _Reply(status, named, body, started_at, event)
+        raise self._told(failure)
+
+    def _event(self, request: Request[Any], started_at: float) -> RequestEvent:
+        return RequestEvent(
+            path=request.path,
+            attempt=request.attempt,
+            seconds=self.runtime.monotonic() - started_at,
+            ended_at=self.runtime.now(),
+        )
+
+    async def _decoded(self, request: Request[T], reply: _Reply) -> T:
+        decoder, redactor = request.decoder, self.custody.redactor
+        if not request.turn.is_set():
+            # A reply that is none is tried again while the caller is still busy with others.
+            failure = decoder.probe(reply.body, redactor)
+            if failure is not None:
+                raise failure
+            since = self.runtime.monotonic()
+            await request.turn.wait()
+            request.begun = (request.begun or since) + self.runtime.monotonic() - since
+        # One at a time: replies that arrive together must not add up to one long turn.
+        async with self._decoding:
+            steps = decoder.decode(reply.body, redactor)
+            return await in_turns(steps, is_small=len(reply.body) <= _SMALL_BYTES)
+
+    def _text(self, text: str) -> str:
+        return shortened(redact(self.custody.redactor.text(text)))
+
+    def _told(self, error: E) -> E:
+        """Make an error fit to leave: without the key, bounded, its origin forgotten."""
+
+        def fit(value: Any) -> Any:
+            if isinstance(value, str):
+                return shortened(self.custody.redactor.text(value), _LONGEST_TEXT)
+            return type(value)(map(fit, value)) if type(value) in (tuple, list) else value
+
+        error.args = fit(error.args)
+        vars(error).update({name: fit(value) for name, value in vars(error).items()})
+        # Where it came from holds the reply, which would live and be shown with it.
+        error.__context__ = error.__cause__ = None
+        return error.with_traceback(None)
+
+    def _observe(self, event: RequestEvent, error: BaseException | None) -> None:
+        if error is not None:
+            event = attrs.evolve(event, error=type(error).__name__)
+        if _log.isEnabledFor(logging.DEBUG):
+            self._log(event)
+        if self.trace is not None:
+            self.trace(event)
+
+    def place(self, endpoint: str) -> str:
+        """Name an endpoint and, where it is known, the organization, for log lines."""
+        organization = self.headers.get("OpenAI-Organization")
+        return f"{endpoint} of {self._text(organization)}" if organization else endpoint
+
+    def _log(self, event: RequestEvent) -> None:
+        _log.debug(
+            "%s: GET %s: %s %s, %d bytes, %.3f s, attempt %d, request %s",
+            self.place(event.path.rpartition("/")[2] or event.path),
+            event.path,
+            event.status,
+            event.error or "OK",
+            event.bytes,
+            event.seconds,
+            event.attempt,
+            event.request_id,
+        )

@@ -1,0 +1,111 @@
+"""Whether and when to ask again: pure decisions over plain values."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import attrs
+
+from usage_async.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    PaginationError,
+    RateLimitError,
+    ResponseError,
+    UsageError,
+)
+
+_RETRIED_STATUSES = {408, 409, 429}
+_RESPONSE_ERROR_RETRIES = 2
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often and how long a request is tried again. All times are seconds.
+
+    Attributes:
+        attempts: The most tries of one request; 1 never retries.
+        base_s: The longest first delay; it doubles with each attempt.
+        cap_s: The longest delay. Delays are drawn evenly from zero up to it (full jitter).
+        deadline_s: How long after its first try a request may still be tried again.
+        retry_after_cap_s: The longest Retry-After that is waited for; a longer one is raised as
+            `RateLimitError`, so that the caller can reschedule.
+        budget: Tokens of one client: a retry costs 5, one after a timeout 10, a success gives 1
+            back. It bounds what a broken service is asked in total.
+    """
+
+    attempts: int = attrs.field(default=5, validator=attrs.validators.ge(1))
+    base_s: float = 0.5
+    cap_s: float = 20.0
+    deadline_s: float = 300.0
+    retry_after_cap_s: float = 60.0
+    budget: int = 500
+
+
+@attrs.define
+class RetryBudget:
+    """What is left of a client's retry tokens."""
+
+    left: int
+    full: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.full = self.left
+
+    def spend(self, failure: UsageError) -> bool:
+        """Pay for one retry; False if the tokens do not reach."""
+        cost = 10 if isinstance(failure, APITimeoutError) else 5
+        if cost > self.left:
+            return False
+        self.left -= cost
+        return True
+
+    def give_back(self) -> None:
+        """Take note of a success."""
+        self.left = min(self.left + 1, self.full)
+
+
+def is_retryable(failure: UsageError, attempt: int) -> bool:
+    """Whether the same request may succeed later."""
+    match failure:
+        case APIConnectionError():
+            return failure.retryable
+        case RateLimitError(code="insufficient_quota"):
+            return False
+        case APIStatusError():
+            return (
+                failure.status in _RETRIED_STATUSES
+                or failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            )
+        case PaginationError():
+            return False
+        case ResponseError():
+            return failure.retryable and attempt <= _RESPONSE_ERROR_RETRIES
+    return False
+
+
+def next_delay(
+    failure: UsageError, attempt: int, *, policy: RetryPolicy, elapsed_s: float, jitter: float
+) -> float | None:
+    """Decide on a retry.
+
+    Args:
+        failure: What the last try ended in.
+        attempt: How many tries there were, from 1.
+        policy: The client's policy.
+        elapsed_s: Seconds since the first try began.
+        jitter: An even random number, at least 0 and below 1.
+
+    Returns:
+        Seconds to wait before the next try; None to give up.
+    """
+    if attempt >= policy.attempts or not is_retryable(failure, attempt):
+        return None
+    delay = jitter * min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
+    asked = failure.retry_after if isinstance(failure, APIStatusError) else None
+    if asked is not None:
+        if asked > policy.retry_after_cap_s:
+            return None
+        delay = asked
+    return delay if elapsed_s + delay <= policy.deadline_s else None

@@ -1,0 +1,1 @@
+"""Questions: times, checked queries, windows of a range. Pure."""

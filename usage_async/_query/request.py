@@ -1,0 +1,286 @@
+"""A checked, hashable query.
+
+Everything here is pure. What is relative stays symbolic: `resolve` turns it into Unix seconds, once
+a run, against one `now`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import attrs
+
+from usage_async._api.endpoints import ENDPOINTS, WIDTH_SECONDS, Endpoint, unknown_endpoint
+from usage_async._query.times import (
+    Calendar,
+    TimeRange,
+    calendar_range,
+    iso,
+    parse_period,
+    parse_time,
+)
+from usage_async.errors import QueryError
+
+PATH = re.compile(r"/organization/[A-Za-z0-9_/-]+")
+"""The only paths that are ever requested."""
+
+
+Params = list[tuple[str, str]]
+
+
+@attrs.frozen
+class Query:
+    """What is asked of one endpoint; equal queries are equal and hash equal.
+
+    Attributes:
+        endpoint: Where it goes.
+        start: Unix seconds, or that long before now, or a period that moves with the calendar.
+        end: Unix seconds, or that long before now; None is now.
+        bucket_width: None only for an endpoint that this library does not know.
+        group_by: Dimensions to split by.
+        filters: Pairs of a filter and its values.
+        limit: Buckets a page, never a total; None is the cap.
+        page: A saved cursor.
+        clamp: Whether to read what there is where the history begins later.
+        unchecked_params: Parameters that this library does not know, as pairs that are sent.
+        unknown_values: Values of filters that this library does not know and the API may, as pairs.
+        is_unchecked: Whether values that it does not know were let through.
+        given: The parameters as they were given, for printing.
+    """
+
+    endpoint: Endpoint
+    start: int | timedelta | Calendar
+    end: int | timedelta | None
+    bucket_width: str | None
+    group_by: tuple[str, ...]
+    filters: tuple[tuple[str, tuple[str, ...]], ...]
+    limit: int | None
+    page: str | None
+    clamp: bool
+    unchecked_params: tuple[tuple[str, str], ...]
+    unknown_values: tuple[tuple[str, str], ...]
+    is_unchecked: bool = attrs.field(eq=False)
+    given: tuple[tuple[str, Any], ...] = attrs.field(eq=False)
+
+    @property
+    def width_s(self) -> int | None:
+        """The seconds of a bucket; None where they are not known."""
+        return WIDTH_SECONDS.get(self.bucket_width or "")
+
+    @property
+    def page_limit(self) -> int | None:
+        """The `limit` to send: as given, else the cap, None for an unknown endpoint."""
+        return self.limit or self.endpoint.limits.get(self.bucket_width or "")
+
+    def resolve(self, now: int) -> TimeRange:
+        """Turn symbolic times into Unix seconds.
+
+        Args:
+            now: Unix seconds; also the end of a range that has none.
+
+        Raises:
+            QueryError: The range is empty or begins in the future.
+        """
+        if isinstance(self.start, str):
+            times = calendar_range(self.start, now)
+            start, end = times.start_time, times.end_time
+        else:
+            start, end = self._instant(self.start, now), self._instant(self.end, now)
+        if start == now:
+            _refuse(f"start_time is now, {iso(now)}: nothing of the range has passed yet")
+        if start > now:
+            _refuse(f"start_time {iso(start)} is in the future (it is {iso(now)})")
+        if start >= end:
+            _refuse(f"start_time {iso(start)} is not before end_time {iso(end)}")
+        return TimeRange(start, end)
+
+    def _instant(self, value: int | timedelta | None, now: int) -> int:
+        if isinstance(value, timedelta):
+            value = now - int(value.total_seconds())
+            value -= value % (self.width_s or 1)
+        if value is None:
+            return now
+        return value if value >= 0 else _refuse("times before 1970 cannot be asked for")
+
+    def params(self, start: int, end: int, *, limit: int | None, page: str | None) -> Params:
+        """Give the pairs of the query string, arrays as repeated keys."""
+        pairs = [
+            ("start_time", str(start)),
+            ("end_time", str(end)),
+            ("bucket_width", self.bucket_width),
+            *(("group_by", dimension) for dimension in self.group_by),
+            *((name, value) for name, values in self.filters for value in values),
+            *self.unchecked_params,
+            ("limit", str(limit) if limit is not None else None),
+            ("page", page),
+        ]
+        return [(name, value) for name, value in pairs if value is not None]
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.given)
+        if self.endpoint.name in ENDPOINTS and not self.is_unchecked:
+            return f"{self.endpoint.name}({given})"
+        extra = ", unchecked=True" if self.is_unchecked else ""
+        return f"query({self.endpoint.name!r}, {given}{extra})"
+
+
+def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = False) -> Query:
+    """Check the parameters of an endpoint.
+
+    Args:
+        name_or_path: A name of `ENDPOINTS`, or a path such as `/organization/usage/brand_new`.
+        params: As the endpoint's TypedDict says; None is as if left out.
+        unchecked: Send names and values that this library does not know.
+
+    Raises:
+        QueryError: A name, value, range or group that the endpoint does not take; the message says
+            what it takes.
+    """
+    endpoint = _find(name_or_path)
+    lenient = unchecked or endpoint.name not in ENDPOINTS
+    values = {name: _listed(value) for name, value in params.items() if value is not None}
+    given = tuple(values.items())
+    start, end = _range(values)
+    width = _width(endpoint, values.pop("bucket_width", None), unchecked=lenient)
+    group_by = _texts(
+        "group_by", values.pop("group_by", None), endpoint.group_by, unchecked=lenient
+    )
+    limit = _limit(endpoint, values.pop("limit", None), width)
+    page = values.pop("page", None)
+    if page is not None and not (isinstance(page, str) and page):
+        _refuse(f"page takes a cursor, not {page!r}")
+    if page is not None and not (isinstance(start, int) and isinstance(end, int)):
+        _refuse("page needs the absolute start_time and end_time that the cursor was made with")
+    clamp = values.pop("clamp", False)
+    if not isinstance(clamp, bool):
+        _refuse(f"clamp takes True or False, not {clamp!r}")
+    filters, unknown = {}, []
+    for name in [name for name in values if name in endpoint.filters]:
+        entry, value = endpoint.filters[name], values.pop(name)
+        if entry.type is not bool:
+            filters[name] = _texts(name, value, entry.choices, unchecked=lenient or entry.is_open)
+            if entry.is_open and not lenient:
+                unknown += [(name, text) for text in filters[name] if text not in entry.choices]
+        elif isinstance(value, bool):
+            filters[name] = (_text(value),)
+        else:
+            _refuse(f"{name} takes True or False, not {value!r}")
+    if values and not lenient:
+        takes = ["start_time", "end_time", "period", "bucket_width", "group_by", "limit", "page"]
+        _refuse(
+            f"{endpoint.name} does not take {', '.join(values)}; it takes"
+            f" {', '.join([*takes, 'clamp', *endpoint.filters])}"
+        )
+    return Query(
+        endpoint=endpoint,
+        start=start,
+        end=end,
+        bucket_width=width,
+        group_by=group_by,
+        filters=tuple(sorted(filters.items())),
+        limit=limit,
+        page=page,
+        clamp=clamp,
+        unchecked_params=tuple(_pairs(values)),
+        unknown_values=tuple(sorted(unknown)),
+        is_unchecked=unchecked,
+        given=given,
+    )
+
+
+def _refuse(message: str) -> NoReturn:
+    raise QueryError(message)
+
+
+def _find(name_or_path: str) -> Endpoint:
+    if name_or_path in ENDPOINTS:
+        return ENDPOINTS[name_or_path]
+    if not name_or_path.startswith("/"):
+        _refuse(f"no endpoint {name_or_path!r}; there are {', '.join(ENDPOINTS)}")
+    if not PATH.fullmatch(name_or_path):
+        _refuse(
+            f"{name_or_path!r} is not a path below /organization/ (letters, digits, _, - and /)"
+        )
+    known = (endpoint for endpoint in ENDPOINTS.values() if endpoint.path == name_or_path)
+    return next(known, None) or unknown_endpoint(name_or_path)
+
+
+def _width(endpoint: Endpoint, value: Any, *, unchecked: bool) -> str | None:
+    if value is None:
+        return "1d" if endpoint.limits else None
+    if not isinstance(value, str) or not (unchecked or value in endpoint.limits):
+        widths = ", ".join(map(repr, endpoint.limits)) or "a string"
+        _refuse(f"{endpoint.name} takes bucket_width {widths}, not {value!r}")
+    return value
+
+
+def _limit(endpoint: Endpoint, value: Any, width: str | None) -> int | None:
+    if value is None:
+        return None
+    cap = endpoint.limits.get(width or "")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value > (cap or value):
+        upto = f"from 1 to {cap} at {width}" if cap else "of at least 1"
+        _refuse(f"limit is the buckets a page: {endpoint.name} takes an int {upto}, not {value!r}")
+    return value
+
+
+def _texts(name: str, value: Any, choices: Sequence[str], *, unchecked: bool) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        _refuse(f"{name} takes a list of strings, not {value!r}; write [{value!r}]")
+    texts = _not_empty(name, value)
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            _refuse(f"{name} takes strings, not {text!r}")
+        if choices and text not in choices and not unchecked:
+            _refuse(f"{name} takes {', '.join(choices)}; not {text!r}")
+    return tuple(dict.fromkeys(texts))
+
+
+def _pairs(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Write parameters that this library does not know: a value each, or a list of them."""
+    for name, value in values.items():
+        for item in _not_empty(name, value) if isinstance(value, list) else (value,):
+            if not isinstance(item, str | int | float | Decimal):
+                _refuse(f"{name} takes a string, a number or a list of them, not {item!r}")
+            yield name, _text(item)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _listed(value: Any) -> Any:
+    """Make any iterable of values a list; texts and mappings are none."""
+    is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    return list(value) if is_list else value
+
+
+def _not_empty(name: str, values: list[Any]) -> list[Any]:
+    if not values:
+        _refuse(f"{name} is empty, which would read everything; leave it out to mean that")
+    return values
+
+
+def _range(
+    values: dict[str, Any],
+) -> tuple[int | timedelta | Calendar, int | timedelta | None]:
+    """Take the three time parameters out of the values."""
+    start, end = values.pop("start_time", None), values.pop("end_time", None)
+    period = values.pop("period", None)
+    if period is not None:
+        if start is not None or end is not None:
+            _refuse("period gives both ends; leave start_time and end_time out")
+        return parse_period(period)
+    if start is None:
+        _refuse('start_time or period is required, such as start_time="2026-10-01" or period="7d"')
+    start = parse_time("start_time", start)
+    end = None if end is None else parse_time("end_time", end)
+    if isinstance(start, int) and isinstance(end, int) and start >= end:
+        _refuse(f"start_time {iso(start)} is not before end_time {iso(end)}")
+    return start, end

@@ -1,0 +1,1 @@
+"""Exact sums, and the verification of a reading. Pure."""

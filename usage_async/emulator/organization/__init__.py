@@ -1,0 +1,1 @@
+"""A made-up organization: who belongs to it, what it uses, what it pays. Pure."""

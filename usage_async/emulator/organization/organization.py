@@ -1,0 +1,258 @@
+"""Usage of a made-up organization: pure, deterministic from its seed, and consistent.
+
+Every endpoint has *leaves*: the single combinations of dimensions (project, user, key, model, …)
+that are ever used. A leaf has figures for a day; finer buckets are split off them, coarser groups
+add them up. So minutes add up to hours, hours to days and groups to the ungrouped figure, under any
+filter; only levels (`usage_bytes`) are read at the end of a bucket instead.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from usage_async._api.endpoints import Endpoint
+from usage_async.emulator.organization.leaves import (
+    ApiKey,
+    Leaf,
+    Project,
+    Sheet,
+    User,
+    make_id,
+    make_members,
+    make_sheet,
+)
+from usage_async.emulator.organization.rhythm import (
+    DAY_MINUTES,
+    RHYTHMS,
+    Rhythm,
+    Sizes,
+    mix,
+    pace,
+    partly,
+    volume,
+    weekday,
+)
+
+_MEBIBYTE = 2**20
+Key = tuple[Any, ...]
+Filters = Mapping[str, Collection[Any]]
+
+
+@attrs.frozen
+class Day:
+    """Usage of a leaf on one day.
+
+    Attributes:
+        requests: Its events, at least 1.
+        phase: Where within a rhythm's weights its first event lies.
+        first: The number of its first event among the sizes.
+        totals: The figure of each column that is not zero.
+    """
+
+    requests: int
+    phase: int
+    first: int
+    totals: tuple[tuple[int, int], ...]
+
+
+@attrs.frozen(kw_only=True)
+class Span:
+    """The buckets that are asked for.
+
+    Attributes:
+        start: Start of the first bucket, Unix seconds, a multiple of `width`.
+        width: Seconds of a bucket: 60, 3600 or 86400.
+        count: How many buckets.
+        until: Nothing is known from here on, Unix seconds, a multiple of 60.
+        settling_days: Figures of days that are younger still grow.
+        cut: Nothing is told from here on although it is known, a multiple of 60.
+    """
+
+    start: int
+    width: int
+    count: int
+    until: int
+    settling_days: int = 0
+    cut: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The end of what is told, Unix seconds, a multiple of 60."""
+        end = min(self.start + self.count * self.width, self.until)
+        return end if self.cut is None else min(end, self.cut)
+
+
+@attrs.frozen
+class Organization:
+    """A made-up organization: what it consists of, and what it used at any time.
+
+    Args:
+        seed: Another seed gives another organization with the same names.
+        name: Its name, as costs carry it.
+        scale: Percent of the ordinary number of requests.
+    """
+
+    seed: int = 0
+    name: str = attrs.field(default="Example Labs", kw_only=True)
+    scale: int = attrs.field(default=100, kw_only=True, validator=attrs.validators.ge(1))
+    id: str = attrs.field(init=False)
+    projects: tuple[Project, ...] = attrs.field(init=False, repr=False)
+    users: tuple[User, ...] = attrs.field(init=False, repr=False)
+    keys: tuple[ApiKey, ...] = attrs.field(init=False, repr=False)
+    _rhythms: tuple[Rhythm, ...] = attrs.field(init=False, repr=False, eq=False)
+    _sizes: Sizes = attrs.field(init=False, repr=False, eq=False)
+    _sheets: dict[Endpoint, Sheet] = attrs.field(init=False, repr=False, eq=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        projects, users, keys = make_members(self.seed)
+        made = {
+            "id": make_id(self.seed, "org-"),
+            "projects": projects,
+            "users": users,
+            "keys": keys,
+            "_rhythms": tuple(Rhythm.make(self.seed, number) for number in range(RHYTHMS)),
+            "_sizes": Sizes.make(self.seed),
+        }
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
+
+    def sheet(self, endpoint: Endpoint) -> Sheet:
+        """Give how an endpoint is kept, one newer than the catalog too."""
+        if endpoint not in self._sheets:
+            self._sheets[endpoint] = make_sheet(self.seed, self.projects, self.keys, endpoint)
+        return self._sheets[endpoint]
+
+    def usage(
+        self, endpoint: Endpoint, span: Span, *, group_by: Collection[str] = (), filters: Filters
+    ) -> list[dict[Key, list[int]]]:
+        """Give what was used, by group.
+
+        Args:
+            endpoint: Whose usage.
+            span: The buckets.
+            group_by: The dimensions to keep apart.
+            filters: The only values that count, by dimension.
+
+        Returns:
+            For each bucket the figures of each group, one a column of the sheet; the group's key
+            has the values of `group_by`, in its order. A quiet bucket has no groups.
+        """
+        buckets: list[dict[Key, list[int]]] = [{} for _ in range(span.count)]
+        sheet = self.sheet(endpoint)
+        width = len(sheet.columns)
+        for leaf in sheet.leaves:
+            if not matches(leaf, filters):
+                continue
+            key = tuple(leaf.dimensions.get(name) for name in group_by)
+            for index, figures in self.leaf_usage(sheet, leaf, span):
+                bucket = buckets[index]
+                row = bucket.get(key)
+                if row is None:
+                    row = bucket[key] = [0] * width
+                for column, figure in figures:
+                    row[column] += figure
+        return buckets
+
+    def leaf_usage(
+        self, sheet: Sheet, leaf: Leaf, span: Span
+    ) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
+        """Give the figures of a leaf in each bucket in which it has any."""
+        end = span.end
+        if end <= span.start:
+            return
+        for number in range(span.start // 86400, -(-end // 86400)):
+            day = self.day(leaf, number, span)
+            if day is None:
+                continue
+            midnight = number * 86400
+            first = max(span.start - midnight, 0) // 60
+            last = min((end - midnight) // 60, DAY_MINUTES)
+            offset = midnight - span.start
+            if leaf.requests:
+                for minute, figures in self._split(leaf, day, first, last, span.width // 60):
+                    yield (offset + (minute - 1) * 60) // span.width, figures
+            if sheet.levels:
+                step = span.width // 60
+                for minute in range(first - first % step, last, step):
+                    at = number * DAY_MINUTES + min(minute + step, last)
+                    levels = tuple((column, _level(leaf, column, at)) for column in sheet.levels)
+                    yield (offset + minute * 60) // span.width, levels
+
+    def day(self, leaf: Leaf, number: int, span: Span) -> Day | None:
+        """Give what a leaf did on a day since the epoch, None where it rested."""
+        busy = pace(self.seed, number)
+        if not busy or number > leaf.last_day:
+            return None
+        bits = mix(leaf.bits, number)
+        at_work = weekday(number) < 5 or leaf.workdays == 100
+        if bits % 100 >= (leaf.workdays if at_work else leaf.workdays * 2 // 3):
+            return None
+        requests = volume(leaf.requests * self.scale, busy, bits >> 8)
+        unsettled = span.settling_days - (span.until // 86400 - number)
+        if unsettled > 0:
+            requests -= requests * unsettled // (2 * span.settling_days)
+        totals = [
+            (column, requests * rate * (800 + (bits >> 20 + column) % 401) // 1_000_000)
+            for column, rate in leaf.takes
+        ]
+        return Day(requests, bits >> 32, bits >> 44, tuple(totals))
+
+    def _split(
+        self, leaf: Leaf, day: Day, first: int, last: int, step: int
+    ) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
+        """Cut the minutes from `first` to before `last` of a day into steps.
+
+        Yields:
+            The minute after the last one of a step, and the step's figures, where it has any.
+        """
+        of = day.requests
+        if first == 0 and last == step == DAY_MINUTES:
+            yield last, ((0, of), *day.totals)
+            return
+        rhythm = self._rhythms[leaf.rhythm]
+        before = rhythm.before
+        whole = before[DAY_MINUTES]
+        phase = day.phase % whole
+        ends: Collection[int]
+        if step == 1:
+            ends = rhythm.ends[
+                bisect_right(rhythm.ends, first) : bisect_left(rhythm.ends, last + 1)
+            ]
+        else:
+            ends = [*range(first - first % step + step, last, step), last]
+        until = self._sizes.until
+        offset = day.first
+        start_size = until(offset)
+        of_size = until(offset + of) - start_size
+        count = (of * before[first] + phase) // whole
+        size = until(offset + count) - start_size
+        totals = day.totals
+        reached = [partly(total, count, of, size, of_size) for _, total in totals]
+        for end in ends:
+            next_count = (of * before[end] + phase) // whole
+            if next_count == count:
+                continue
+            size = until(offset + next_count) - start_size
+            figures = [(0, next_count - count)]
+            for position, (column, total) in enumerate(totals):
+                figure = partly(total, next_count, of, size, of_size)
+                if figure != reached[position]:
+                    figures.append((column, figure - reached[position]))
+                    reached[position] = figure
+            count = next_count
+            yield end, tuple(figures)
+
+
+def matches(leaf: Leaf, filters: Filters) -> bool:
+    """Check that a leaf passes every filter; a filter on a dimension that it lacks fails."""
+    return all(leaf.dimensions.get(name) in values for name, values in filters.items())
+
+
+def _level(leaf: Leaf, column: int, minute: int) -> int:
+    """Give the bytes that a leaf holds at the end of a minute since the epoch: whole mebibytes."""
+    base = (leaf.bits >> column) % 4096
+    return _MEBIBYTE * (base + minute * (1 + (leaf.bits >> 16) % 7) // 5000)

@@ -1,0 +1,1 @@
+"""The emulated service: queries, pages, refusals and the HTTP server."""

@@ -1,0 +1,113 @@
+"""The lists of names: projects, users, and the API keys of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from usage_async.emulator.organization.leaves import ApiKey, Project, User
+from usage_async.emulator.organization.organization import Organization
+from usage_async.emulator.quirks import Json, Quirks
+from usage_async.emulator.service.query import Pairs
+from usage_async.emulator.service.refusals import error, invalid
+
+_CREATED = 1735689600
+"""2025-01-01: when everything was created."""
+_ARCHIVED = 1767225600
+"""2026-01-01: when the archived project was archived."""
+_DEFAULT_LIMIT = 20
+_MAX_LIMIT = 100
+
+
+def projects(organization: Organization, pairs: Pairs) -> Json:
+    """List the projects; archived ones only with `include_archived=true`."""
+    query = _query(pairs, "include_archived")
+    with_archived = query.get("include_archived") == "true"
+    shown = [p for p in organization.projects if with_archived or not p.archived]
+    return _list([_project(project) for project in shown], query)
+
+
+def users(organization: Organization, pairs: Pairs) -> Json:
+    """List the users."""
+    return _list([_user(user) for user in organization.users], _query(pairs))
+
+
+def api_keys(organization: Organization, project_id: str, pairs: Pairs, quirks: Quirks) -> Json:
+    """List the API keys of a project; deleted ones are not listed."""
+    project = next((p for p in organization.projects if p.id == project_id), None)
+    if project is None:
+        message = f"Project '{project_id}' not found."
+        raise error(404, message, code="project_not_found", param="project_id")
+    if project.archived and quirks.refuse_archived_projects:
+        message = f"Project '{project_id}' is archived."
+        raise error(400, message, code="project_archived", param="project_id")
+    keys = [k for k in organization.keys if k.project == project and not k.deleted]
+    return _list([_api_key(key) for key in keys], _query(pairs))
+
+
+LISTS: Mapping[str, Callable[[Organization, Pairs], Json]] = {
+    "/organization/projects": projects,
+    "/organization/users": users,
+}
+"""The lists without a parameter in their path."""
+
+
+def _query(pairs: Pairs, *more: str) -> dict[str, str]:
+    for name, _ in pairs:
+        if name not in ("after", "limit", *more):
+            raise invalid(name, f"Unknown parameter: '{name}'.", "unknown_parameter")
+    return dict(pairs)
+
+
+def _list(items: Sequence[Json], query: Mapping[str, str]) -> Json:
+    text = query.get("limit", str(_DEFAULT_LIMIT))
+    limit = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= limit <= _MAX_LIMIT:
+        message = f"Invalid 'limit': expected a value from 1 to {_MAX_LIMIT}, but got {text}."
+        raise invalid("limit", message, "invalid_value")
+    ids = [item["id"] for item in items]
+    after = query.get("after")
+    if after is not None and after not in ids:
+        raise invalid("after", f"Invalid 'after': '{after}' not found.", "invalid_value")
+    first = ids.index(after) + 1 if after is not None else 0
+    shown = items[first : first + limit]
+    return {
+        "object": "list",
+        "data": shown,
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+        "has_more": first + limit < len(items),
+    }
+
+
+def _project(project: Project) -> Json:
+    return {
+        "id": project.id,
+        "object": "organization.project",
+        "name": project.name,
+        "created_at": _CREATED,
+        "archived_at": _ARCHIVED if project.archived else None,
+        "status": "archived" if project.archived else "active",
+    }
+
+
+def _user(user: User) -> Json:
+    return {
+        "object": "organization.user",
+        "id": user.id,
+        "name": user.name,
+        "email": user.email,
+        "role": "reader",
+        "added_at": _CREATED,
+    }
+
+
+def _api_key(key: ApiKey) -> Json:
+    return {
+        "object": "organization.project.api_key",
+        "redacted_value": f"sk-proj-****{key.id[-4:]}",
+        "name": key.name,
+        "created_at": _CREATED,
+        "last_used_at": None,
+        "id": key.id,
+        "owner": {"type": "user", "user": _user(key.user)},
+    }

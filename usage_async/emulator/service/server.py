@@ -1,0 +1,304 @@
+"""The emulated service: a local HTTP server that speaks the API for a made-up organization."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import attrs
+import msgspec
+from aiohttp import web
+
+from usage_async._api.endpoints import ENDPOINTS, Endpoint
+from usage_async.emulator.faults import Fault, Faults
+from usage_async.emulator.organization.organization import Organization
+from usage_async.emulator.quirks import Quirks
+from usage_async.emulator.service import lists, refusals
+from usage_async.emulator.service.breakage import cut, reset, spoil
+from usage_async.emulator.service.page import make_page
+from usage_async.emulator.service.query import Pairs, parse
+
+ADMIN_KEY = "sk-admin-emulator-0000-not-a-real-key"
+"""The key that an emulator takes; it opens nothing else."""
+
+_PREFIX = "/v1"
+_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
+_KEPT_REQUESTS = 100_000
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Page = Callable[[web.Request], Awaitable[web.Response]]
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """A request that an emulator answered or broke off.
+
+    Attributes:
+        method: The method.
+        path: The decoded path, with the leading `/v1`.
+        query: The decoded parameters, in order.
+        headers: The headers by lowercase name, without those that carry secrets.
+        status: The status that was sent; 0 where none was.
+        fault: The failure that was produced on purpose.
+        request_id: The `x-request-id` of the answer.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    status: int
+    fault: Fault
+    request_id: str
+
+
+@attrs.define(eq=False)
+class Emulator:
+    """A local organization that speaks the API, on its own port.
+
+    Use it as `async with Emulator() as server:`. The figures depend on the organization and the
+    time alone, so two emulators with one seed give the same answers. Its options may be replaced
+    while it runs (`server.quirks = Quirks(…)`): the next request meets the new ones.
+
+    Args:
+        organization: Owner of the usage and the costs.
+        now: Gives the present as Unix seconds; nothing later is told. Default: the clock.
+        latency_s: Seconds before every answer.
+        faults: Failures to produce.
+        quirks: Differences from the documentation.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+
+    Attributes:
+        requests: The requests in the order of their answers, the newest 100,000 at most.
+    """
+
+    organization: Organization = attrs.field(factory=Organization)
+    now: Callable[[], float] | None = attrs.field(default=None, kw_only=True)
+    latency_s: float = attrs.field(default=0.0, kw_only=True)
+    faults: Faults = attrs.field(factory=Faults, kw_only=True)
+    quirks: Quirks = attrs.field(factory=Quirks, kw_only=True)
+    host: str = attrs.field(default="127.0.0.1", kw_only=True)
+    port: int = attrs.field(default=0, kw_only=True)
+    requests: list[Request] = attrs.field(init=False, factory=list, repr=False)
+    _runner: web.AppRunner | None = attrs.field(init=False, default=None, repr=False)
+    _closing: asyncio.Event = attrs.field(init=False, factory=asyncio.Event, repr=False)
+    _in_flight: int = attrs.field(init=False, default=0, repr=False)
+    _arrived: int = attrs.field(init=False, default=0, repr=False)
+    _attempts: Counter[str] = attrs.field(init=False, factory=Counter, repr=False)
+
+    @property
+    def url(self) -> str:
+        """The base URL to give to a client."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{_PREFIX}"
+
+    @property
+    def admin_key(self) -> str:
+        """The key that it takes; obviously a fake."""
+        return ADMIN_KEY
+
+    async def start(self) -> None:
+        """Begin to listen; `port` is the one in use from here on."""
+        self._closing.clear()
+        runner = web.AppRunner(
+            self.build_app(), access_log=None, shutdown_timeout=1, handler_cancellation=True
+        )
+        await runner.setup()
+        self._runner = runner
+        try:
+            await web.TCPSite(runner, self.host, self.port).start()
+        except BaseException:
+            await self.close()
+            raise
+        self.port = runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening, and break off the requests in flight."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        # A request in flight that is let go must not be able to connect again.
+        for site in list(runner.sites):
+            await site.stop()
+        self._closing.set()
+        await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def build_app(self) -> web.Application:
+        """Make the aiohttp application, with a route for every endpoint of the table."""
+        app = web.Application(middlewares=[self._answer])
+        for endpoint in ENDPOINTS.values():
+            app.router.add_get(_PREFIX + endpoint.path, self._page_of(endpoint), allow_head=False)
+        for path, make in lists.LISTS.items():
+            app.router.add_get(_PREFIX + path, self._list_of(make), allow_head=False)
+        keys_path = _PREFIX + "/organization/projects/{project_id}/api_keys"
+        app.router.add_get(keys_path, self._api_keys, allow_head=False)
+        return app
+
+    def _time(self) -> float:
+        return time.time() if self.now is None else self.now()
+
+    def _page_of(self, endpoint: Endpoint) -> _Page:
+        async def answer(request: web.Request) -> web.Response:
+            now = int(self._time())
+            query = parse(endpoint, _pairs(request), now, self.quirks)
+            return _json(200, make_page(self.organization, query, now, self.quirks))
+
+        return answer
+
+    def _list_of(self, make: Callable[[Organization, Pairs], Any]) -> _Page:
+        async def answer(request: web.Request) -> web.Response:
+            return _json(200, make(self.organization, _pairs(request)))
+
+        return answer
+
+    async def _api_keys(self, request: web.Request) -> web.Response:
+        project_id = _text(request.match_info["project_id"])
+        return _json(
+            200, lists.api_keys(self.organization, project_id, _pairs(request), self.quirks)
+        )
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Answer a request: the fault that it meets first, then its key, then its route."""
+        number, self._arrived = self._arrived, self._arrived + 1
+        fault = self._draw(_text(request.path_qs), number)
+        request_id = f"req_{number:032x}"
+        status = 0
+        self._in_flight += 1
+        try:
+            if fault == "hang":
+                await self._closing.wait()
+            if fault in ("hang", "reset"):
+                return reset(request)
+            response = await self._respond(request, handler, fault)
+            response.headers["x-request-id"] = request_id
+            if self.quirks.compress and "Content-Encoding" not in response.headers:
+                response.enable_compression()
+            if fault == "cut":
+                response = await cut(request, response)
+            status = response.status
+        finally:
+            self._in_flight -= 1
+            self._record(request, status, fault, request_id)
+        return response
+
+    def _draw(self, target: str, number: int) -> Fault:
+        if len(self._attempts) >= _KEPT_REQUESTS:
+            self._attempts.clear()
+        fault = self.faults.draw(target, self._attempts[target], number)
+        self._attempts[target] += 1
+        most = self.faults.throttle
+        return "throttle" if most is not None and self._in_flight >= most else fault
+
+    async def _respond(
+        self, request: web.Request, handler: _Handler, fault: Fault
+    ) -> web.StreamResponse:
+        delay_s = self.latency_s + self.faults.delay_s * (fault == "delay")
+        if delay_s:
+            await asyncio.sleep(delay_s)
+        try:
+            failure = self.faults.refusal(fault, self._time(), scope=_scope(request))
+            if failure is not None:
+                raise failure
+            _check_key(request)
+            response: web.StreamResponse = await handler(request)
+        except refusals.Refusal as refusal:
+            response = _refuse(refusal)
+        except web.HTTPNotFound:
+            response = _refuse(refusals.not_found(_text(request.path)))
+        except web.HTTPMethodNotAllowed:
+            not_allowed = refusals.method_not_allowed(request.method, _text(request.path))
+            response = _refuse(not_allowed)
+        return spoil(response, fault)
+
+    def _record(self, request: web.Request, status: int, fault: Fault, request_id: str) -> None:
+        headers = {
+            name.lower(): value
+            for name, value in request.headers.items()
+            if name.lower() not in _SECRET_HEADERS
+        }
+        if len(self.requests) >= _KEPT_REQUESTS:
+            del self.requests[: _KEPT_REQUESTS // 10]
+        self.requests.append(
+            Request(
+                method=request.method,
+                path=_text(request.path),
+                query=_pairs(request),
+                headers=MappingProxyType(headers),
+                status=status,
+                fault=fault,
+                request_id=request_id,
+            )
+        )
+
+
+def _pairs(request: web.Request) -> tuple[tuple[str, str], ...]:
+    return tuple((_text(name), _text(value)) for name, value in request.query.items())
+
+
+def _text(sent: str) -> str:
+    """Give what was sent as text that can be written: bytes that are no UTF-8 are escaped."""
+    return sent.encode("utf-8", "backslashreplace").decode()
+
+
+def _scope(request: web.Request) -> str:
+    is_usage = "/usage/" in request.path or request.path.endswith("/costs")
+    return "api.usage.read" if is_usage else "api.management.read"
+
+
+def _json(
+    status: int, value: Any, headers: Mapping[str, str] = MappingProxyType({})
+) -> web.Response:
+    return web.Response(
+        status=status, body=_encode(value), content_type="application/json", headers=headers
+    )
+
+
+def _refuse(refusal: refusals.Refusal) -> web.Response:
+    return _json(refusal.status, refusal.body, refusal.headers)
+
+
+def _check_key(request: web.Request) -> None:
+    """Refuse every key but the one of the emulator.
+
+    Raises:
+        Refusal: 401, or 403 for a key of another sort.
+    """
+    scheme, _, key = _text(request.headers.get("Authorization", "")).partition(" ")
+    key = key.strip() if scheme.lower() == "bearer" else ""
+    if hmac.compare_digest(key.encode(), ADMIN_KEY.encode()):
+        return
+    if key.startswith(("sk-", "sess-")) and not key.startswith("sk-admin-"):
+        raise refusals.forbidden(key, _scope(request))
+    raise refusals.unauthorized(key)
+
+
+async def serve(emulator: Emulator, *, started: Callable[[Emulator], object] | None = None) -> None:
+    """Run an emulator until the task is cancelled.
+
+    Args:
+        emulator: The emulator, not started.
+        started: Called once it listens, with its `port` known.
+    """
+    async with emulator:
+        if started is not None:
+            started(emulator)
+        await asyncio.Event().wait()

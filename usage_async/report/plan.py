@@ -1,0 +1,267 @@
+"""A report: what an organization spent and used, as plain data.
+
+`_read` fetches what it is made of, `_add_up` makes it, `_draw` and `_machine` show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import attrs
+
+from usage_async._api.pages import (
+    SETTLES_AFTER,
+    UsageTimeBucket,
+)
+from usage_async._query.times import TimeRange
+from usage_async.report.insight import Pace, UnusualDay
+
+By = Literal["project_id", "user_id", "api_key_id", "line_item", "model"]
+
+
+SPEND = "spend"
+"""The section of the ungrouped costs."""
+
+
+@attrs.frozen
+class Grouping:
+    """How a report is split.
+
+    Attributes:
+        noun: What one group is called.
+        costs: The dimension that costs are read by.
+        usage: The dimension that usage is read by.
+        derived: The groups of costs are the models that line items name, else the line items.
+        joined: Groups of costs and of usage are the same things.
+    """
+
+    noun: str
+    costs: str
+    usage: str
+    derived: bool = False
+    joined: bool = True
+
+
+GROUPINGS: Mapping[By, Grouping] = {
+    "project_id": Grouping("project", "project_id", "project_id"),
+    "user_id": Grouping("user", "user_id", "user_id"),
+    "api_key_id": Grouping("API key", "api_key_id", "api_key_id"),
+    "line_item": Grouping("line item", "line_item", "model", joined=False),
+    "model": Grouping("model", "line_item", "model", derived=True),
+}
+
+
+@attrs.frozen
+class Plan:
+    """What a report is about.
+
+    Attributes:
+        by: The dimension that it is split by.
+        period: The range, from one `now`.
+        now: Unix seconds.
+        before: The range that it is compared with.
+        running: Whether the period is the running month.
+    """
+
+    by: By
+    period: TimeRange
+    now: int
+    before: TimeRange | None = None
+    running: bool = False
+
+    @property
+    def today(self) -> date:
+        """The day that it is, in UTC."""
+        return datetime.fromtimestamp(self.now, UTC).date()
+
+    @property
+    def grouping(self) -> Grouping:
+        """How it is split."""
+        return GROUPINGS[self.by]
+
+
+@attrs.frozen
+class Blank:
+    """The reason why a section has no figures.
+
+    Attributes:
+        verdict: The service `refused` it for good; or it `failed`, and may come another time.
+        reason: One line.
+    """
+
+    verdict: Literal["refused", "failed"]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.reason}"
+
+
+@attrs.frozen
+class Reading:
+    """The outcome of one query.
+
+    Attributes:
+        buckets: Everything; empty where nothing could be read.
+        blank: Why nothing could be read.
+    """
+
+    buckets: tuple[UsageTimeBucket[Any], ...] = ()
+    blank: Blank | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Readings:
+    """What a report is made of.
+
+    Attributes:
+        costs: Ungrouped costs.
+        costs_by: Costs by the dimension of the report.
+        usage: Every usage endpoint, by name, grouped where it can be.
+        costs_before: Ungrouped costs of the range that is compared with.
+        costs_by_before: The same, by the dimension of the report.
+    """
+
+    costs: Reading
+    costs_by: Reading
+    usage: Mapping[str, Reading]
+    costs_before: Reading | None = None
+    costs_by_before: Reading | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Group:
+    """A group's part of the bill.
+
+    Attributes:
+        id: Its id, or its model, or its line item where that names none; None where it is not
+            attributed.
+        name: Its name, where the service sent one.
+        amount: Exact.
+        before: The amount of the range that it is compared with.
+        requests: Its requests to models, where they are known.
+    """
+
+    id: str | None
+    name: str | None = None
+    amount: Decimal
+    before: Decimal | None = None
+    requests: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Spend:
+    """The bill in one currency.
+
+    Attributes:
+        currency: Lowercase ISO 4217 code.
+        total: As billed.
+        days: The amount of every day of the period.
+        groups: The largest first; together they are the total, exactly.
+        before: The total of the range that is compared with.
+        pace: Where the month is going, if it is the running one.
+        unusual: Days that are far from the usual.
+    """
+
+    currency: str
+    total: Decimal
+    days: tuple[tuple[date, Decimal], ...]
+    groups: tuple[Group, ...]
+    before: Decimal | None = None
+    pace: Pace | None = None
+    unusual: tuple[UnusualDay, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Tokens:
+    """A group's requests and tokens, over the endpoints that count them."""
+
+    id: str | None
+    name: str | None = None
+    requests: int = 0
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class EndpointUse:
+    """What was used of one endpoint.
+
+    Attributes:
+        name: Of the endpoint.
+        requests: To models; None where it does not count them.
+        figures: Triples of a metric, its sum (a level: its last one), and its unit.
+        blank: Why there are no figures.
+    """
+
+    name: str
+    requests: int | None = None
+    figures: tuple[tuple[str, int, str], ...] = ()
+    blank: Blank | None = None
+
+
+@attrs.frozen
+class Organization:
+    """An organization, as far as rows of costs tell it."""
+
+    id: str | None = None
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return "  ".join(filter(None, (self.name, self.id))) or "Organization"
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """Everything that a report says.
+
+    Attributes:
+        plan: What it is about.
+        organization: Whose report it is.
+        spends: One a currency, the largest first.
+        tokens: By group, the most tokens first.
+        uncounted: Endpoints whose requests and tokens are missing there.
+        endpoints: Every usage endpoint.
+        blanks: Pairs of a section and why it has no figures.
+    """
+
+    plan: Plan
+    organization: Organization
+    spends: tuple[Spend, ...]
+    tokens: tuple[Tokens, ...]
+    uncounted: tuple[str, ...]
+    endpoints: tuple[EndpointUse, ...]
+    blanks: tuple[tuple[str, Blank], ...]
+
+    @property
+    def spend_blank(self) -> Blank | None:
+        """The reason why the spend is not known; None where it is."""
+        return dict(self.blanks).get(SPEND)
+
+    @property
+    def is_whole(self) -> bool:
+        """The spend is known and nothing failed; a section that is refused may be absent."""
+        failed = any(blank.verdict == "failed" for _, blank in self.blanks)
+        return self.spend_blank is None and not failed
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was used or billed."""
+        used = any(value for use in self.endpoints for _, value, _ in use.figures)
+        return not self.blanks and not used and not any(spend.total for spend in self.spends)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a careful reader should know of the figures, a sentence each."""
+        plan, remarks = self.plan, []
+        settled = (datetime.fromtimestamp(plan.now, UTC) - SETTLES_AFTER).date()
+        if plan.period.end.date() > settled:
+            remarks.append(f"figures from {settled} on may still be revised")
+        if plan.before is not None and plan.period.end_time >= plan.now:
+            remarks.append("the last day still runs, and is compared with a whole one")
+        if self.is_empty:
+            remarks.append("nothing was used or billed: is this the key of another organization?")
+        return tuple(remarks)

@@ -1,0 +1,284 @@
+"""Drawing a report on a terminal, or as text in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import groupby
+
+from rich.console import Console
+from rich.text import Text
+
+from usage_async._query.times import TimeRange
+from usage_async.report import insight
+from usage_async.report.plan import SPEND, Group, Report, Spend, Tokens
+from usage_async.report.terminal.page import Page
+from usage_async.report.text import clean, count, money, percent, ratio, size, times
+
+_SATURDAY = 5
+_MOVERS = 3
+_WIDE = 90
+
+
+def draw_report(
+    console: Console, shown: Report, *, notices: Sequence[str], footer: str, top: int
+) -> None:
+    """Draw a report.
+
+    Args:
+        console: Where.
+        shown: The report.
+        notices: What a careful reader should know.
+        footer: The last line.
+        top: The most groups to draw; 0 draws all.
+    """
+    page = Page(console)
+    _head(page, shown)
+    for spend in shown.spends:
+        _days(page, spend)
+        _spend(page, shown, spend, top)
+        _movers(page, spend)
+    _blanks(page, shown)
+    _tokens(page, shown, top)
+    _endpoints(page, shown)
+    _notes(page, shown, notices)
+    page.console.print()
+    page.line((footer, "dim"))
+
+
+def _head(page: Page, shown: Report) -> None:
+    plan = shown.plan
+    page.line((clean(str(shown.organization)), "bold"))
+    still = " (still running)" if plan.period.end_time >= plan.now else ""
+    page.line(f"{_range(plan.period)} UTC", (still, "yellow"))
+    page.console.print()
+    if shown.spend_blank is not None:
+        page.wrapped(f"Total spend unknown: {clean(str(shown.spend_blank))}", "bold yellow")
+    elif not shown.spends:
+        page.line("Total spend  ", ("nothing was billed", "bold"))
+    for spend in shown.spends:
+        parts: list[str | tuple[str, str]] = ["Total spend  "]
+        parts.append((money(spend.total, spend.currency), "bold green"))
+        if spend.before is not None and plan.before is not None:
+            parts.append(f"  {_change(spend.total, spend.before, spend.currency)}")
+            parts.append((f"  against {_range(plan.before)}", "dim"))
+        page.line(*parts)
+        if spend.pace is not None:
+            projected = money(spend.pace.projected, spend.currency)
+            page.line("Month's end  ", (f"about {projected}", "bold"))
+            rate = money(spend.pace.rate, spend.currency)
+            page.hanging(
+                "             ",
+                f"{spend.pace.whole_days} whole days as billed, every other day at {rate}, the"
+                f" mean of the last {spend.pace.over_days}",
+            )
+
+
+def _range(period: TimeRange) -> str:
+    end = period.end
+    until = f"{end:%Y-%m-%d %H:%M}" if end.hour or end.minute else f"{end:%Y-%m-%d}"
+    return f"{period.start:%Y-%m-%d} to {until}"
+
+
+def _change(amount: Decimal, before: Decimal, currency: str) -> str:
+    change = insight.change(amount, before)
+    # What was a credit before has a negative amount; the sign is that of the change.
+    share = percent(change, before.copy_abs())
+    return f"{money(change, currency, sign=True)}" + (
+        f" ({'+' if change > 0 else ''}{share})" if share else ""
+    )
+
+
+def _days(page: Page, spend: Spend) -> None:
+    peak = max(amount for _, amount in spend.days)
+    page.title("Day by day", f"highest {money(peak, spend.currency)}")
+    months = [list(days) for _, days in groupby(spend.days, lambda pair: pair[0].replace(day=1))]
+    label = len("2026-10  ")
+    totals = [money(insight.total(amount for _, amount in days), spend.currency) for days in months]
+    places = 31 if len(months) > 1 else len(months[0])
+    cell = max(1, min(3, (page.width - label - 2 - max(map(len, totals))) // places))
+    column = max(1, cell - 1)
+    for days, billed in zip(months, totals, strict=True):
+        first = days[0][0]
+        text = Text(f"{first:%Y-%m}  ", no_wrap=True)
+        text.append(" " * (cell * (first.day - 1) if len(months) > 1 else 0))
+        for day, amount in days:
+            style = "cyan" if day.weekday() < _SATURDAY else "blue"
+            text.append(_bar(page, amount, peak) * column + " " * (cell - column), style=style)
+        text.append(" " * (label + cell * places + 2 - len(text)) + billed, style="dim")
+        page.drawing(text)
+    _ruler(page, 1 if len(months) > 1 else months[0][0][0].day, places, cell)
+    for each in spend.unusual:
+        of = "weekend day" if each.day.weekday() >= _SATURDAY else "weekday"
+        page.wrapped(
+            f"{each.day:%a %Y-%m-%d}  {money(each.amount, spend.currency)}: unusual, the median"
+            f" {of} is {money(each.usual, spend.currency)}",
+            "yellow",
+        )
+    if spend.unusual:
+        page.wrapped(f"(unusual: {insight.UNUSUAL_RULE})", "dim")
+
+
+def _bar(page: Page, amount: Decimal, peak: Decimal) -> str:
+    if amount <= 0:
+        return "·" if page.unicode else "_"
+    steps = len(page.bars) - 1
+    return page.bars[max(1, min(steps, round(float(ratio(amount, peak)) * steps)))]
+
+
+def _ruler(page: Page, first: int, places: int, cell: int) -> None:
+    label = len("2026-10  ")
+    marks = [" "] * (label + places * cell + 2)
+    for place in range(places):
+        number = first + place
+        if place == 0 or (number % 5 == 0 and place > 1):
+            at = label + place * cell
+            marks[at : at + 2] = f"{number:<2}"
+    page.drawing(Text("".join(marks).rstrip(), style="dim"))
+
+
+def _label(group: Group | Tokens) -> Text:
+    if group.id is None:
+        return Text("(not attributed)", style="dim")
+    text = Text(clean(group.name or group.id))
+    if group.name and group.name != group.id:
+        text.append(f"  {clean(group.id)}", style="dim")
+    return text
+
+
+def _spend(page: Page, shown: Report, spend: Spend, top: int) -> None:
+    grouping = shown.plan.grouping
+    if not spend.groups:
+        return
+    derived = "derived from line items; one without a model is shown as it is"
+    page.title(f"Spend by {grouping.noun}", derived if grouping.derived else "")
+    headers = [grouping.noun, "spend", "share"]
+    compared = any(group.before is not None for group in spend.groups)
+    is_wide = page.width >= _WIDE
+    rated = any(group.requests for group in spend.groups) and (is_wide or not compared)
+    headers += ["change"] * compared + ["per 1k requests" if is_wide else "per 1k"] * rated
+    groups, others = _split(spend.groups, top)
+    rows = [
+        [_label(group), *_money(group, spend, compared=compared, rated=rated)] for group in groups
+    ]
+    if others:
+        rest = Group(
+            id="others",
+            amount=insight.total(group.amount for group in others),
+            before=insight.total(group.before or Decimal(0) for group in others)
+            if compared
+            else None,
+        )
+        name = Text(f"({len(others)} others)", style="dim")
+        place = len(rows) - (1 if groups[-1].id is None else 0)
+        rows.insert(place, [name, *_money(rest, spend, compared=compared, rated=rated)])
+        groups.insert(place, rest)
+    shares = [ratio(group.amount, spend.total or 1) for group in groups]
+    page.table(headers, rows, shares=shares)
+
+
+def _split(groups: Sequence[Group], top: int) -> tuple[list[Group], list[Group]]:
+    """Part the groups to draw from the others; what is not attributed is always drawn."""
+    named = [group for group in groups if group.id is not None]
+    nobody = [group for group in groups if group.id is None]
+    if not top or len(named) <= top + 1:
+        return list(groups), []
+    return [*named[:top], *nobody], named[top:]
+
+
+def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[str | Text]:
+    cells: list[str | Text] = [
+        money(group.amount, spend.currency),
+        percent(group.amount, spend.total),
+    ]
+    if compared:
+        before = group.before or Decimal(0)
+        cells.append(_change(group.amount, before, spend.currency))
+    if rated:
+        per_thousand = group.requests and ratio(times(group.amount, 1000), group.requests)
+        cells.append(money(per_thousand, spend.currency) if per_thousand else "")
+    return cells
+
+
+def _movers(page: Page, spend: Spend) -> None:
+    moves = [
+        (insight.change(group.amount, group.before), group)
+        for group in spend.groups
+        if group.before is not None and group.amount != group.before
+    ]
+    moves.sort(key=lambda move: move[0].copy_abs(), reverse=True)
+    if moves:
+        page.title("Top movers")
+    for change, group in moves[:_MOVERS]:
+        verb = "more" if change > 0 else "less"
+        page.line(
+            (
+                f"{money(change.copy_abs(), spend.currency)} {verb}  ",
+                "red" if change > 0 else "green",
+            ),
+            clean(group.name or group.id or "what is not attributed"),
+        )
+
+
+def _blanks(page: Page, shown: Report) -> None:
+    elsewhere = {SPEND, *(use.name for use in shown.endpoints)}
+    for section, blank in shown.blanks:
+        if section not in elsewhere:
+            page.title(section[0].upper() + section[1:])
+            page.wrapped(clean(str(blank)), "yellow")
+
+
+def _tokens(page: Page, shown: Report, top: int) -> None:
+    noun = "model" if shown.plan.by == "line_item" else shown.plan.grouping.noun
+    if not shown.tokens:
+        return
+    without = f"without {', '.join(shown.uncounted)}" if shown.uncounted else ""
+    page.title(f"Tokens and requests by {noun}", without)
+    rows = [_token_cells(_label(row), row) for row in shown.tokens]
+    if top and len(shown.tokens) > top + 1:
+        rest = shown.tokens[top:]
+        rows[top:] = [_token_cells(Text(f"({len(rest)} others)", style="dim"), _sum(rest))]
+    if len(shown.tokens) > 1:
+        rows.append(_token_cells(Text("all", style="dim"), _sum(shown.tokens)))
+    page.table((noun, "requests", "input", "cached", "output"), rows)
+
+
+def _sum(rows: Sequence[Tokens]) -> Tokens:
+    return Tokens(
+        id=None,
+        requests=sum(row.requests for row in rows),
+        input=sum(row.input for row in rows),
+        cached=sum(row.cached for row in rows),
+        output=sum(row.output for row in rows),
+    )
+
+
+def _token_cells(label: Text, row: Tokens) -> list[str | Text]:
+    cached = percent(row.cached, row.input)
+    return [label, count(row.requests), count(row.input), cached, count(row.output)]
+
+
+def _endpoints(page: Page, shown: Report) -> None:
+    page.title("Everything that was used")
+    rows = []
+    words = []
+    for use in shown.endpoints:
+        rows.append((use.name, "" if use.requests is None else count(use.requests)))
+        figures = ", ".join(_figure(*figure) for figure in use.figures)
+        blank = use.blank and Text(clean(str(use.blank)), style="yellow")
+        words.append(blank or Text(figures))
+    page.table(("endpoint", "requests"), rows, words=words)
+
+
+def _figure(metric: str, value: int, unit: str) -> str:
+    if unit == "bytes":
+        return f"{size(value)} stored"
+    return f"{count(value)} {unit if metric.startswith('num_') else metric.replace('_', ' ')}"
+
+
+def _notes(page: Page, shown: Report, notices: Sequence[str]) -> None:
+    notes = (*notices, *shown.remarks)
+    if notes:
+        page.title("Notices")
+    for note in notes:
+        page.wrapped(f"- {clean(note)}", "yellow")

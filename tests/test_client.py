@@ -177,7 +177,7 @@ async def test_a_query_shows_what_it_asks():
         assert query.filters == {"project_ids": ("proj_1",), "batch": ("true",)}
 
 
-@pytest.mark.parametrize("settle_after", [3, None, timedelta(seconds=-1)])
+@pytest.mark.parametrize("settle_after", [3, None, timedelta(seconds=-1), timedelta.max])
 def test_what_settles_takes_a_time(settle_after):
     with pytest.raises(ConfigurationError, match="settle_after takes a timedelta"):
         UsageClient(KEY, settle_after=settle_after)

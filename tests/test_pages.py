@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from service import DAY, HOUR, NOW, START, WIDTHS, Clock, days, read_into, serve, turns
 
 from usage_async import (
-    BadRequestError,
     NotFoundError,
     PermissionDeniedError,
     RangeUnavailableError,
@@ -208,7 +207,8 @@ async def test_a_clamp_begins_where_the_history_does(limit):
     (notice,) = stream.notices
     assert notices == [notice]
     assert notice.message == (
-        "the service's data begin at 2025-12-13T00:00:00Z; nothing before it was read"
+        "the service's data begin at 2025-12-13T00:00:00Z;"
+        " nothing before 2025-12-13T00:00:00Z was read"
     )
 
 
@@ -229,12 +229,46 @@ async def test_a_floor_that_does_not_help_is_an_error():
             await days(client, 3, clamp=True).collect()
 
 
-async def test_a_saved_cursor_cannot_be_clamped():
+async def test_a_saved_cursor_of_a_clamped_range_works_with_the_same_arguments():
     service = Service(fail={0: begins(2)})
     async with client_of(service) as client:
-        with pytest.raises(BadRequestError):
-            await days(client, 9, clamp=True, page=f"page_{START + DAY}+/").collect()
-    assert len(service.sent) == 1
+        asked = {"limit": 3, "clamp": True}
+        pages = [page async for page in days(client, 9, **asked).pages()]
+        assert [numbers(page.data) for page in pages] == [[2, 3, 4], [5, 6, 7], [8]]
+        rest = days(client, 9, **asked, page=pages[0].next_page)
+        assert numbers(await rest.collect()) == [5, 6, 7, 8]
+
+
+async def test_a_floor_within_a_bucket_says_what_was_read():
+    message = f"Only available for start_time >= {START + 2 * DAY + HOUR}."
+    service = Service(fail=dict.fromkeys(range(3), refusal(400, message, param="start_time")))
+    async with client_of(service) as client, days(client, 9, clamp=True).stream() as stream:
+        assert numbers([bucket async for bucket in stream]) == [3, 4, 5, 6, 7, 8]
+    (notice,) = stream.notices
+    assert notice.message.endswith("nothing before 2025-12-04T00:00:00Z was read")
+
+
+async def test_what_was_missing_before_the_history_moved_on_is_told():
+    class Lossy(Service):
+        async def __call__(self, path, params, headers):
+            status, named, body = await super().__call__(path, params, headers)
+            page = json.loads(body)
+            if "data" in page:
+                page["data"] = [each for each in page["data"] if each["start_time"] != START + DAY]
+            return status, named, json.dumps(page).encode()
+
+    service = Lossy()
+    async with (
+        client_of(service, concurrency=1) as client,
+        days(client, 6, limit=3, clamp=True).stream() as stream,
+    ):
+        read = [await anext(stream) for _ in range(2)]
+        service.fail[0] = begins(2)
+        read += [bucket async for bucket in stream]
+    assert numbers(read) == [0, 2, 3, 4, 5]
+    assert [(notice.code, notice.starts) for notice in stream.notices] == [
+        ("missing-bucket", (START + DAY,))
+    ]
 
 
 @pytest.mark.parametrize("floor", [1, 3, 5, 7, 9])

@@ -38,8 +38,8 @@ def test_a_period_goes_with_no_other_end():
 def test_a_day_is_relative_to_the_run_and_not_to_the_query():
     query = build("completions", {"start_time": "7d", "end_time": "24h", "bucket_width": "1h"})
     hour = NOW - NOW % 3600
-    assert query.resolve(NOW) == TimeRange(hour - 7 * DAY, hour - DAY)
-    assert query.resolve(NOW + DAY) == TimeRange(hour - 6 * DAY, hour)
+    assert query.resolve(NOW) == TimeRange(NOW - 7 * DAY, hour - DAY)
+    assert query.resolve(NOW + DAY) == TimeRange(NOW - 6 * DAY, hour)
     same = {"start_time": timedelta(days=7), "end_time": "1d", "bucket_width": "1h"}
     assert query == build("completions", same)
 
@@ -143,7 +143,7 @@ def test_any_iterable_of_strings_is_a_list(name, make):
     assert "project_ids=['a', 'b']" in str(query)
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, b"a", [None], [["a"]], 1j], ids=repr)
+@pytest.mark.parametrize("value", [{"a": 1}, b"a", [None], [["a"]], 1j, "", [""]], ids=repr)
 def test_what_is_no_value_is_not_sent_by_its_repr(value):
     with pytest.raises(QueryError, match="teams takes a string, a number or a list of them"):
         build("completions", {"start_time": START, "teams": value}, unchecked=True)
@@ -338,6 +338,10 @@ def test_unchecked_sends_what_this_library_does_not_know():
         ("deep", "true"),
     ]
     assert str(query).endswith("teams=['a', 'b'], tags=['one'], deep=True, unchecked=True)")
+    more = {"limit": 10_000, "batch": "maybe"}
+    sent = build("completions", {"start_time": START, **more}, unchecked=True)
+    assert {("batch", "maybe")} <= set(sent.params(1, 2, limit=sent.page_limit, page=None))
+    assert sent.page_limit == 10_000
     refused(
         "takes bucket_width", "images", {"start_time": START, "bucket_width": 5}, unchecked=True
     )

@@ -166,7 +166,7 @@ async def test_a_saved_cursor_works_with_the_arguments_of_the_query_that_gave_it
         pytest.param(-5 * DAY + 1, -DAY, ["start-aligned"], id="start inside"),
         pytest.param(-5 * DAY, -5 * DAY + 1, ["end-aligned"], id="one second"),
         pytest.param(-5 * DAY + 5, -5 * DAY + 6, ["start-aligned", "end-aligned"], id="both"),
-        pytest.param(-15 * HOUR, 0, ["unsettled"], id="until now"),
+        pytest.param(-15 * HOUR, 0, ["end-aligned", "unsettled"], id="until now"),
         pytest.param(-15 * HOUR, -2 * HOUR, ["end-aligned", "unsettled"], id="in today"),
         pytest.param(-15 * HOUR, 5 * DAY + 1, ["unsettled"], id="inside a bucket to come"),
     ],
@@ -206,3 +206,37 @@ async def test_an_endpoint_newer_than_this_release_keeps_the_bucket_that_its_ran
         NOON - 15 * HOUR - day * DAY for day in range(7, -1, -1)
     ]
     assert [notice.code for notice in notices] == ["start-aligned", "unsettled"]
+
+
+async def test_an_end_inside_a_bucket_is_told_whatever_the_clock_says():
+    service = Service(Quirks(), now=NOON)
+    async with client_of(service, now=NOON - HOUR) as client:
+        midnight = NOON - 15 * HOUR
+        summary = await client.completions(start_time=midnight, end_time=NOON - 1800).summary()
+    assert [notice.code for notice in summary.notices] == ["end-aligned", "unsettled"]
+
+
+async def test_a_relative_start_is_as_it_was_asked_for(caplog):
+    logging.getLogger("usage_async").setLevel(logging.INFO)
+    service = Service(Quirks())
+    async with client_of(service) as client:
+        summary = await client.completions(period="24h").summary()
+    assert summary.requested.start_time == NOON - DAY
+    assert summary.covered.start_time == NOON - DAY - 15 * HOUR
+    assert [notice.code for notice in summary.notices] == ["start-aligned", "unsettled"]
+    # Hardly any relative start is that of a bucket: no cause for a warning.
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
+
+
+async def test_figures_from_a_saved_cursor_are_told_to_be_a_part():
+    service = Service(Quirks())
+    asked = {"start_time": NOON - 15 * HOUR - 20 * DAY, "end_time": NOON - 15 * HOUR, "limit": 5}
+    async with client_of(service) as client:
+        page = await anext(client.completions(**asked).pages())
+        query = client.completions(**asked, page=page.next_page)
+        summary = await query.summary()
+        (notice,) = [each for each in summary.notices if each.code == "resumed"]
+        verified = await query.verify()
+    assert notice.message.endswith("the figures begin at 2026-09-16T00:00:00Z")
+    assert summary.covered.start_time == asked["start_time"] + 5 * DAY
+    assert len(verified.checked) + len(verified.unsettled) == 20

@@ -124,7 +124,7 @@ def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
             [0, 1, 2, 3, 4],
             "bucket-outside-range",
             -1,
-            "the bucket that starts at 2024-10-31T00:00:00Z lies outside the range",
+            "the bucket that starts at 2024-10-31T00:00:00Z was sent unasked",
             id="before the range",
         ),
         pytest.param(
@@ -132,7 +132,7 @@ def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
             [0, 1, 2, 3, 4],
             "bucket-outside-range",
             5,
-            "lies outside the range",
+            "was sent unasked by this request, and was dropped",
             id="after the range",
         ),
     ],
@@ -187,6 +187,22 @@ def test_what_would_lose_or_double_figures_is_an_error(pages, says):
     _, _, reading = read(*good)
     with pytest.raises(PaginationError, match=says):
         reading.accept(last)
+
+
+def test_from_a_saved_cursor_empty_pages_for_ever_are_no_end():
+    empty = [page(cursor=str(count)) for count in range(101)]
+    _, _, reading = read(*empty[:-1], cursor="a")
+    with pytest.raises(PaginationError, match="in a circle"):
+        reading.accept(empty[-1])
+
+
+@pytest.mark.parametrize("end", [0, START, -5, 10**12, 10**18])
+def test_a_bucket_that_ends_absurdly_is_an_error(end):
+    absurd = UsageTimeBucket(start_time=START, end_time=end)
+    with pytest.raises(
+        PaginationError, match="the bucket that starts at 2024-11-01T00:00:00Z ends"
+    ):
+        read(page(absurd, 1, 2, 3, 4))
 
 
 def test_some_empty_pages_are_followed():

@@ -94,7 +94,7 @@ class Notice:
 
     Attributes:
         code: Its kind, for programs: `clamped`, `start-aligned`, `end-aligned`, `missing-bucket`,
-            `repeated-bucket`, `bucket-outside-range`, `unsettled`, `other-results`,
+            `repeated-bucket`, `bucket-outside-range`, `unsettled`, `resumed`, `other-results`,
             `unknown-field`, `unknown-value`.
         message: One sentence for a person.
         endpoint: Name of the endpoint whose figures it is about.

@@ -77,6 +77,7 @@ _log = logging.getLogger("usage_async")
 BASE_URL = "https://api.openai.com/v1"
 BASE_URL_VARIABLE = "USAGE_ASYNC_BASE_URL"
 
+_CENTURY = timedelta(days=36525)
 _64_MIB = 64 * 1024 * 1024
 
 
@@ -138,8 +139,9 @@ class UsageClient:
         base_url, proxy, organization = map(concealed, (base_url, proxy, organization))
         if concurrency.__class__ is not int or concurrency < 1:
             raise ConfigurationError(f"concurrency takes an int of at least 1, not {concurrency!r}")
-        if settle_after.__class__ is not timedelta or settle_after < timedelta():
-            raise ConfigurationError(f"settle_after takes a timedelta, not {settle_after!r}")
+        if settle_after.__class__ is not timedelta or not timedelta() <= settle_after < _CENTURY:
+            msg = f"settle_after takes a timedelta below a hundred years, not {settle_after!r}"
+            raise ConfigurationError(msg)
         self._own_transport: AiohttpTransport | None = None
         if transport is None and admin_key is None:
             admin_key = find_key()

@@ -21,6 +21,7 @@ from usage_async._api.results import (
 )
 from usage_async._engine.engine import Engine
 from usage_async._engine.stream import Stream, start
+from usage_async._http.fetch import in_turns
 from usage_async._query.request import Query
 from usage_async._query.times import TimeRange
 from usage_async._query.windows import Window
@@ -76,7 +77,7 @@ class UsageQuery(Generic[R]):
         """Begin a run that gives pages, one after another.
 
         A page's `next_page` can be saved: `page=` with the very arguments of this query goes on
-        from there.
+        from there, where its times are absolute.
         """
         # A cursor is bound to the range that it was made with, so the range stays in one piece.
         return start(self._engine, self._query, self._kind, _page, concurrency=1)
@@ -165,7 +166,7 @@ class UsageQuery(Generic[R]):
         Every expected bucket must come exactly once, and over settled buckets the groups must add
         up to the ungrouped figure of a second, cheaper query. Where they do not, whole buckets of
         both are read again once, since figures may have been revised in between. A query without
-        groups has nothing to compare.
+        groups has nothing to compare. The whole range is verified, from a saved cursor as well.
 
         Args:
             strict: Raise unless everything is proven.
@@ -179,7 +180,8 @@ class UsageQuery(Generic[R]):
         grouped, window = await self._read(query)
         differing: tuple[int, ...] = ()
         if query.group_by:
-            differing = grouped.differing(await self._read_whole(window))
+            whole = await self._read_whole(window)
+            differing = await in_turns(grouped.differing(whole))
         if differing:
             end = differing[-1] + window.width_s if window.width_s else window.end
             again = attrs.evolve(query, start=differing[0], end=end)

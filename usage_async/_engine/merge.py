@@ -104,6 +104,7 @@ class Merge(Generic[R]):
         default=None, init=False
     )
     _unsettled: list[int] = attrs.field(factory=list, init=False)
+    _has_begun: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.plan = self.run.plan()
@@ -126,7 +127,7 @@ class Merge(Generic[R]):
             try:
                 decoded = await _outcome(self._ahead[window].task, self._urgent)
             except RangeUnavailableError as error:
-                if not self.run.query.clamp or self.run.query.page is not None:
+                if not self.run.query.clamp:
                     raise
                 self._clamp(error, self._head)
                 continue
@@ -162,7 +163,7 @@ class Merge(Generic[R]):
         before = await self._page_before(head, decoded.page)
         page, notices = head.accept(decoded.page, before)
         self._reread = None if head.done else decoded.reread
-        for notice in (*decoded.notices, *notices, *self._unaligned(page)):
+        for notice in (*decoded.notices, *notices, *self._resumed(page), *self._unaligned(page)):
             self.notices.tell(notice)
         if head.done:
             self._windows.popleft()
@@ -183,6 +184,14 @@ class Merge(Generic[R]):
             return ()
         return (await in_turns(self._reread())).page.data
 
+    def _resumed(self, page: UsageResponse[R]) -> Iterator[Notice]:
+        """Tell that a run from a saved cursor gives a part of the range."""
+        if self.run.query.page is not None and not self._has_begun and page.data:
+            begin = iso(page.data[0].start_time)
+            message = f"read from a saved cursor: the figures begin at {begin}"
+            yield Notice(code="resumed", message=message)
+        self._has_begun = self._has_begun or bool(page.data)
+
     def _unaligned(self, page: UsageResponse[R]) -> Iterator[Notice]:
         """Tell of buckets that reach out of the range that was asked for."""
         asked = self.run.requested
@@ -190,7 +199,7 @@ class Merge(Generic[R]):
             if bucket.start_time < asked.start_time:
                 yield _unaligned("start", asked.start_time, bucket)
         for bucket in page.data[-1:]:
-            if bucket.end_time > asked.end_time and self.run.now > asked.end_time:
+            if bucket.end_time > asked.end_time and isinstance(self.run.query.end, int):
                 yield _unaligned("end", asked.end_time, bucket)
 
     def _tell_unsettled(self) -> None:
@@ -205,6 +214,8 @@ class Merge(Generic[R]):
         left = {window: window.after(floor) for window in self._windows}
         if left[head.window] == head.window:
             raise error
+        for notice in head.give_up():
+            self.notices.tell(notice)
         # The history's begin moves on at midnight, perhaps when some of the window was read.
         left[head.window] = head.window.after(max(floor, head.next_start))
         for window, rest in left.items():
@@ -218,7 +229,8 @@ class Merge(Generic[R]):
             first = self.times.end_time if following is None else following.start
             self.times = attrs.evolve(self.times, start_time=first)
         if floor > head.next_start:
-            message = f"the service's data begin at {iso(floor)}; nothing before it was read"
+            begin = iso(floor + -floor % (head.window.width_s or 1))
+            message = f"the service's data begin at {iso(floor)}; nothing before {begin} was read"
             self.notices.tell(Notice(code="clamped", message=message))
 
     def release(self) -> None:

@@ -60,12 +60,14 @@ class Notices:
         endpoint: Name of the endpoint that they are about.
         place: The same with the organization, where it is known, for log lines.
         hook: The client's `on_notice`.
+        expected: Codes that are logged as information, since what was asked for implies them.
         told: What was told so far, in order.
     """
 
     endpoint: str
     place: str
     hook: Callable[[Notice], object] | None
+    expected: frozenset[str]
     told: dict[Notice, None] = attrs.field(factory=dict, init=False)
 
     def tell(self, notice: Notice) -> None:
@@ -74,8 +76,7 @@ class Notices:
         if notice in self.told:
             return
         self.told[notice] = None
-        # Every look at the present has figures that may be revised: no cause for a warning.
-        level = logging.INFO if notice.code == "unsettled" else logging.WARNING
+        level = logging.INFO if notice.code in self.expected else logging.WARNING
         _log.log(level, "%s: %s", self.place, notice.message)
         if self.hook is not None:
             self.hook(notice)

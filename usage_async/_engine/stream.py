@@ -165,7 +165,12 @@ def start(
         settled_before=now - engine.settle_after // timedelta(seconds=1),
     )
     name = query.endpoint.name
-    notices = Notices(name, fetcher.place(name), engine.on_notice)
+    # Every look at the present has figures that may be revised, and hardly any "7d" begins with a
+    # bucket.
+    expected = (
+        {"unsettled", "start-aligned"} if isinstance(query.start, timedelta) else {"unsettled"}
+    )
+    notices = Notices(name, fetcher.place(name), engine.on_notice, frozenset(expected))
     for parameter, value in query.unknown_values:
         message = f"{parameter} holds {value!r}, a value that this release does not know"
         notices.tell(Notice(code="unknown-value", message=message))

@@ -16,7 +16,7 @@ from usage_async._query.times import iso
 from usage_async.errors import PaginationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from usage_async._query.windows import Window
 
@@ -24,6 +24,8 @@ R = TypeVar("R", bound=UsageResult)
 
 _MOST_EMPTY_PAGES = 100
 """Pages without a new bucket that are followed, one after another."""
+_LAST_SECOND = 253_402_300_800
+"""The end of the year 9999, the last that a datetime can tell."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -85,7 +87,7 @@ class WindowReading(Generic[R]):
             data = tuple(self._new(data, before, notices))
         self._follow(page, found=bool(data))
         if self.done:
-            notices.extend(self._gaps())
+            notices.extend(self._gaps((*self._missing, self._still_due())))
         return (page if data == page.data else attrs.evolve(page, data=data)), notices
 
     def _is_due(self, data: tuple[UsageTimeBucket[R], ...]) -> bool:
@@ -95,6 +97,8 @@ class WindowReading(Generic[R]):
             return False
         due = range(self._due, self.window.end, width)[: len(data)]
         if [bucket.start_time for bucket in data] != list(due):
+            return False
+        if [bucket.end_time for bucket in data] != [start + width for start in due]:
             return False
         self._due += len(due) * width
         return True
@@ -109,11 +113,15 @@ class WindowReading(Generic[R]):
         for bucket in sorted(data, key=lambda bucket: bucket.start_time):
             start = bucket.start_time
             if self._is_outside(bucket):
-                notices.append(_notice("bucket-outside-range", start, "lies outside the range"))
+                said = "was sent unasked by this request, and was dropped"
+                notices.append(_notice("bucket-outside-range", start, said))
             elif (same := recent.get(start)) is not None:
                 if same != bucket:
                     raise PaginationError(f"two different buckets start at {iso(start)}")
                 notices.append(_notice("repeated-bucket", start, "came twice, and counts once"))
+            elif not start < bucket.end_time <= _LAST_SECOND:
+                msg = f"the bucket that starts at {iso(start)} ends at {iso(bucket.end_time)}"
+                raise PaginationError(msg)
             elif self._due is not None and start < self._due:
                 msg = f"the bucket that starts at {iso(start)} came after later ones"
                 raise PaginationError(msg)
@@ -155,9 +163,11 @@ class WindowReading(Generic[R]):
         """
         if not self.window.width_s or self._missing:
             return False
+        if self._due is None:  # from a saved cursor, nobody knows what is due
+            return False
         if self._empty_pages > _MOST_EMPTY_PAGES:
             return not self._still_due()
-        return self._due is not None and self._due >= self.window.end
+        return self._due >= self.window.end
 
     def _still_due(self) -> range:
         """The starts that have not come although their buckets ended by now."""
@@ -165,8 +175,12 @@ class WindowReading(Generic[R]):
             return range(0)
         return attrs.evolve(self.window, start=self._due).ended(self.now)
 
-    def _gaps(self) -> Iterator[Notice]:
-        starts = tuple(start for gap in (*self._missing, self._still_due()) for start in gap)
+    def give_up(self) -> Iterator[Notice]:
+        """Tell what is missing of the part that was read, where the rest is not read."""
+        return self._gaps(self._missing)
+
+    def _gaps(self, gaps: Iterable[range]) -> Iterator[Notice]:
+        starts = tuple(start for gap in gaps for start in gap)
         if starts:
             what = "1 bucket was" if len(starts) == 1 else f"{len(starts)} buckets were"
             message = f"{what} not sent, the first starts at {iso(starts[0])}"

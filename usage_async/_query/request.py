@@ -77,7 +77,9 @@ class Query:
         return self.limit or self.endpoint.limits.get(self.bucket_width or "")
 
     def resolve(self, now: int) -> TimeRange:
-        """Turn symbolic times into Unix seconds.
+        """Turn symbolic times into Unix seconds: what is asked for, not aligned to buckets.
+
+        An end that is relative is the last border of a bucket before it.
 
         Args:
             now: Unix seconds; also the end of a range that has none.
@@ -90,6 +92,8 @@ class Query:
             start, end = times.start_time, times.end_time
         else:
             start, end = self._instant(self.start, now), self._instant(self.end, now)
+            if isinstance(self.end, timedelta):
+                end -= end % (self.width_s or 1)
         if start == now:
             _refuse(f"start_time is now, {iso(now)}: nothing of the range has passed yet")
         if start > now:
@@ -101,7 +105,6 @@ class Query:
     def _instant(self, value: int | timedelta | None, now: int) -> int:
         if isinstance(value, timedelta):
             value = now - int(value.total_seconds())
-            value -= value % (self.width_s or 1)
         if value is None:
             return now
         return value if value >= 0 else _refuse("times before 1970 cannot be asked for")
@@ -149,7 +152,7 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
     group_by = _texts(
         "group_by", values.pop("group_by", None), endpoint.group_by, unchecked=lenient
     )
-    limit = _limit(endpoint, values.pop("limit", None), width)
+    limit = _limit(endpoint, values.pop("limit", None), width, unchecked=lenient)
     page = values.pop("page", None)
     if page is not None and not (isinstance(page, str) and page):
         _refuse(f"page takes a cursor, not {page!r}")
@@ -165,7 +168,7 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
             filters[name] = _texts(name, value, entry.choices, unchecked=lenient or entry.is_open)
             if entry.is_open and not lenient:
                 unknown += [(name, text) for text in filters[name] if text not in entry.choices]
-        elif isinstance(value, bool):
+        elif isinstance(value, bool) or (unchecked and isinstance(value, str) and value):
             filters[name] = (_text(value),)
         else:
             _refuse(f"{name} takes True or False, not {value!r}")
@@ -218,10 +221,10 @@ def _width(endpoint: Endpoint, value: Any, *, unchecked: bool) -> str | None:
     return value
 
 
-def _limit(endpoint: Endpoint, value: Any, width: str | None) -> int | None:
+def _limit(endpoint: Endpoint, value: Any, width: str | None, *, unchecked: bool) -> int | None:
     if value is None:
         return None
-    cap = endpoint.limits.get(width or "")
+    cap = None if unchecked else endpoint.limits.get(width or "")
     if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value > (cap or value):
         upto = f"from 1 to {cap} at {width}" if cap else "of at least 1"
         _refuse(f"limit is the buckets a page: {endpoint.name} takes an int {upto}, not {value!r}")
@@ -246,7 +249,7 @@ def _pairs(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Write parameters that this library does not know: a value each, or a list of them."""
     for name, value in values.items():
         for item in _not_empty(name, value) if isinstance(value, list) else (value,):
-            if not isinstance(item, str | int | float | Decimal):
+            if not isinstance(item, str | int | float | Decimal) or item == "":
                 _refuse(f"{name} takes a string, a number or a list of them, not {item!r}")
             yield name, _text(item)
 

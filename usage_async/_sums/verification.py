@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +22,9 @@ from usage_async._query.windows import Window
 from usage_async._sums.totals import add
 from usage_async.errors import IncompleteError
 
+_STEP = 5000
+"""Buckets that are compared in one turn of the event loop: some 12 ms."""
+
 Figures = dict[str, int | Decimal]
 """The sums of one bucket, by metric; amounts by currency."""
 
@@ -31,8 +34,9 @@ class Verification:
     """What of a range is proven; each attribute holds starts of buckets, Unix seconds, rising.
 
     Attributes:
-        checked: Settled buckets that came exactly once and, where there was something to compare,
-            whose groups add up to the service's own ungrouped figure.
+        checked: Settled buckets that came and, where there was something to compare, whose groups
+            add up to the service's own ungrouped figure. A bucket that is sent again as it was
+            counts once, and is a notice.
         unsettled: Buckets that may still be revised, and were not compared.
         missing: Buckets that ended, and never came.
         differing: Settled buckets that did not add up or were not there, in two readings.
@@ -105,10 +109,18 @@ class Reading:
         came = self.figures.keys() | set(self.unsettled)
         return tuple(start for start in read.ended(self.as_of) if start not in came)
 
-    def differing(self, other: Reading) -> tuple[int, ...]:
-        """Give the starts at which two readings contradict each other, or only one has figures."""
+    def differing(self, other: Reading) -> Generator[None, None, tuple[int, ...]]:
+        """Find the starts at which two readings contradict each other, or only one has figures.
+
+        A step compares some of them, since a month of minutes would hold the event loop.
+        """
         starts = sorted(self.figures.keys() | other.figures.keys())
-        return tuple(start for start in starts if not self.agrees(other, start))
+        found: list[int] = []
+        for begin in range(0, len(starts), _STEP):
+            yield
+            some = starts[begin : begin + _STEP]
+            found += [start for start in some if not self.agrees(other, start)]
+        return tuple(found)
 
     def agrees(self, other: Reading, start: int) -> bool:
         """Whether two readings have the bucket of a start, with the same figures."""

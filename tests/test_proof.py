@@ -152,6 +152,14 @@ async def test_a_proof_says_what_it_compared():
         assert grouped.compared == ("model", "batch")
 
 
+async def test_a_proof_of_a_range_until_now_warns_of_nothing(caplog):
+    async with emulator() as server:
+        runtime = Runtime(now=lambda: MIDDAY)
+        async with UsageClient(server.admin_key, base_url=server.url, runtime=runtime) as client:
+            assert (await client.completions(period="7d", group_by=["model"]).verify()).ok
+    assert not caplog.records
+
+
 async def test_a_period_with_nothing_settled_is_not_whole():
     async with emulator() as server:
         proven = await verify(server, period="2026-11-20", group_by=["model"])

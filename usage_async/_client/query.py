@@ -206,7 +206,8 @@ class UsageQuery(Generic[R]):
         if window.start >= window.end:
             return Reading(window.start)
         # The very range: without groups the history may begin earlier.
-        same = attrs.evolve(self._query, page=None, group_by=(), start=window.start, end=window.end)
+        end = window.end + -window.end % (window.width_s or 1)
+        same = attrs.evolve(self._query, page=None, group_by=(), start=window.start, end=end)
         reading, _ = await self._read(same)
         return reading
 

@@ -6,8 +6,10 @@ its unit and how it adds up.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from decimal import Decimal
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import attrs
 
@@ -20,6 +22,7 @@ from usage_async._api.fields import (
     on_the_wire,
     short_repr,
 )
+from usage_async._api.fill import filler
 
 
 @described
@@ -317,10 +320,29 @@ class UsageRow:
 
 def flat_row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
     """Write a result as a flat row of a bucket with these times."""
-    values = {a.name: getattr(result, a.name) for a in fields_of(type(result))}
-    amount = values.pop("amount", None)
-    if amount is not None:
-        values |= {"amount": amount.value, "currency": amount.currency}
+    kind: Any = type(result)
+    row: UsageRow = _flattener(kind)(result, start_time, end_time)
+    return row
+
+
+@cache
+def _flattener(cls: Hashable) -> Callable[..., Any]:
+    """Write the function that does it for a kind of result."""
+    values = {a.name: f"result.{a.name}" for a in fields_of(cls)}
+    values |= {"start_time": "start_time", "end_time": "end_time"}
+    make = filler(UsageRow, ("result", "start_time", "end_time"), values)
+    if "amount" not in values:
+        return make
+    money = {"amount": "amount.value", "currency": "amount.currency", "extra": "extra"}
+    arguments = ("result", "start_time", "end_time", "amount", "extra")
+    make_paid = filler(UsageRow, arguments, values | money)
+
+    def flatten(result: CostsResult, start_time: int, end_time: int) -> Any:
+        amount, extra = result.amount, result.extra
+        if amount is None:
+            return make(result, start_time, end_time)
         if amount.extra:
-            values["extra"] = Extra({**result.extra, "amount": amount.extra})
-    return UsageRow(start_time=start_time, end_time=end_time, **values)
+            extra = Extra({**extra, "amount": amount.extra})
+        return make_paid(result, start_time, end_time, amount, extra)
+
+    return flatten

@@ -17,6 +17,7 @@ from usage_async import (
     Extra,
     IncompleteError,
     MixedCurrencyError,
+    QueryError,
     UnknownResult,
     UsageCompletionsResult,
     UsageError,
@@ -302,7 +303,8 @@ def test_several_currencies_stay_apart_and_have_no_single_sum():
         pytest.param([(1, "tokens"), (2, "tokens")], 3, "tokens", id="one unit"),
         pytest.param([(1, "tokens"), (2, "images")], None, None, id="two units"),
         pytest.param([(1, "tokens"), (2, None)], None, None, id="a unit and none"),
-        pytest.param([(1, None), (2, None)], 3, None, id="the same line item, no unit"),
+        pytest.param([(1, None), (2, None)], None, None, id="neither unit nor line item"),
+        pytest.param([(1, None)], 1, None, id="one row alone, without a unit"),
         pytest.param([(None, None)], None, None, id="no quantity"),
         pytest.param([(1, "tokens"), (None, None)], 1, "tokens", id="one row has none"),
     ],
@@ -316,11 +318,65 @@ def test_quantities_add_only_within_one_unit(results, quantity, unit):
     assert (whole.quantity, whole.quantity_unit) == (quantity, unit)
 
 
+def test_rows_without_a_unit_and_a_line_item_do_not_add_in_whatever_currency_they_are():
+    made = [cost("1", quantity=Decimal(1)), cost("0", "eur", quantity=Decimal(2))]
+    assert total(CostsResult, bucket(0, *made)).quantity is None
+    free = [cost("1", quantity=Decimal(1)), CostsResult(quantity=Decimal(2))]
+    assert total(CostsResult, bucket(0, *free)).quantity is None
+    twice = [CostsResult(quantity=Decimal(2)), CostsResult(quantity=Decimal(2))]
+    assert total(CostsResult, bucket(0, *twice, *made)).quantity is None
+    item = [cost("1", quantity=Decimal(n), line_item="a") for n in (1, 2)]
+    assert total(CostsResult, bucket(0, *item)).quantity == 3
+
+
 def test_without_a_unit_quantities_of_different_line_items_do_not_add():
     made = [cost("1", quantity=Decimal(1), line_item=name) for name in ("a", "b")]
     assert total(CostsResult, bucket(0, *made)).quantity is None
     by_item = summed(CostsResult, bucket(0, *made), by=["line_item"]).groups()
     assert [(row.line_item, row.quantity) for row in by_item] == [("a", 1), ("b", 1)]
+
+
+def test_a_currency_has_no_case():
+    made = [cost("1", "USD", quantity=Decimal(1), quantity_unit="a"), cost("2", "usd")]
+    whole = total(CostsResult, bucket(0, *made))
+    assert (whole.amount, whole.quantity) == (cost("3", "usd").amount, 1)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "whole"),
+    [
+        pytest.param([("1", "usd"), ("0", "eur")], cost("1", "usd"), id="zero"),
+        pytest.param([("0", "eur"), ("1", "usd")], cost("1", "usd"), id="zero first"),
+        pytest.param(
+            [("5", "eur"), ("1", "usd"), ("-5", "eur")], cost("1", "usd"), id="a sum of zero"
+        ),
+        pytest.param([("0", "usd"), ("0", "eur")], cost("0", "eur"), id="only zeros"),
+        pytest.param([("0", "usd")], cost("0", "usd"), id="nothing but a zero"),
+    ],
+)
+def test_an_amount_of_zero_adds_nothing_to_another_currency(amounts, whole):
+    made = [
+        cost(value, currency, quantity=Decimal(2), quantity_unit="tokens")
+        for value, currency in amounts
+    ]
+    sums = summed(CostsResult, bucket(0, *made))
+    assert sums.total() == attrs.evolve(
+        whole, quantity=Decimal(2 * len(made)), quantity_unit="tokens"
+    )
+    assert {row.amount.currency for row in sums.groups()} == {name for _, name in amounts}
+
+
+def test_an_amount_of_zero_does_not_hide_that_two_others_have_no_sum():
+    made = [cost("0", "chf"), cost("1", "usd"), cost("1", "eur")]
+    with pytest.raises(MixedCurrencyError) as error:
+        total(CostsResult, bucket(0, *made))
+    assert error.value.currencies == ("eur", "usd")
+
+
+def test_free_and_paid_groups_rank_together():
+    made = [CostsResult(line_item="a"), cost("0", line_item="b"), cost("-1", line_item="c")]
+    groups = summed(CostsResult, bucket(0, *made), by=["line_item"]).groups()
+    assert [row.line_item for row in groups] == ["a", "b", "c"]
 
 
 def test_quantities_follow_their_currency_and_free_ones_are_kept():
@@ -357,6 +413,76 @@ def test_a_note_is_kept_where_all_rows_agree():
     ]
     (row,) = summed(CostsResult, bucket(0, *made), by=["project_id"]).groups()
     assert (row.project_name, row.organization_name) == (None, "Org")
+
+
+def test_a_name_is_kept_only_in_the_sum_of_what_it_names():
+    made = [
+        cost("1", project_id="p", project_name="A", organization_name="Org"),
+        cost("2", project_id="p"),
+        cost("4", project_id=None, project_name="B", user_email="a@b"),
+        cost("8", project_id="q", organization_name=None),
+    ]
+    whole = total(CostsResult, bucket(0, *made))
+    assert whole == cost("15", organization_name="Org")
+    groups = summed(CostsResult, bucket(0, *made), by=["project_id"]).groups()
+    assert [(row.project_id, row.project_name, row.user_email) for row in groups] == [
+        ("q", None, None),
+        (None, None, None),
+        ("p", "A", None),
+    ]
+    assert total(CostsResult, bucket(0, cost("1", project_name="A"), cost("2"))) == cost("3")
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("user_email", "a@b", "c@d"),
+        ("project_name", "A", None),
+        ("organization_id", "o", "p"),
+        ("organization_name", "O", None),
+        ("quantity_unit", "tokens", "images"),
+        ("quantity_unit", "tokens", None),
+    ],
+)
+def test_a_note_that_is_asked_for_as_a_group_keeps_rows_apart(name, first, second):
+    made = [
+        cost(value, quantity=Decimal(value), line_item="x", **{name: note})
+        for value, note in (("1", first), ("5", second), ("2", first))
+    ]
+    groups = summed(CostsResult, bucket(0, *made), by=[name, "new"]).groups()
+    assert [(getattr(row, name), row.amount.value) for row in groups] == [(second, 5), (first, 3)]
+    assert [row.extra for row in groups] == [Extra({"new": None})] * 2
+    assert [row.quantity for row in groups] == [5, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (UsageCompletionsResult, "input_tokens"),
+        (UsageVectorStoresResult, "usage_bytes"),
+        (CostsResult, "amount"),
+        (CostsResult, "quantity"),
+    ],
+)
+def test_a_figure_is_no_group(kind, name):
+    with pytest.raises(QueryError, match=f"'{name}' is a figure"):
+        summed(kind, by=[name])
+
+
+@pytest.mark.parametrize("kind", [UsageCompletionsResult, CostsResult])
+def test_sums_of_a_large_bucket_are_made_in_steps(kind):
+    if kind is CostsResult:
+        made = [cost(n, line_item=str(n)) for n in range(3500)]
+    else:
+        made = [tokens(n, model=str(n)) for n in range(3500)]
+    (dimension,) = {"model", "line_item"} & {a.name for a in fields_of(kind)}
+    (measure,) = {e.measure for e in ENDPOINTS.values() if e.result_class is kind}
+    totals = Totals(kind, measure, [dimension], as_of=LATER)
+    assert len(list(totals.add_in_steps(bucket(0, *made)))) == 3
+    assert len(list(totals.groups_in_steps())) == 4
+    groups = totals.groups()
+    assert groups == summed(kind, bucket(0, *made), by=[dimension]).groups()
+    assert [getattr(row, dimension) for row in groups[:2]] == ["3499", "3498"]
 
 
 def test_a_dimension_that_this_release_does_not_know_is_kept_in_extra():

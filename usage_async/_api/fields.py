@@ -34,11 +34,14 @@ class FieldInfo:
             `quantity_unit`; `dimension` can be grouped by; `note` describes.
         unit: The unit of a number, empty for text.
         doc: One line.
+        describes: The field whose value a note describes: it tells nothing about rows that differ
+            in it. Empty: it describes all that the key reads.
     """
 
     kind: Kind
     unit: str
     doc: str
+    describes: str = ""
 
 
 def _tokens(doc: str) -> FieldInfo:
@@ -49,8 +52,8 @@ def _dimension(doc: str) -> FieldInfo:
     return FieldInfo("dimension", "", doc)
 
 
-def _note(doc: str) -> FieldInfo:
-    return FieldInfo("note", "", doc)
+def _note(doc: str, *, describes: str = "") -> FieldInfo:
+    return FieldInfo("note", "", doc, describes)
 
 
 FIELDS: Mapping[str, FieldInfo] = {
@@ -81,9 +84,11 @@ FIELDS: Mapping[str, FieldInfo] = {
     "seconds": FieldInfo("flow", "seconds", "Seconds of audio transcribed."),
     "usage_bytes": FieldInfo("level", "bytes", "Bytes stored; a level, not a flow."),
     "amount": FieldInfo("money", "currency units", "Money, in whole units of its currency."),
-    "currency": _note("Lowercase ISO 4217 code of the amount, such as `usd`."),
+    "currency": _note("Lowercase ISO 4217 code of the amount, such as `usd`.", describes="amount"),
     "quantity": FieldInfo("quantity", "quantity_unit", "How much was billed, in `quantity_unit`."),
-    "quantity_unit": _note("What `quantity` counts, such as `tokens` or `gibibyte_hours`."),
+    "quantity_unit": _note(
+        "What `quantity` counts, such as `tokens` or `gibibyte_hours`.", describes="quantity"
+    ),
     "project_id": _dimension("Project; None unless grouped by it."),
     "user_id": _dimension("User; None unless grouped by it."),
     "api_key_id": _dimension("API key; None unless grouped by it."),
@@ -98,8 +103,12 @@ FIELDS: Mapping[str, FieldInfo] = {
     "line_item": _dimension("What was billed, as sent; None unless grouped by it."),
     "organization_id": _note("Organization; sent, but not documented by the API."),
     "organization_name": _note("Organization's name; sent, but not documented by the API."),
-    "project_name": _note("Project's name; sent, but not documented by the API."),
-    "user_email": _note("User's address; sent, but not documented by the API."),
+    "project_name": _note(
+        "Project's name; sent, but not documented by the API.", describes="project_id"
+    ),
+    "user_email": _note(
+        "User's address; sent, but not documented by the API.", describes="user_id"
+    ),
     "extra": _note("Fields of the reply that this release does not know, by name."),
 }
 """Every field of every result and of `UsageRow`, in the order in which they are shown."""

@@ -1,6 +1,8 @@
 """The table of endpoints: it says what the specification says, and all else derives from it."""
 
+import copy
 import inspect
+import pickle
 import pydoc
 import typing
 
@@ -32,6 +34,22 @@ every_endpoint = pytest.mark.parametrize("name", NAMES)
 
 def test_the_table_has_the_endpoints_of_the_specification():
     assert set(ENDPOINTS) == set(SPEC["endpoints"])
+
+
+@pytest.mark.parametrize(
+    "endpoint", [*ENDPOINTS.values(), unknown_endpoint("/organization/usage/new")]
+)
+def test_an_endpoint_is_pickled_by_its_name(endpoint):
+    written = pickle.dumps(endpoint)
+    assert pickle.loads(written) is endpoint
+    assert len(written) < 150
+    assert copy.deepcopy(endpoint) is endpoint
+
+
+def test_an_endpoint_that_is_not_in_the_table_is_not_pickled():
+    endpoint = attrs.evolve(ENDPOINTS["costs"])
+    with pytest.raises(TypeError, match="'costs' is not pickled"):
+        pickle.dumps(endpoint)
 
 
 @every_endpoint

@@ -342,6 +342,8 @@ def test_extra_freezes_what_is_inside():
         pytest.param({"a": {None: 2}}, TypeError, "a string as key, got None", id="key inside"),
         pytest.param({"a": float("nan")}, ValueError, "a number that JSON has, got nan", id="nan"),
         pytest.param({"a": Decimal("Infinity")}, ValueError, "got Infinity", id="infinity"),
+        pytest.param({"a": ["\ud800"]}, ValueError, "surrogates not allowed", id="surrogate"),
+        pytest.param({"\udfff": 1}, ValueError, "surrogates not allowed", id="surrogate as key"),
     ],
 )
 def test_extra_holds_only_what_json_has(values, error, match):

@@ -181,6 +181,9 @@ class Filter:
 class Endpoint:
     """One endpoint of the API.
 
+    It stands for code rather than for a value: `dumps` does not take it, and it is pickled by its
+    name, so that a pickle holds no more than that and is read by another release, too.
+
     Attributes:
         name: The API's name for it, also the client's method.
         path: Below the base URL.
@@ -214,6 +217,11 @@ class Endpoint:
         object.__setattr__(self, "object", "" if kind is attrs.NOTHING else kind)
         object.__setattr__(self, "group_by", _choices(hints["group_by"]))
         object.__setattr__(self, "filters", MappingProxyType(filters))
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        if _by_name(self.name) is not self:
+            raise TypeError(f"{self.name!r} is not pickled: it is no endpoint of ENDPOINTS")
+        return _by_name, (self.name,)
 
     @property
     def bucket_widths(self) -> tuple[str, ...]:
@@ -281,6 +289,10 @@ class _AnyParams(_Range, total=False):
 def unknown_endpoint(path: str) -> Endpoint:
     """Describe an endpoint newer than this library: only its path is known."""
     return Endpoint(path, path, models.UnknownResult, _AnyParams, MappingProxyType({}), "")
+
+
+def _by_name(name: str) -> Endpoint:
+    return ENDPOINTS.get(name) or unknown_endpoint(name)
 
 
 def _usage(

@@ -128,7 +128,7 @@ class Extra(Mapping[str, Any]):
 
     Raises:
         TypeError: A value that JSON does not have, or a key that is no string.
-        ValueError: NaN or infinity.
+        ValueError: NaN or infinity, or a text that UTF-8 cannot write: a lone surrogate.
     """
 
     __slots__ = ("_values",)
@@ -158,12 +158,21 @@ class Extra(Mapping[str, Any]):
 
 def _key(key: Any) -> str:
     if isinstance(key, str):
-        return key
+        return _writable(key)
     raise TypeError(f"expected a string as key, got {type(key).__name__}")
 
 
+def _writable(text: str) -> str:
+    """Refuse a text with a lone surrogate, which no reply can have and no JSON text can be."""
+    if not text.isascii():
+        text.encode()
+    return text
+
+
 def _freeze(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | Extra | JsonNumber):
+    if isinstance(value, str):
+        return _writable(value)
+    if value is None or isinstance(value, int | Extra | JsonNumber):
         return value
     if isinstance(value, Mapping):
         return Extra(value)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import decimal
+import runpy
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -8,9 +10,11 @@ import pytest
 from asking import DAY, MIDNIGHT, NOW, Asker, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
+from values import HOSTILE
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async.emulator import Emulator, Organization, Quirks
+from usage_async.emulator.organization import catalog
 from usage_async.emulator.service.page import make_page
 from usage_async.emulator.service.query import parse
 
@@ -46,6 +50,26 @@ async def test_amounts_can_be_numbers(ask: Asker) -> None:
     assert all(isinstance(value, str) for value in strings)
     assert all(isinstance(value, Decimal) for value in numbers)
     assert numbers == [Decimal(value) for value in strings]
+
+
+@pytest.mark.parametrize("quirks", [Quirks(), Quirks(number_amounts=True, repeated_rows=True)])
+def test_no_decimal_context_of_a_caller_changes_an_answer(quirks: Quirks) -> None:
+    costs = ENDPOINTS["costs"]
+    pairs = [("group_by", name) for name in costs.group_by]
+    start = ("start_time", str(MIDNIGHT - 2 * DAY))
+    query = parse(costs, [start, *pairs], NOW, quirks)
+    expected = make_page(ORGANIZATION, query, NOW, quirks)
+    with decimal.localcontext(HOSTILE):
+        answer = make_page(ORGANIZATION, query, NOW, quirks)
+    assert repr(answer) == repr(expected)
+
+
+def test_the_catalog_is_the_same_in_every_decimal_context() -> None:
+    with decimal.localcontext(HOSTILE):
+        uses = runpy.run_path(catalog.__file__)["USES"]
+    for name, use in catalog.USES.items():
+        prices = [(price.dollars, price.units) for price in uses[name].prices]
+        assert prices == [(price.dollars, price.units) for price in use.prices]
 
 
 async def test_iso_fields_can_be_left_out(ask: Asker) -> None:

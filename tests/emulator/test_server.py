@@ -481,6 +481,34 @@ async def test_a_made_up_endpoint_is_served(made_up: Endpoint, ask: Asker) -> No
     assert (minutes.status, wrong.status) == (400, 400)
 
 
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "x", "9" * 5000, "1_0", "\u0663"])
+async def test_a_limit_of_a_list_that_is_out_of_bounds_is_refused(limit: str, ask: Asker) -> None:
+    async with emulator() as server:
+        reply = await ask(server, "/organization/projects", [("limit", limit)])
+    assert (reply.status, reply.json["error"]["param"]) == (400, "limit")
+
+
+@pytest.mark.parametrize("quirks", [Quirks(), Quirks(hide_enabled_keys=True)])
+async def test_keys_are_listed_by_the_access_of_their_owners(quirks: Quirks, ask: Asker) -> None:
+    active = next(p for p in ORGANIZATION.projects if not p.archived)
+    archived = next(p for p in ORGANIZATION.projects if p.archived)
+    listed = {}
+    async with emulator(quirks=quirks) as server:
+        for project in (active, archived):
+            path = f"/organization/projects/{project.id}/api_keys"
+            for access in (None, "any", "active", "inactive"):
+                params = [("owner_project_access", access)] if access else []
+                reply = await ask(server, path, params)
+                listed[project, access] = [key["name"] for key in reply.json["data"]]
+        wrong = await ask(server, path, [("owner_project_access", "all")])
+    live = ["production", "staging"]
+    assert [listed[active, a] for a in ("any", "active", "inactive")] == [live, live, []]
+    assert [listed[archived, a] for a in ("any", "active", "inactive")] == [["demo"], [], ["demo"]]
+    assert listed[active, None] == ([] if quirks.hide_enabled_keys else live)
+    assert listed[archived, None] == ["demo"]
+    assert (wrong.status, wrong.json["error"]["param"]) == (400, "owner_project_access")
+
+
 async def test_names_are_listed(ask: Asker) -> None:
     async with emulator() as server:
         projects = await ask(server, "/organization/projects")

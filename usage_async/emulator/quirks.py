@@ -51,6 +51,8 @@ class Quirks:
             leads to itself. `looping`: the third page's cursor leads to the first one.
         refuse_user_by_project: Costs refuse to be grouped by `user_id` together with `project_id`.
         refuse_archived_projects: The key list of an archived project is refused.
+        hide_enabled_keys: Without `owner_project_access`, a key list has only keys whose owners
+            have lost access to the project.
         lookback_days: The length of the history in days.
         api_key_floor: Costs by `api_key_id` are refused before it, Unix seconds.
         costs_page_buckets: The most buckets of a page of costs, whatever its `limit`.
@@ -82,6 +84,7 @@ class Quirks:
     cursors: Literal["good", "missing", "repeated", "looping"] = "good"
     refuse_user_by_project: bool = False
     refuse_archived_projects: bool = False
+    hide_enabled_keys: bool = False
     lookback_days: int = 365
     api_key_floor: int = 1764979200
     costs_page_buckets: int = 31

@@ -7,7 +7,7 @@ sum of parts stands in `SUMS`, so the fields of a row can never contradict each 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 
 import attrs
 
@@ -158,6 +158,11 @@ def _embedding(dollars: str) -> Model:
 
 _NOTHING = Model({}, {})
 
+# The context of the thread that imports this may round.
+_GIBIBYTE_HOURS_OF_A_BYTE_DAY = Context(prec=60, traps=[Inexact]).divide(
+    Decimal(24), Decimal(2**30)
+)
+
 USES: Mapping[str, Use] = {
     "completions": Use(
         {
@@ -218,7 +223,7 @@ USES: Mapping[str, Use] = {
                 "usage_bytes",
                 "gibibyte_hours",
                 Decimal("0.0042"),
-                Decimal(24) / 2**30,
+                _GIBIBYTE_HOURS_OF_A_BYTE_DAY,
             ),
         ),
         stored=True,

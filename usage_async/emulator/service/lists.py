@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from usage_async.emulator.organization.leaves import ApiKey, Project, User
 from usage_async.emulator.organization.organization import Organization
 from usage_async.emulator.quirks import Json, Quirks
-from usage_async.emulator.service.query import Pairs
+from usage_async.emulator.service.query import Pairs, bounded, choice
 from usage_async.emulator.service.refusals import error, invalid
 
 _CREATED = 1735689600
@@ -32,7 +32,10 @@ def users(organization: Organization, pairs: Pairs) -> Json:
 
 
 def api_keys(organization: Organization, project_id: str, pairs: Pairs, quirks: Quirks) -> Json:
-    """List the API keys of a project; deleted ones are not listed."""
+    """List the API keys of a project; deleted ones are not listed.
+
+    The owners of an archived project's keys have no access to it any more.
+    """
     project = next((p for p in organization.projects if p.id == project_id), None)
     if project is None:
         message = f"Project '{project_id}' not found."
@@ -40,8 +43,17 @@ def api_keys(organization: Organization, project_id: str, pairs: Pairs, quirks: 
     if project.archived and quirks.refuse_archived_projects:
         message = f"Project '{project_id}' is archived."
         raise error(400, message, code="project_archived", param="project_id")
+    query = _query(pairs, "owner_project_access")
+    default = "inactive" if quirks.hide_enabled_keys else "any"
+    access = choice(
+        "owner_project_access",
+        query.get("owner_project_access", default),
+        ("active", "inactive", "any"),
+    )
     keys = [k for k in organization.keys if k.project == project and not k.deleted]
-    return _list([_api_key(key) for key in keys], _query(pairs))
+    items = [_api_key(key) for key in keys]
+    shown = [item for item in items if access in ("any", item["owner_project_access"])]
+    return _list(shown, query)
 
 
 LISTS: Mapping[str, Callable[[Organization, Pairs], Json]] = {
@@ -59,11 +71,7 @@ def _query(pairs: Pairs, *more: str) -> dict[str, str]:
 
 
 def _list(items: Sequence[Json], query: Mapping[str, str]) -> Json:
-    text = query.get("limit", str(_DEFAULT_LIMIT))
-    limit = int(text) if text.isascii() and text.isdigit() else 0
-    if not 1 <= limit <= _MAX_LIMIT:
-        message = f"Invalid 'limit': expected a value from 1 to {_MAX_LIMIT}, but got {text}."
-        raise invalid("limit", message, "invalid_value")
+    limit = bounded("limit", query.get("limit", str(_DEFAULT_LIMIT)), 1, _MAX_LIMIT)
     ids = [item["id"] for item in items]
     after = query.get("after")
     if after is not None and after not in ids:
@@ -110,4 +118,5 @@ def _api_key(key: ApiKey) -> Json:
         "last_used_at": None,
         "id": key.id,
         "owner": {"type": "user", "user": _user(key.user)},
+        "owner_project_access": "inactive" if key.project.archived else "active",
     }

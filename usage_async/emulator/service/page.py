@@ -19,6 +19,7 @@ from usage_async.emulator.service.query import Query
 _DIGITS = 34
 """Significant digits of the service's amounts: those of an IEEE 754 decimal128."""
 _EXACT = Context(prec=_DIGITS, traps=[Inexact])
+_ROUNDING = Context(prec=60)
 _ZERO = "0E-6176"
 _TENTH = Decimal("0.1")
 _PLAIN_QUIRKS = Quirks()
@@ -182,7 +183,7 @@ def _last_digit(first: int) -> Decimal:
 
 def _number(amount: Decimal) -> Decimal:
     """Write a number as the service does: plain, and never without a decimal point."""
-    tenths = amount.quantize(_TENTH)
+    tenths = amount.quantize(_TENTH, context=_ROUNDING)
     return tenths if tenths == amount else Decimal(f"{amount.normalize(_EXACT):f}")
 
 

@@ -88,7 +88,7 @@ def parse(endpoint: Endpoint, pairs: Pairs, now: int, quirks: Quirks) -> Query:
         message = "Missing required parameter: 'start_time'."
         raise invalid("start_time", message, "missing_required_parameter")
     widths = endpoint.bucket_widths
-    width_name = _choice("bucket_width", scalars.get("bucket_width", "1d"), widths)
+    width_name = choice("bucket_width", scalars.get("bucket_width", "1d"), widths)
     width = WIDTH_SECONDS[width_name]
     asked = _instant("start_time", scalars["start_time"])
     start = asked - asked % width
@@ -96,7 +96,7 @@ def parse(endpoint: Endpoint, pairs: Pairs, now: int, quirks: Quirks) -> Query:
     if "end_time" in scalars and end <= asked:
         raise invalid("end_time", "Invalid 'end_time': must be after 'start_time'.")
     groups = values.get("group_by", [])
-    group_by = tuple(dict.fromkeys(_choice("group_by", g, endpoint.group_by) for g in groups))
+    group_by = tuple(dict.fromkeys(choice("group_by", g, endpoint.group_by) for g in groups))
     filters = _filters(endpoint, values)
     limit = _limit(endpoint, width_name, scalars.get("limit"))
     _check_floors(endpoint, start, group_by, now, quirks)
@@ -132,7 +132,12 @@ def _integer(name: str, text: str) -> int:
     return int(text) if len(text) < len(str(_HUGE)) else -_HUGE if text[0] == "-" else _HUGE
 
 
-def _bounded(name: str, text: str, least: int, most: int) -> int:
+def bounded(name: str, text: str, least: int, most: int) -> int:
+    """Read a whole number, of whatever length.
+
+    Raises:
+        Refusal: It is none, or out of bounds.
+    """
     value = _integer(name, text)
     if not least <= value <= most:
         bound = f">= {least}" if value < least else f"<= {most}"
@@ -143,10 +148,15 @@ def _bounded(name: str, text: str, least: int, most: int) -> int:
 
 
 def _instant(name: str, text: str) -> int:
-    return _bounded(name, text, 0, _LAST_INSTANT)
+    return bounded(name, text, 0, _LAST_INSTANT)
 
 
-def _choice(name: str, text: str, choices: Sequence[str]) -> str:
+def choice(name: str, text: str, choices: Sequence[str]) -> str:
+    """Check a text that is one of a few.
+
+    Raises:
+        Refusal: It is another.
+    """
     if text not in choices:
         expected = " or ".join(f"'{choice}'" for choice in choices)
         message = f"Invalid value: '{text}'. Supported values are: {expected}."
@@ -158,7 +168,7 @@ def _limit(endpoint: Endpoint, width_name: str, text: str | None) -> int:
     most = endpoint.limits[width_name]
     if text is None:
         return min(DEFAULT_LIMITS.get(width_name, 7), most)
-    return _bounded("limit", text, 1, most)
+    return bounded("limit", text, 1, most)
 
 
 def _filters(endpoint: Endpoint, values: Mapping[str, list[str]]) -> dict[str, frozenset[Any]]:
@@ -167,7 +177,7 @@ def _filters(endpoint: Endpoint, values: Mapping[str, list[str]]) -> dict[str, f
         if name not in values:
             continue
         if accepted.type is bool:
-            text = _choice(name, _single(name, values[name]), ("true", "false"))
+            text = choice(name, _single(name, values[name]), ("true", "false"))
             filters[name] = frozenset((text == "true",))
             continue
         # The service's enums grow: a value that nobody has is not refused, but matches nothing.

@@ -143,6 +143,32 @@ def test_any_iterable_of_strings_is_a_list(name, make):
     assert "project_ids=['a', 'b']" in str(query)
 
 
+class Ascending(set):
+    def __iter__(self):
+        return iter(sorted(super().__iter__()))
+
+
+class Descending(set):
+    def __iter__(self):
+        return iter(sorted(super().__iter__(), reverse=True))
+
+
+@pytest.mark.parametrize("name", ["project_ids", "group_by", "regions"])
+def test_equal_sets_make_equal_queries_in_whatever_order_they_give_their_values(name):
+    values = ["model", "project_id", "user_id"]
+    params = {"start_time": START}
+    one, other = (
+        build("completions", {**params, name: kind(values)}, unchecked=True)
+        for kind in (Ascending, Descending)
+    )
+    assert one == other
+    assert hash(one) == hash(other)
+    assert str(one) == str(other)
+    assert one.params(START, NOW, limit=1, page=None) == other.params(
+        START, NOW, limit=1, page=None
+    )
+
+
 @pytest.mark.parametrize("value", [{"a": 1}, b"a", [None], [["a"]], 1j, "", [""]], ids=repr)
 def test_what_is_no_value_is_not_sent_by_its_repr(value):
     with pytest.raises(QueryError, match="teams takes a string, a number or a list of them"):

@@ -259,7 +259,12 @@ def _text(value: Any) -> str:
 
 
 def _listed(value: Any) -> Any:
-    """Make any iterable of values a list; texts and mappings are none."""
+    """Make any iterable of values a list; texts and mappings are none.
+
+    A set has no order, and equal ones may give their values in different ones.
+    """
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
     is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
     return list(value) if is_list else value
 

@@ -31,6 +31,7 @@ from usage_async import (
     UsageError,
 )
 from usage_async._codec.pages import PageDecoder
+from usage_async._codec.replies import QUOTED_BYTES
 from usage_async._http.fetch import Request
 from usage_async._http.key import Secret
 
@@ -297,7 +298,7 @@ PLACES = {
     "error text, as it is": lambda echo: (404, {}, b'{"error": "%b"}' % echo.encode()),
     "HTML": lambda echo: (200, {}, b"<html>%b" % echo.encode()),
     "HTML of an error": lambda echo: (502, {}, b"<html>%b" % echo.encode()),
-    "cut HTML": lambda echo: (502, {}, b"<html>" + b"x" * 65_500 + echo.encode() * 9),
+    "cut HTML": lambda echo: (502, {}, b"<html>" + b"x" * (QUOTED_BYTES - 36) + echo.encode() * 9),
     "invalid JSON": lambda echo: (200, {}, b'{"data": ["%b"' % echo.encode()),
     "request id": lambda echo: (500, {"X-Request-Id": echo}, b"{}"),
     "request id of a page": lambda echo: (200, {"x-request-id": echo}, page([bucket(START)])),

@@ -99,7 +99,7 @@ def test_other_text_stays_as_it_is(text, key):
     [
         pytest.param(ADMIN, "…", id="whole"),
         pytest.param("cAnary-0123", "…", id="without its prefix"),
-        pytest.param("sk-proj-cAnary-0123", "sk-proj-…", id="with another prefix"),
+        pytest.param("sk-proj-cAnary-0123", "sk-proj…", id="with another prefix"),
         pytest.param(f"{ADMIN}{ADMIN}", "……", id="twice"),
         pytest.param("sk-admin- is how it begins", "sk-admin- is how it begins", id="prefix"),
         pytest.param("\\u00e9 100% &amp; \\n", "\\u00e9 100% &amp; \\n", id="other escapes"),
@@ -130,7 +130,46 @@ def test_json_stays_json_without_the_key():
 def test_a_prefix_is_one_where_a_key_begins(key):
     redactor = Redactor((key,))
     assert redactor.text(f"{key}!") == "…!"
-    assert redactor.text("tagateway-1 short") == "tagateway-1 short"
+    assert redactor.text("teway-1 short 3456789") == "teway-1 short 3456789"
+
+
+@given(KEYS, st.integers(8), st.sampled_from(sorted(WHOLE)))
+@example("sess-0123456789", 8, "URL")
+def test_the_end_of_a_key_is_found_without_its_beginning(key, count, encoder):
+    end = key[-count:]
+    assume(len(end.replace("\\", "")) > 5)
+    shown = Redactor((key,)).text(f"key ...{WHOLE[encoder](end)}.")
+    assert WHOLE[encoder](key[-8:]) not in shown
+    assert "…" in shown
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [
+        pytest.param(
+            "5dFdcWnY8d>BvSlxCrHDnWFz", "%255dFdcWnY8d%3EBvSlxCrHDnWFz", "%25…", id="hex at first"
+        ),
+        pytest.param("cAnary-012%6", "cAnary-012%65", "…5", id="half an escape at last"),
+        pytest.param("cAnary-012%6", "cAnary-012%2565", "…5", id="that in a URL"),
+        pytest.param("cAnary-012%6", "cAnary-012%252565", "…5", id="that in a URL twice"),
+        pytest.param("bad<key>&am", "bad&lt;key&gt;&amp;am", "…", id="half a name of HTML"),
+        pytest.param("abababab", "xabababababy", "x…y", id="overlapping itself"),
+    ],
+)
+def test_text_around_a_key_does_not_hide_it(key, text, shown):
+    assert Redactor((key,)).text(text) == shown
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        pytest.param(base64.b64encode(ADMIN.encode()).decode(), id="base64"),
+        pytest.param("a" * 20, id="key that repeats itself"),
+    ],
+)
+def test_the_time_is_in_proportion_to_the_text(echo):
+    """Were it in proportion to its square, this test would take minutes."""
+    assert Redactor((ADMIN, "a" * 200)).text(echo * 20_000) == "…"
 
 
 def test_keys_of_before_are_found_too():

@@ -7,19 +7,21 @@ like. Text is redacted before it is cut, since nobody recognises a part of a key
 
     text, as it came
         |  "\u002d", "%2D", "&#45;" -> "-", again until nothing changes
-    text without escapes
-        |  the key, what follows its prefix, and what base64 makes of them at each alignment
-    text, as it came, without what was found
-        |  what a key that holds `\`, `%` or `&` looks like, and unescaping took for an escape
-    text without the key
+    each of these texts
+        |  the last characters of the key, and as many before them as are the key's, too
+        |  what base64 makes of the key at each alignment, and all of base64 around it
+    text without what was found in any of them
+
+Every text is searched, not only the last: what unescaping takes for an escape may be the key's own
+first or last characters. Each step takes time in proportion to the text.
 """
 
 from __future__ import annotations
 
-import json
+import html
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from urllib.parse import quote
 
@@ -29,7 +31,8 @@ MARK = "…"
 """Stands for a key. No key holds it, so that what is left around it never makes up a key."""
 
 SHORTEST_KEY = 8
-"""Characters; what is shorter would be found in texts that have nothing to do with it."""
+"""Characters; what is shorter would be found in texts that have nothing to do with it. As many from
+the end of a key are taken out, too: services tell keys apart by them."""
 
 _LONGEST_NAME = 200
 _SHORTEST_PLAIN = 6
@@ -53,7 +56,7 @@ _LONGEST_ESCAPE = 32
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _LEVELS = 4
 """Escapes of escapes; each level of them is a pass over the text."""
-_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
+_BASE64_RUN = re.compile(r"[A-Za-z0-9+/_=-]{%d,}" % SHORTEST_KEY)
 
 
 def shortened(text: str, most: int = _LONGEST_NAME) -> str:
@@ -90,55 +93,61 @@ class Redactor:
         return head if redacted is text else redacted.encode("latin-1")
 
     @cached_property
-    def _secrets(self) -> tuple[str, ...]:
-        """The keys, and what follows their prefixes; a key stands before its own parts."""
-        keys = tuple(map(str, self.keys))
-        rests = (_PREFIX.sub("", key) for key in keys)
-        return tuple(dict.fromkeys((*keys, *(rest for rest in rests if _is_long(rest)))))
-
-    @cached_property
-    def _literals(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(form for key in self._secrets for form in _spellings(key)))
-
-    @cached_property
-    def _plain(self) -> tuple[str, ...]:
-        plain = map(_unescaped, self._secrets)
-        return tuple(secret for secret in plain if len(secret) >= _SHORTEST_PLAIN)
+    def _written(self) -> tuple[tuple[str, str], ...]:
+        """How the keys may be written: the end of each form, and the whole of it."""
+        written = (pair for key in map(str, self.keys) for pair in _spellings(key))
+        return tuple(dict.fromkeys(written))
 
     @cached_property
     def _encoded(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(form for key in self._secrets for form in _in_base64(key)))
+        # A key's base64 holds that of its own end.
+        encoded = (form for key in map(str, self.keys) for form in _in_base64(_parts(key)[-1]))
+        return tuple(dict.fromkeys(encoded))
+
+    @cached_property
+    def _beginnings(self) -> tuple[str, ...]:
+        parts = [part for key in map(str, self.keys) for part in _parts(key)]
+        encoded = (form for part in parts for form in _in_base64(part))
+        return tuple(dict.fromkeys((*map(_unescaped, parts), *encoded)))
 
     def _without(self, text: str, mark: str, *, is_cut: bool) -> str:
-        plain = _unescaped(text)
-        if any(form in plain for form in (*self._plain, *self._encoded)):
-            text = self._without_spelled(text, mark)
-        for literal in self._literals:
-            text = text.replace(literal, mark)
+        if any(map(self._is_in, _levels(text))):
+            text = self._without_found(text, mark)
         return self._without_begun(text) if is_cut else text
 
-    def _without_spelled(self, text: str, mark: str) -> str:
-        plain, places = _placed(text)
-        kept, found, pieces = 0, 0, []
-        for match in re.finditer("|".join(map(re.escape, (*self._plain, *self._encoded))), plain):
-            begin, end = match.span()
-            if match[0] in self._encoded:
-                # The characters around tell the rest of its first and last bytes.
-                while begin > found and plain[begin - 1] in _BASE64:
-                    begin -= 1
-                while end < len(plain) and plain[end] in _BASE64:
-                    end += 1
-            begin = max(begin, found)
-            if begin < end:
-                pieces += [text[kept : places[begin]], mark]
-                kept, found = places[end], end
+    def _is_in(self, text: str) -> bool:
+        return any(end in text for end, _ in self._written) or any(
+            form in text for form in self._encoded
+        )
+
+    def _without_found(self, text: str, mark: str) -> str:
+        spans = sorted(
+            (places[begin], places[end])
+            for plain, places in _placed(text)
+            for begin, end in self._found(plain)
+        )
+        kept, pieces = 0, []
+        for begin, end in spans:
+            if begin >= kept:
+                pieces += [text[kept:begin], mark]
+            kept = max(kept, end)
         return "".join([*pieces, text[kept:]])
+
+    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+        for end, whole in self._written:
+            yield from _occurrences(text, end, whole)
+        encoded = [form for form in self._encoded if form in text]
+        if encoded:
+            # The characters around tell the rest of its first and last bytes.
+            for run in _BASE64_RUN.finditer(text):
+                if any(form in run[0] for form in encoded):
+                    yield run.span()
 
     def _without_begun(self, text: str) -> str:
         """Drop the beginning of a key from the end of a text."""
         text = text[:-_LONGEST_ESCAPE] + _BEGUN_ESCAPE.sub("", text[-_LONGEST_ESCAPE:])
-        plain, places = _placed(text)
-        begun = max(_begun(plain, form) for form in (*self._plain, *self._encoded))
+        *_, (plain, places) = _placed(text)
+        begun = max(_begun(plain, form) for form in self._beginnings)
         return text[: places[len(plain) - begun]]
 
 
@@ -146,8 +155,27 @@ NO_KEY = Redactor()
 """For text that is read without a client."""
 
 
-def _is_long(secret: str) -> bool:
-    return len(secret) >= SHORTEST_KEY
+def _parts(key: str) -> tuple[str, ...]:
+    """Give a key, and what follows its prefix where that is a secret by itself."""
+    rest = _PREFIX.sub("", key)
+    return (key, rest) if SHORTEST_KEY <= len(rest) < len(key) else (key,)
+
+
+def _occurrences(text: str, end: str, whole: str) -> Iterator[tuple[int, int]]:
+    """Find what ends a form of a key; each with as much of the form as stands before it."""
+    begin = text.find(end)
+    while begin >= 0:
+        stop = begin + len(end)
+        least, most = len(end), min(len(whole), stop)
+        while least < most:
+            middle = (least + most + 1) // 2
+            if text.endswith(whole[-middle:], 0, stop):
+                least = middle
+            else:
+                most = middle - 1
+        yield stop - least, stop
+        # Ends of a key that repeats itself overlap.
+        begin = text.find(end, begin + 1)
 
 
 def _begun(text: str, secret: str) -> int:
@@ -157,13 +185,31 @@ def _begun(text: str, secret: str) -> int:
     return next((part for part in parts if text.endswith(secret[:part])), 0)
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    """Spell a secret that holds what begins an escape; any other is known without escapes."""
-    yield secret
-    if _ESCAPED.search(secret):
-        quoted = quote(secret, safe="")
-        yield from (quoted, re.sub("%..", lambda match: match[0].lower(), quoted))
-        yield from (json.dumps(secret)[1:-1], repr(secret)[1:-1])
+def _spellings(key: str) -> Iterator[tuple[str, str]]:
+    """Give the forms that encoders give a key, and the one that unescaping leaves of it."""
+    for spell in _SPELLINGS:
+        yield spell(key[-SHORTEST_KEY:]), spell(key)
+    plain = _unescaped(key)
+    if len(plain) >= _SHORTEST_PLAIN:
+        yield plain[-SHORTEST_KEY:], plain
+
+
+def _backslashed(text: str) -> str:
+    return text.replace("\\", "\\\\")
+
+
+_SPELLINGS: tuple[Callable[[str], str], ...] = (
+    str,
+    quote,
+    lambda text: quote(text, safe=""),
+    lambda text: quote(quote(text, safe="")),
+    lambda text: re.sub("%..", lambda match: match[0].lower(), quote(text, safe="")),
+    _backslashed,
+    lambda text: _backslashed(text).replace("'", "\\'"),
+    lambda text: _backslashed(text).replace('"', '\\"'),
+    html.escape,
+)
+"""Spelling character by character, so that the end of a form is the form of the end."""
 
 
 def _in_base64(secret: str) -> Iterator[str]:
@@ -179,35 +225,45 @@ def _may_be_escaped(text: str) -> bool:
     return "\\" in text or "%" in text or "&" in text
 
 
+def _levels(text: str) -> Iterator[str]:
+    """Give a text, the same without its escapes, without their own escapes, and so on."""
+    yield text
+    for _ in range(_LEVELS):
+        plain = _ESCAPED.sub(_meant, text) if _may_be_escaped(text) else text
+        if plain == text:
+            break
+        yield (text := plain)
+
+
 def _unescaped(text: str) -> str:
-    """Undo escapes, and escapes of escapes."""
-    for _ in range(_LEVELS):
-        if not _may_be_escaped(text):
-            break
-        text = _ESCAPED.sub(_meant, text)
-    return text
+    *_, plain = _levels(text)
+    return plain
 
 
-def _placed(text: str) -> tuple[str, list[int]]:
-    """Undo escapes; tell of each character, and of the end, where it stood in the text."""
+def _placed(text: str) -> Iterator[tuple[str, list[int]]]:
+    """Give the levels; tell of each character, and of the end, where it stood in the text."""
     places = list(range(len(text) + 1))
-    for _ in range(_LEVELS):
-        if not _may_be_escaped(text):
-            break
-        pieces: list[str] = []
-        kept: list[int] = []
-        end = 0
-        for match in _ESCAPED.finditer(text):
-            char = _meant(match)
-            pieces += [text[end : match.start()], char]
-            kept += places[end : match.start()]
-            kept += places[match.start() : match.start() + len(char)]
-            end = match.end()
-            if not char:
-                # A quoting backslash belongs to what it quotes.
-                places[end] = places[match.start()]
-        text, places = "".join([*pieces, text[end:]]), kept + places[end:]
-    return text, places
+    for level in _levels(text):
+        if level != text:
+            places = _moved(text, places)
+        text = level
+        yield text, places
+
+
+def _moved(text: str, places: list[int]) -> list[int]:
+    """Give the places of the characters that unescaping leaves."""
+    places = places.copy()
+    kept: list[int] = []
+    end = 0
+    for match in _ESCAPED.finditer(text):
+        char = _meant(match)
+        kept += places[end : match.start()]
+        kept += places[match.start() : match.start() + len(char)]
+        end = match.end()
+        if not char:
+            # A quoting backslash belongs to what it quotes.
+            places[end] = places[match.start()]
+    return kept + places[end:]
 
 
 def _meant(match: re.Match[str]) -> str:

@@ -367,16 +367,91 @@ GATEWAY_KEY = "gw.canary+/=9"
 
 
 @pytest.mark.usefixtures("batch_bytes")
-def test_what_is_not_just_what_is_declared_is_read_without_the_key():
-    days = [one_bucket(completion(**{GATEWAY_KEY: 1}), one_row("images", object=GATEWAY_KEY))]
-    body = one_page(*days, **{f"is {GATEWAY_KEY}": GATEWAY_KEY})
-    read = decoded(body, UsageCompletionsResult, FAST, Redactor((GATEWAY_KEY,)))
-    assert "canary" not in repr(read)
-    assert len(read.notices) == 3
-    assert read.page.data[0].results[0].extra == {"…": 1}
-    # The figures stay as they are.
-    plain = decoded(one_page(one_bucket(completion())), UsageCompletionsResult)
-    assert read.page.data[0].results[0].input_tokens == plain.page.data[0].results[0].input_tokens
+@pytest.mark.parametrize("drift", [{}, {f"is {GATEWAY_KEY}": GATEWAY_KEY}], ids=["none", "some"])
+@both_lanes
+def test_values_stay_exact_even_if_they_hold_the_key(using, drift):
+    rows = [completion(model=GATEWAY_KEY, **drift), completion(model=f"a {GATEWAY_KEY}")]
+    if drift:
+        rows.append(one_row("images", object=GATEWAY_KEY))
+    body = one_page(one_bucket(*rows, **drift), **drift)
+    read = decoded(body, UsageCompletionsResult, using, Redactor((GATEWAY_KEY,)))
+    assert read.page == loads(body, UsageResponse[UsageCompletionsResult])
+    assert read.page.data[0].results[0].model == GATEWAY_KEY
+    assert len(read.notices) == (4 if drift else 0)
+    assert "canary" not in repr(read.notices)
+
+
+@pytest.mark.usefixtures("batch_bytes")
+@both_lanes
+def test_what_is_refused_is_told_without_the_key(using):
+    body = one_page(one_bucket(completion(**{GATEWAY_KEY: 1, "model": [GATEWAY_KEY]})))
+    with pytest.raises(ResponseError, match="expected a string, got \\['") as error:
+        decoded(body, UsageCompletionsResult, using, Redactor((GATEWAY_KEY,)))
+    assert "canary" not in repr(vars(error.value))
+
+
+def test_a_word_of_the_api_as_key_does_not_let_a_row_pass():
+    body = one_page(one_bucket(one_row("code_interpreter_sessions", num_sessions="many")))
+    kind = ENDPOINTS["code_interpreter_sessions"].result_class
+    with pytest.raises(ResponseError, match="the key of this client is in what is refused"):
+        decoded(body, kind, FAST, Redactor(("num_sessions",)))
+
+
+HUGE = "x" * (codec.CAREFUL_BYTES + codec.MOST_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("page", "path"),
+    [
+        pytest.param({"new": HUGE}, "$", id="field of a page"),
+        pytest.param({HUGE: 1}, "$", id="name of a field"),
+        pytest.param({f"new {n}": 1 for n in range(20_000)}, "$", id="fields of a page"),
+        pytest.param({"next_page": "x" * 5000}, "$.next_page", id="cursor"),
+        pytest.param({"data": [one_bucket(new=HUGE)]}, "$", id="field of a bucket"),
+        pytest.param(
+            {"data": [one_bucket(completion(), completion(new=HUGE))]},
+            "$.data[0]",
+            id="field of a row",
+        ),
+        pytest.param({"data": [BUCKET, BUCKET | {"results": HUGE}]}, "$.data[1]", id="no rows"),
+    ],
+)
+@both_lanes
+def test_what_would_hold_the_event_loop_is_refused(using, page, path):
+    body = json.dumps(json.loads(one_page()) | page).encode()
+    with pytest.raises(ResponseError) as error:
+        decoded(body, UsageCompletionsResult, using)
+    assert error.value.path == path
+
+
+@both_lanes
+def test_careful_reading_takes_smaller_steps(monkeypatch, using):
+    sizes = []
+
+    class Watching(type(FAST)):
+        def loads_careful(self, data, cl):
+            sizes.append(len(data))
+            return using.loads_careful(data, cl)
+
+    watching = Watching()
+    watching.fast = using.fast
+    monkeypatch.setattr(codec, "WHOLE_BYTES", 8000)
+    monkeypatch.setattr(codec, "BATCH_BYTES", 8000)
+    monkeypatch.setattr(codec, "CAREFUL_BYTES", 2000)
+    rows = [completion(input_tokens=index, new=1) for index in range(200)]
+    days = [one_bucket(*rows), *(one_bucket(row, start=START + DAY) for row in rows)]
+    body = one_page(*days)
+    read = decoded(body, UsageCompletionsResult, watching)
+    assert read.page == loads(body, UsageResponse[UsageCompletionsResult])
+    assert max(sizes) < 2000 + 400
+    assert len(sizes) > 2 * 20
+
+
+def test_few_of_many_names_are_told():
+    fields = {f"new {number}": 1 for number in range(5000)}
+    read = decoded(one_page(one_bucket(completion(**fields))), UsageCompletionsResult)
+    assert len(read.notices) == 100
+    assert len(read.page.data[0].results[0].extra) == 5000
 
 
 @pytest.mark.parametrize("more", [{}, {"new": 1}], ids=["declared", "drifted"])
@@ -600,12 +675,12 @@ def test_a_huge_error_is_neither_parsed_nor_quoted_whole(monkeypatch):
 
 
 def test_what_an_error_quotes_is_short():
-    texts = {name: f"{name} " + "y" * 20_000 for name in ("message", "code", "param")}
+    texts = {name: f"{name} " + "y" * 4_000 for name in ("message", "code", "param")}
     error = failed(403, json.dumps({"error": texts}).encode())
     assert str(error).startswith("403: message yyy")
     assert len(str(error)) < 2048 + 300
     assert len(error.code) == len(error.param) == 200
-    scopes = ", ".join(f"api.scope_{number}.read" for number in range(2000))
+    scopes = ", ".join(f"api.scope_{number}.read" for number in range(400))
     error = failed(403, json.dumps({"error": f"Missing scopes: {scopes}"}).encode())
     assert error.missing_scopes[:2] == ("api.scope_0.read", "api.scope_1.read")
     assert len(repr(error.missing_scopes)) < 4096

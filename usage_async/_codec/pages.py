@@ -5,11 +5,15 @@
     _opened: its buckets told apart, but not read (`Raw`)
         |  in batches of at most 1 MiB, of buckets or of rows of a large one
     loads_fast: just what is declared -> buckets
-        |  refused
-    without the client's key, since what is unknown is quoted in notices and errors
+        |  refused: in batches of at most 128 KiB
     loads_careful: typed, and what is unknown kept -> buckets
         |  refused
-        cattrs, which knows every spelling -> buckets, or a ResponseError
+        cattrs, which knows every spelling -> buckets
+        |  refused
+        once more without the client's key, since an error quotes what it refuses -> ResponseError
+
+Values are as they were sent, however they are read, even if they hold the key. What is quoted of
+them, in notices and errors, is without it.
 
 `decode` is a generator that yields between two steps, so that the event loop gets its turn. `probe`
 tells a reply that is no page at all as soon as it arrives.
@@ -20,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 import msgspec
@@ -35,7 +39,7 @@ from usage_async._api.results import (
     UnknownResult,
     UsageResult,
 )
-from usage_async._codec.converter import READING_ERRORS, UsageConverter, converter, parse, refused
+from usage_async._codec.converter import READING_ERRORS, UsageConverter, converter, refused
 from usage_async._codec.redactor import NO_KEY, Redactor, shortened
 from usage_async.errors import (
     PaginationError,
@@ -44,12 +48,22 @@ from usage_async.errors import (
 )
 
 R = TypeVar("R", bound=UsageResult)
+T = TypeVar("T")
 
 WHOLE_BYTES = 1 << 21
 """Bytes that are read in one go where they hold just what is declared: some 6 ms."""
 BATCH_BYTES = 1 << 20
-"""Bytes that are decoded in one turn of the event loop: some 3 ms of typed decoding, some 20 ms of
-careful reading."""
+"""Bytes that are decoded in one turn of the event loop: some 3 ms."""
+CAREFUL_BYTES = 1 << 17
+"""The same of what is read with care: some 5 to 10 ms."""
+MOST_BYTES = 1 << 17
+"""Bytes of a page beside its buckets, and of a bucket beside its rows; and so many more than
+`CAREFUL_BYTES` that are read at once with care. No page of usage has as many; they would hold the
+event loop."""
+LONGEST_CURSOR = 1 << 12
+"""Characters; servers take some 8,000 of a whole URL."""
+_MOST_NOTICES = 100
+"""Notices of a page; further ones are not told."""
 
 PROBED_BYTES = 1 << 18
 """Bytes whose syntax is checked as soon as they arrive: some 0.2 ms. Of more, only the ends are
@@ -94,6 +108,11 @@ class _Batch:
     first_row: int
     texts: Sequence[bytes | msgspec.Raw]
 
+    @property
+    def text(self) -> bytes:
+        """One JSON array of the buckets."""
+        return b"[%b]" % b",".join(self.texts)
+
 
 def probe(
     body: bytes,
@@ -114,8 +133,7 @@ def probe(
     """
     try:
         if len(body) <= PROBED_BYTES:
-            _, rest = _opened(body, redactor)
-            using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
+            _opened(body, kind, using, redactor)
         elif missing := _missing(body):
             raise ValueError(f"there is no {missing}")
     except PaginationError as error:
@@ -148,11 +166,11 @@ def decode(
         body: The whole reply.
         kind: The class of the endpoint's own rows.
         using: The converter, whose `fast` chooses the lane.
-        redactor: Takes the client's key out of what is not just what is declared.
+        redactor: Takes the client's key out of what notices and errors quote.
 
     Raises:
         ResponseError: It is not a page; `path` says where.
-        PaginationError: Its cursor holds the client's key.
+        PaginationError: Its cursor holds the client's key, or is too long.
     """
     reread = partial(decode, body, kind, using, redactor)
     buckets: list[UsageTimeBucket[R]] = []
@@ -161,30 +179,38 @@ def decode(
         if len(body) <= WHOLE_BYTES:
             whole = using.loads_fast(body, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
             if whole is not None:
-                if whole.next_page and redactor.text(whole.next_page) != whole.next_page:
-                    raise _key_in_cursor()
+                _check_cursor(whole.next_page, redactor)
                 return Decoded(whole, (), reread)
             yield
-        data, rest = _opened(body, redactor)
-        page = using.structure({**rest, "data": []}, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
-        notices.update((_unknown_field("page", field), None) for field in page.extra)
+        data, page = _opened(body, kind, using, redactor)
+        _tell(notices, (_unknown_field("page", field, redactor) for field in page.extra))
         yield
-        for batch in _batches(data):
-            read = _read(batch, kind, using, redactor, notices)
-            if batch.first_row:
-                buckets[-1] = _joined(buckets[-1], *read)
-            else:
-                buckets.extend(read)
-            yield
+        for batch in _batches(data, BATCH_BYTES):
+            read = using.loads_fast(batch.text, tuple[UsageTimeBucket[kind], ...])  # type: ignore[valid-type] # a kind is a value
+            if read is not None or not batch.texts:
+                _add(buckets, batch, read or ())
+                yield
+                continue
+            for part in _batches(batch.texts, CAREFUL_BYTES, batch.bucket, batch.first_row):
+                read = _read_carefully(part, kind, using, redactor)
+                _tell(notices, _drift(read, kind, redactor))
+                _add(buckets, part, read)
+                yield
     except READING_ERRORS as error:
         raise refused(error, redactor.head(body, _HEAD_BYTES)) from None
     return Decoded(attrs.evolve(page, data=tuple(buckets)), tuple(notices), reread)
 
 
-def _key_in_cursor() -> PaginationError:
-    # Proxies and servers log URLs.
-    msg = "the service's cursor holds the key of this client, and is not sent back in a URL"
-    return PaginationError(msg, path="$.next_page")
+def _check_cursor(cursor: str | None, redactor: Redactor) -> None:
+    if cursor is None:
+        return
+    if len(cursor) > LONGEST_CURSOR:
+        msg = f"the service's cursor has {len(cursor)} characters, too many for a URL"
+        raise PaginationError(msg, path="$.next_page")
+    if redactor.text(cursor) != cursor:
+        # Proxies and servers log URLs.
+        msg = "the service's cursor holds the key of this client, and is not sent back in a URL"
+        raise PaginationError(msg, path="$.next_page")
 
 
 class _Shell(msgspec.Struct, forbid_unknown_fields=True):
@@ -199,7 +225,9 @@ class _Shell(msgspec.Struct, forbid_unknown_fields=True):
 _shell = msgspec.json.Decoder(_Shell).decode
 
 
-def _opened(body: bytes, redactor: Redactor) -> tuple[list[msgspec.Raw], dict[str, Any]]:
+def _opened(
+    body: bytes, kind: type[R], using: UsageConverter, redactor: Redactor
+) -> tuple[Sequence[msgspec.Raw], UsageResponse[R]]:
     """Tell a page's buckets apart, and read its other fields."""
     try:
         fields = msgspec.structs.asdict(_shell(body))
@@ -207,65 +235,103 @@ def _opened(body: bytes, redactor: Redactor) -> tuple[list[msgspec.Raw], dict[st
     except msgspec.ValidationError:
         fields = _fields(body)
         data = _split(fields.pop("data"))
-    redacted = {name: redactor.head(bytes(text)) for name, text in fields.items()}
-    if redacted.get("next_page", b"") != bytes(fields.get("next_page", b"")):
-        raise _key_in_cursor()
-    return data, {redactor.text(name): parse(text) for name, text in redacted.items()}
+    text = _assembled(fields, "data")
+    cls = UsageResponse[kind]  # type: ignore[valid-type] # a kind is a value
+    page = _without_key(lambda text: using.loads(text, cls), text, redactor)
+    _check_cursor(page.next_page, redactor)
+    return data, page
 
 
-def _batches(data: Sequence[msgspec.Raw]) -> Iterator[_Batch]:
-    """Group buckets, and cut those that are larger than a batch."""
-    begin = size = 0
-    for index, bucket in enumerate(data):
-        if size and size + len(bucket) > BATCH_BYTES:
-            yield _Batch(begin, 0, data[begin:index])
-            begin, size = index, 0
-        if len(bucket) > BATCH_BYTES:
-            yield from _cut(index, bucket)
-            begin = index + 1
+def _assembled(
+    fields: dict[str, msgspec.Raw], name: str, values: Sequence[msgspec.Raw] = ()
+) -> bytes:
+    """Make JSON of an object's own fields, and an array of some of what it is made of."""
+    size = sum(map(len, fields)) + sum(map(len, fields.values()))
+    if size > MOST_BYTES:
+        raise ValueError(f"{size} bytes beside its {name}")
+    return msgspec.json.encode({**fields, name: values})
+
+
+def _without_key(read: Callable[[bytes], T], text: bytes, redactor: Redactor) -> T:
+    """Read; what it is refused for, which errors quote, is told without the client's key."""
+    try:
+        return read(text)
+    except READING_ERRORS:
+        without = redactor.head(text)
+        if without == text:
+            raise
+    read(without)
+    raise ValueError("the key of this client is in what is refused")
+
+
+def _batches(
+    data: Sequence[bytes | msgspec.Raw], most: int, bucket: int = 0, row: int = 0
+) -> Iterator[_Batch]:
+    """Group buckets, and cut those that are larger than a batch.
+
+    Args:
+        data: JSON of the buckets.
+        most: Bytes of a batch.
+        bucket: Index of the first bucket in the page.
+        row: Index of its first row in the bucket.
+    """
+    for begin, end in _runs(data, most):
+        if end == begin + 1 and len(data[begin]) > most:
+            yield from _cut(data[begin], most, bucket + begin, row)
         else:
-            size += len(bucket)
+            yield _Batch(bucket + begin, row, data[begin:end])
+
+
+def _runs(texts: Sequence[bytes | msgspec.Raw], most: int) -> Iterator[tuple[int, int]]:
+    """Group texts into runs of at most so many bytes; one that is larger is alone."""
+    begin = size = 0
+    for index, text in enumerate(texts):
+        if size and size + len(text) > most:
+            yield begin, index
+            begin, size = index, 0
+        size += len(text)
     if size:
-        yield _Batch(begin, 0, data[begin:])
+        yield begin, len(texts)
 
 
-def _cut(index: int, bucket: msgspec.Raw) -> Iterator[_Batch]:
+def _cut(bucket: bytes | msgspec.Raw, most: int, index: int, row: int) -> Iterator[_Batch]:
     """Cut a bucket into buckets of fewer rows."""
     try:
         fields = _fields(bucket)
-        yield _Batch(index, 0, ())
-        name = "results" if "results" in fields else "result"
-        rows = _split(fields.pop(name))
+        yield _Batch(index, row, ())
+        rows = _split(fields.pop("results" if "results" in fields else "result"))
     except READING_ERRORS:
         # Read as a whole, it tells what is wrong with it.
-        yield _Batch(index, 0, (bucket,))
+        yield _Batch(index, row, (bucket,))
     else:
-        head = b"".join(b"%b:%b," % (msgspec.json.encode(key), fields[key]) for key in fields)
-        step = max(1, len(rows) * BATCH_BYTES // len(bucket))
-        for first in range(0, len(rows) or 1, step):
-            some = b",".join(rows[first : first + step])
-            yield _Batch(index, first, (b'{%b"results":[%b]}' % (head, some),))
+        for begin, end in [*_runs(rows, most)] or [(0, 0)]:
+            text = _assembled(fields, "results", rows[begin:end])
+            yield _Batch(index, row + begin, (text,))
 
 
-def _read(
-    batch: _Batch,
-    kind: type[R],
-    using: UsageConverter,
-    redactor: Redactor,
-    notices: dict[Notice, None],
+def _read_carefully(
+    batch: _Batch, kind: type[R], using: UsageConverter, redactor: Redactor
 ) -> tuple[UsageTimeBucket[R], ...]:
-    """Read a batch: typed where it holds just what is declared, else with care."""
-    text = b"[%b]" % b",".join(batch.texts)
     cls = tuple[UsageTimeBucket[kind], ...]  # type: ignore[valid-type] # a kind is a value
-    made = using.loads_fast(text, cls)
-    if made is None:
-        text = redactor.head(text)
-        try:
-            made = using.loads_careful(text, cls)
-        except READING_ERRORS as error:
-            raise refused(error, text, lambda path: _in_page(path, batch)) from None
-        notices.update(dict.fromkeys(_drift(made, kind)))
-    return made
+    text = batch.text
+    if len(text) > CAREFUL_BYTES + MOST_BYTES:
+        error = ValueError(f"{len(text)} bytes that cannot be read in parts")
+        raise refused(error, redactor.head(text, _HEAD_BYTES), lambda _: _in_page("$[0]", batch))
+    try:
+        return _without_key(lambda text: using.loads_careful(text, cls), text, redactor)
+    except READING_ERRORS as error:
+        head = redactor.head(text, _HEAD_BYTES)
+        raise refused(error, head, lambda path: _in_page(path, batch)) from None
+
+
+def _add(
+    buckets: list[UsageTimeBucket[R]], batch: _Batch, read: tuple[UsageTimeBucket[R], ...]
+) -> None:
+    if batch.first_row:
+        for more in read:
+            buckets[-1] = _joined(buckets[-1], more)
+    else:
+        buckets.extend(read)
 
 
 def _in_page(path: str, batch: _Batch) -> str:
@@ -285,10 +351,19 @@ def _joined(one: UsageTimeBucket[R], more: UsageTimeBucket[R]) -> UsageTimeBucke
     )
 
 
-def _drift(buckets: Sequence[UsageTimeBucket[R]], kind: type[R]) -> Iterator[Notice]:
+def _tell(notices: dict[Notice, None], found: Iterator[Notice]) -> None:
+    for notice in found:
+        if len(notices) == _MOST_NOTICES:
+            break
+        notices[notice] = None
+
+
+def _drift(
+    buckets: Sequence[UsageTimeBucket[R]], kind: type[R], redactor: Redactor
+) -> Iterator[Notice]:
     """Name what a release newer than this one added to the wire."""
     for other in {row.object: None for bucket in buckets for row in bucket.other_results}:
-        message = f"rows of kind {_name(other)} are in bucket.other_results"
+        message = f"rows of kind {_name(other, redactor)} are in bucket.other_results"
         yield Notice(code="other-results", message=message)
     fields = {("bucket", field): None for bucket in buckets for field in bucket.extra}
     if kind is not UnknownResult:
@@ -297,17 +372,17 @@ def _drift(buckets: Sequence[UsageTimeBucket[R]], kind: type[R]) -> Iterator[Not
         amounts = [row.amount for row in rows if isinstance(row, CostsResult) and row.amount]
         fields |= {("amount", field): None for amount in amounts for field in amount.extra}
     for where, field in fields:
-        yield _unknown_field(where, field)
+        yield _unknown_field(where, field, redactor)
 
 
-def _unknown_field(where: str, field: str) -> Notice:
-    names = f"{_name(where)} has a field {_name(field)}"
+def _unknown_field(where: str, field: str, redactor: Redactor) -> Notice:
+    names = f"{_name(where, redactor)} has a field {_name(field, redactor)}"
     message = f"{names} that this release does not know; it is in extra"
     return Notice(code="unknown-field", message=message)
 
 
-def _name(text: str) -> str:
-    return repr(shortened(redact(text)))
+def _name(text: str, redactor: Redactor) -> str:
+    return repr(shortened(redact(redactor.text(text))))
 
 
 @attrs.frozen

@@ -56,7 +56,7 @@ _LONGEST_ESCAPE = 32
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _LEVELS = 4
 """Escapes of escapes; each level of them is a pass over the text."""
-_BASE64_RUN = re.compile(r"[A-Za-z0-9+/_=-]{%d,}" % SHORTEST_KEY)
+_BASE64_RUN = re.compile(rf"[A-Za-z0-9+/_=-]{{{SHORTEST_KEY},}}")
 
 
 def shortened(text: str, most: int = _LONGEST_NAME) -> str:

@@ -409,6 +409,23 @@ async def test_after_a_rotation_neither_key_is_told(spell):
     assert "… …" in str(caught.value)
 
 
+async def test_after_many_rotations_no_key_is_told():
+    keys = [f"sk-admin-{number:02}-canary-{number:08}" for number in range(30)]
+    source = iter(keys)
+
+    async def rotate():
+        return next(source)
+
+    async def refuse(path, params, headers):
+        return 401, {}, quoted({"error": {"message": " ".join(key[9:] for key in keys[:20])}})
+
+    async with UsageClient(rotate, transport=refuse, retry=ONCE) as client:
+        for _ in range(20):
+            with pytest.raises(UsageError) as caught:
+                await refused(client)
+    assert "canary" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -417,6 +434,9 @@ async def test_after_a_rotation_neither_key_is_told(spell):
         ("USAGE_ASYNC_BASE_URL", KEY),
         ("USAGE_ASYNC_BASE_URL", f"https://{KEY}@gateway.test/v1"),
         ("USAGE_ASYNC_BASE_URL", f"https://gateway.test/{KEY}/v1"),
+        ("USAGE_ASYNC_BASE_URL", f"https://{KEY}.invalid/"),
+        ("USAGE_ASYNC_BASE_URL", f"https://{KEY[9:].upper()}.invalid/"),
+        ("USAGE_ASYNC_BASE_URL", f"http://{KEY}:8080/v1"),
         ("USAGE_ASYNC_BASE_URL", f"https://gateway.test/v1?key={KEY}"),
         ("USAGE_ASYNC_BASE_URL", f"http://gateway.test/{KEY[9:]}"),
     ],

@@ -86,12 +86,20 @@ def _wrong_with(url: URL, redactor: Redactor) -> str | None:
         return "holds a user or a password; pass the key as admin_key"
     if not url.host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
         return "is not a URL such as https://api.openai.com/v1, without a query"
-    if redactor.text(str(url)) != str(url) or _KEY_IN_PATH.search(url.path):
+    if _tells_key(url, redactor):
         # Servers log URLs.
         return "holds a key; pass it as admin_key only"
     if url.scheme == "http" and url.host not in _LOOPBACK:
         return "would send the key unencrypted: http goes to loopback only, use https"
     return None
+
+
+def _tells_key(url: URL, redactor: Redactor) -> bool:
+    if redactor.text(str(url)) != str(url) or _KEY_IN_PATH.search(url.path):
+        return True
+    # Names of hosts have no case, and are asked for in the clear.
+    host = (url.host or "").lower()
+    return Redactor(tuple(map(str.lower, redactor.keys))).text(host) != host
 
 
 def check_proxy(text: str) -> URL:

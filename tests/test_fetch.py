@@ -115,6 +115,30 @@ async def test_seconds_are_those_of_the_request_and_not_of_waiting_for_a_slot(cl
     assert [event.seconds for event in events] == [2, 2]
 
 
+@pytest.mark.parametrize("in_turn", [True, False], ids=["waited for", "early"])
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        pytest.param(page([bucket(START)]), 2.5, id="page"),
+        pytest.param(b"<html>", 2, id="no page"),
+    ],
+)
+async def test_only_a_page_counts_as_a_success(clock, body, limit, in_turn):
+    transport = Scripted((200, body))
+    async with client_of(transport, clock, retry=RetryPolicy(attempts=1)) as client:
+        client.limiter.limit = 2
+        asked = Request(PATH, [], PageDecoder(UsageCompletionsResult))
+        if in_turn:
+            asked.turn.set()
+        task = asyncio.create_task(client._engine.fetcher.fetch(asked))
+        await turns(20)
+        assert client.limiter.limit == limit
+        asked.turn.set()
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), ResponseError | None)
+        assert client.limiter.limit == limit
+
+
 async def test_a_hook_that_fails_is_heard_of(clock):
     def broken(event):
         raise LookupError("no such metric")

@@ -196,5 +196,10 @@ def test_a_cut_text_ends_where_it_was_cut():
         assert len(shown) >= most - 6
 
 
+def test_escapes_deeper_than_anyone_writes_them_stay():
+    text = "&" + "amp;" * 9 + "#45;"
+    assert Redactor((KEY,)).text(f"{text} {KEY} {text}") == f"{text} … {text}"
+
+
 def test_a_redactor_does_not_show_its_keys():
     assert "cAnary" not in repr(Redactor((KEY,)))

@@ -201,7 +201,6 @@ class Fetcher:
         reply = await self._send(request, headers)
         failure: ResponseError | APIStatusError
         if reply.status in _OK:
-            self.limiter.succeeded()
             try:
                 value = await self._decoded(request, reply)
             except ResponseError as error:
@@ -254,18 +253,23 @@ class Fetcher:
 
     async def _decoded(self, request: Request[T], reply: _Reply) -> T:
         decoder, redactor = request.decoder, self.custody.redactor
-        if not request.turn.is_set():
+        is_early = not request.turn.is_set()
+        if is_early:
             # A reply that is none is tried again while the caller is still busy with others.
             failure = decoder.probe(reply.body, redactor)
             if failure is not None:
                 raise failure
+            self.limiter.succeeded()
             since = self.runtime.monotonic()
             await request.turn.wait()
             request.begun = (request.begun or since) + self.runtime.monotonic() - since
         # One at a time: replies that arrive together must not add up to one long turn.
         async with self._decoding:
             steps = decoder.decode(reply.body, redactor)
-            return await in_turns(steps, is_small=len(reply.body) <= _SMALL_BYTES)
+            value = await in_turns(steps, is_small=len(reply.body) <= _SMALL_BYTES)
+        if not is_early:
+            self.limiter.succeeded()
+        return value
 
     def _text(self, text: str) -> str:
         return shortened(redact(self.custody.redactor.text(text)))

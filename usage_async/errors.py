@@ -19,7 +19,7 @@
     └── MixedCurrencyError                  money that has no single sum
 
 Errors carry data besides text, pickle, and never hold a key: what comes from the service is freed
-of the client's own key as it arrives (`_redactor`), and of all that looks like one by `redact`.
+of the client's own key where it is quoted (`_codec.redactor`), and of all that looks like one by `redact`.
 """
 
 from __future__ import annotations

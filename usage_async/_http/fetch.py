@@ -2,7 +2,7 @@
 
 The text of a service may echo the key, and leaves this module without it. A reply is redacted
 before anything is cut from it: an error's whole, a page's where it is not exactly as declared.
-Every error then passes `Fetcher._told`, since transports raise errors of their own.
+Every error then passes `Fetcher.told`, since transports raise errors of their own.
 """
 
 from __future__ import annotations
@@ -160,14 +160,16 @@ class Fetcher:
         """Send a request until its reply has been read, or there is no use in another try.
 
         Raises:
-            QueryError: The path is none below `/organization/`; nothing was sent.
+            QueryError: The path is none below `/organization/`, or the URL would hold the key;
+                nothing was sent.
             UsageError: The failure of the last try.
         """
         if not PATH.fullmatch(request.path):
-            raise QueryError(f"{shortened(redact(request.path))!r} is no path below /organization/")
+            raise QueryError(f"{self._text(request.path)!r} is no path below /organization/")
         renewed = False
         while True:
             authorization = await self.custody.authorization()
+            self._check_url(request)
             try:
                 return await self._try(request, {**self.headers, **authorization})
             except UsageError as error:
@@ -178,6 +180,12 @@ class Fetcher:
                 if renewed:
                     continue
             await self._wait_to_retry(request, failure)
+
+    def _check_url(self, request: Request[Any]) -> None:
+        texts = (request.path, *(value for _, value in request.params))
+        if any(str(key) in text for key in self.custody.redactor.keys for text in texts):
+            # Proxies and servers log URLs.
+            raise QueryError("a path or a parameter holds the key; pass it as admin_key only")
 
     async def _wait_to_retry(self, request: Request[Any], failure: UsageError) -> None:
         """Wait until a request may be tried again; raise its failure where it may not."""
@@ -219,7 +227,7 @@ class Fetcher:
         if isinstance(failure, RateLimitError):
             self.limiter.throttled(reply.started_at)
         failure.request_id = reply.event.request_id
-        raise self._told(failure)
+        raise self.told(failure)
 
     async def _send(self, request: Request[Any], headers: Mapping[str, str]) -> _Reply:
         async with self.limiter.slot() as started_at:
@@ -241,7 +249,7 @@ class Fetcher:
                     request_id=self._text(named.get("x-request-id", "")) or None,
                 )
                 return _Reply(status, named, body, started_at, event)
-        raise self._told(failure)
+        raise self.told(failure)
 
     def _event(self, request: Request[Any], started_at: float) -> RequestEvent:
         return RequestEvent(
@@ -274,7 +282,7 @@ class Fetcher:
     def _text(self, text: str) -> str:
         return shortened(redact(self.custody.redactor.text(text)))
 
-    def _told(self, error: E) -> E:
+    def told(self, error: E) -> E:
         """Make an error fit to leave: without the key, bounded, its origin forgotten."""
 
         def fit(value: Any) -> Any:

@@ -470,6 +470,38 @@ def test_a_key_in_the_wrong_option_is_not_told(option):
     assert_error_untold(caught.value)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        lambda client, key: client.query(key),
+        lambda client, key: client.query(f"/organization/{key}"),
+        lambda client, key: client.query(f"/organization/usage/{key}", start_time=START),
+        lambda client, key: client.costs(start_time=key),
+        lambda client, key: client.costs(period=key),
+        lambda client, key: client.costs(start_time=START, group_by=[key]),
+        lambda client, key: client.costs(start_time=START, project_ids=[key]),
+        lambda client, key: client.costs(start_time=START, page=key),
+        lambda client, key: client.costs(**{key: 1}),
+    ],
+    ids=["name", "path", "path with a start", *("start", "period", "group", "id", "page", "name_")],
+)
+async def test_a_key_as_parameter_is_neither_told_nor_sent(caplog, query):
+    caplog.set_level(logging.DEBUG)
+    key = Secret("gw-canary-0123456789")
+    sent = []
+
+    async def answer(*asked):
+        sent.append(asked)
+        return 200, {}, page([])
+
+    async with UsageClient(key, transport=answer, runtime=Clock().runtime) as client:
+        with pytest.raises(UsageError) as caught:
+            await query(client, str(key)).collect()
+    assert "canary" not in f"{caught.value!r} {vars(caught.value)} {caplog.text}"
+    assert caught.value.__context__ is None
+    assert not sent
+
+
 async def test_a_key_as_organization_is_not_logged(caplog):
     caplog.set_level(logging.DEBUG)
     key = Secret("gw.canary-0123456789")

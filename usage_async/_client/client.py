@@ -62,8 +62,8 @@ from usage_async._http.limiter import AdaptiveLimiter, Limiter
 from usage_async._http.retry import RetryPolicy
 from usage_async._http.runtime import Runtime
 from usage_async._http.transport import AiohttpTransport, Timeout, Transport, check_base_url
-from usage_async._query.request import build
-from usage_async.errors import ConfigurationError
+from usage_async._query.request import Query, build
+from usage_async.errors import ConfigurationError, QueryError
 
 if TYPE_CHECKING:
     from usage_async._http.transport import Session
@@ -258,11 +258,19 @@ class UsageClient:
         Raises:
             QueryError: A parameter that the endpoint does not take.
         """
-        query = build(name_or_path, params, unchecked=unchecked)
+        query = self._built(name_or_path, params, unchecked=unchecked)
         return UsageQuery(self._engine, query, query.endpoint.result_class)
 
     def _query(self, name: str, kind: type[R], params: Any) -> UsageQuery[R]:
-        return UsageQuery(self._engine, build(name, params), kind)
+        return UsageQuery(self._engine, self._built(name, params), kind)
+
+    def _built(self, name: str, params: Any, *, unchecked: bool = False) -> Query:
+        try:
+            return build(name, params, unchecked=unchecked)
+        except QueryError as error:
+            failure = error
+        # It quotes what was passed, which may be the key, given in the wrong place.
+        raise self._engine.fetcher.told(failure)
 
     async def gather(self, *queries: UsageQuery[Any]) -> list[list[UsageTimeBucket[Any]]]:
         """Collect several queries at the same time, under the one limit of this client.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from usage_async._api.pages import Notice
 
 
 class ExitCode(IntEnum):
@@ -22,3 +26,9 @@ class ExitCode(IntEnum):
     WRONG = 2, "the command is wrong, or there is no key"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"
+
+
+def code_of(notices: Iterable[Notice]) -> ExitCode:
+    """Give the code of a run that ended: buckets that should be there may be missing."""
+    missing = any(notice.code == "missing-bucket" for notice in notices)
+    return ExitCode.FAILED if missing else ExitCode.DONE

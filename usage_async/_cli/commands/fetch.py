@@ -16,6 +16,7 @@ from usage_async._api.pages import (
 )
 from usage_async._cli.connect import Connection, connect
 from usage_async._cli.context import Context
+from usage_async._cli.exit import code_of
 from usage_async._cli.options import Asked, endpoint_app, option
 from usage_async._cli.output import destination
 from usage_async.errors import QueryError
@@ -59,7 +60,7 @@ def _fetch(
     *,
     format: Format | None = None,  # noqa: A002 - the name of the option
     output: Path | None = None,
-) -> None:
+) -> int:
     from usage_async.report import csv as _csv
 
     format = _format(format, output)  # noqa: A001 - the name of the option
@@ -79,6 +80,7 @@ def _fetch(
         )
     context.note_warnings()
     context.note_unsettled(notices)
+    return code_of(notices)
 
 
 def _format(said: Format | None, output: Path | None) -> Format:

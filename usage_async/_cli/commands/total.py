@@ -8,6 +8,7 @@ from cyclopts import Group
 
 from usage_async._cli.connect import Connection, connect
 from usage_async._cli.context import Context
+from usage_async._cli.exit import code_of
 from usage_async._cli.options import Asked, endpoint_app, option
 from usage_async._cli.output import destination
 from usage_async.report.sums import Sums, read_sums
@@ -32,7 +33,7 @@ def _total(
     context: Context,
     *,
     format: Format = "table",  # noqa: A002 - the name of the option
-) -> None:
+) -> int:
     sums = context.run(_read(asked, connection, context))
     if format == "table":
         from usage_async.report.terminal.sums import draw_sums
@@ -46,6 +47,7 @@ def _total(
             sink.write(sums_as_json(sums) if format == "json" else sums_as_csv(sums))
     context.note_warnings()
     context.note_unsettled(sums.notices)
+    return code_of(sums.notices)
 
 
 async def _read(asked: Asked, connection: Connection, context: Context) -> Sums:

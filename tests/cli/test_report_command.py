@@ -104,11 +104,168 @@ def test_a_comparison_fits_its_terminal(cli, by, columns):
     assert "Month's end  about $" in ran.out
 
 
-def test_a_clamped_grouping_says_so_and_still_adds_up(cli):
-    out = cli("report", "--demo", "--by", "api-key", "--period", "2025-12").out
-    assert "Notices" in out
-    assert "2025-12-06" in out
+_FLOOR = ("report", "--demo", "--by", "api-key", "--period", "2025-12")
+
+
+def test_groups_that_begin_later_are_told_and_have_no_rate(cli):
+    out = cli(*_FLOOR, columns=100).out
+    assert "Spend by API key  known from 2025-12-06\n" in out
+    assert "spend by API key: known from 2025-12-06; what was spent before is not attributed" in out
     assert "(not attributed)" in out
+    assert "per 1k" not in out
+    assert "nothing before it was read" not in out
+
+
+def test_amounts_and_requests_of_different_days_are_never_paired(cli):
+    value = json.loads(cli(*_FLOOR, "--format", "json").out)
+    (spend,) = value["spend"]
+    assert value["groups_from"] == 1_764_979_200
+    assert {group["num_model_requests"] for group in spend["groups"]} == {None}
+    assert total(Decimal(group["amount"]) for group in spend["groups"]) == Decimal(spend["amount"])
+    ran = cli(*_FLOOR, "--format", "csv")
+    assert "known from 2025-12-06" in ran.err
+    assert not [
+        row for row in csv.DictReader(io.StringIO(ran.out)) if row["amount"] and row["requests"]
+    ]
+
+
+def test_groups_of_a_period_before_their_floor_are_blank_and_the_code_is_1(cli):
+    ran = cli("report", "--demo", "--by", "api-key", "--start", "2025-11-25", "--end", "2025-12-01")
+    assert ran.code == 1
+    assert "Spend by API key\nrefused: 400" in ran.out
+    assert "Total spend  $" in ran.out
+
+
+_MONDAY, _SUNDAY = 1_791_158_400, 1_791_072_000  # 2026-10-05, 2026-10-04
+
+
+@pytest.fixture
+def lossy(serving):
+    """A service that leaves two days of October out."""
+
+    def start(missing_in="all", starts=(_SUNDAY, _MONDAY)):
+        quirks = Quirks(missing_starts=starts, missing_in=missing_in)
+        serving(Emulator(now=lambda: NOW, quirks=quirks))
+
+    return start
+
+
+@pytest.mark.parametrize("compare", [[], ["--compare"]])
+def test_days_that_were_not_sent_are_unknown_and_not_zero(cli, lossy, compare):
+    lossy()
+    ran = cli("report", "--period", "2026-10", *compare, columns=200)
+    assert ran.code == 1
+    assert "incomplete: 2 days were not sent" in ran.out
+    assert "spend: 2 days were not sent, the first is 2026-10-04" in ran.out
+    assert "2026-10-04  $0.00: unusual" not in ran.out
+    assert "2026-10-05  $0.00: unusual" not in ran.out
+    assert "against" not in ran.out
+    assert ("nothing is compared" in ran.out) is bool(compare)
+    ran = cli("report", "--period", "2026-10", *compare, "--format", "json")
+    value = json.loads(ran.out)
+    (spend,) = value["spend"]
+    assert ran.code == 1
+    assert {day["date"] for day in spend["days"] if day["amount"] is None} == {
+        "2026-10-04",
+        "2026-10-05",
+    }
+    assert not {"2026-10-04", "2026-10-05"} & set(spend["unusual_days"])
+    missing = {each["section"]: each["days"] for each in value["missing"]}
+    assert missing["spend"] == missing["completions"] == ["2026-10-04", "2026-10-05"]
+    assert spend["amount_before"] is None
+
+
+def test_a_day_that_was_not_sent_is_a_gap(cli, lossy, monkeypatch):
+    lossy()
+    days = cli("report", "--period", "2026-10").out.partition("\n2026-10  ")[2]
+    assert (days[2] != " ", days[3:5], days[5] != " ") == (True, "  ", True)
+
+
+@pytest.mark.parametrize(
+    ("missing_in", "told"),
+    [
+        ("ungrouped", "the total is incomplete, and every group is without these days"),
+        ("grouped", "what was spent then is not attributed"),
+    ],
+)
+def test_what_is_not_attributed_is_never_negative(cli, lossy, missing_in, told):
+    lossy(missing_in, (_MONDAY,))
+    ran = cli("report", "--period", "2026-10", "--format", "json")
+    value = json.loads(ran.out)
+    (spend,) = value["spend"]
+    assert ran.code == 1
+    assert told in " ".join(value["notices"])
+    amounts = [Decimal(group["amount"]) for group in spend["groups"]]
+    assert min(amounts) > 0
+    assert total(amounts) == Decimal(spend["amount"])
+    # Usage is grouped as well, so it lacks the days that grouped costs lack.
+    rated = any(group["num_model_requests"] for group in spend["groups"])
+    assert rated is (missing_in == "grouped")
+
+
+def test_a_projection_is_without_the_days_that_were_not_sent(cli, lossy):
+    lossy(starts=(1_795_132_800,))  # 2026-11-20
+    out = cli("report", "--period", "this-month").out
+    assert "20 whole days as billed" in out
+    lossy(starts=())
+    assert "21 whole days as billed" in cli("report", "--period", "this-month").out
+
+
+def test_where_no_day_was_sent_nothing_is_drawn(cli, lossy):
+    lossy(starts=(_MONDAY,))
+    ran = cli("report", "--period", "2026-10-05")
+    assert ran.code == 1
+    assert "Day by day" not in ran.out
+    assert "another organization" not in ran.out
+
+
+@pytest.mark.parametrize("command", ["total costs", "fetch costs"])
+def test_buckets_that_were_not_sent_make_the_code_1(cli, lossy, command):
+    lossy()
+    ran = cli(*command.split(), "--period", "2026-10")
+    assert ran.code == 1
+    assert "2 buckets were not sent, the first starts at 2026-10-04" in ran.err
+    assert cli(*command.split(), "--period", "2026-09").code == 0
+
+
+@pytest.mark.parametrize(
+    ("now", "head", "runs"),
+    [
+        (1_795_305_600, "2026-11-21 to 2026-11-22 UTC\n", False),
+        (1_795_305_601, "2026-11-21 to 2026-11-22 00:00:01 UTC (still running)\n", True),
+    ],
+)
+def test_a_period_runs_while_its_last_day_ends_later(cli, now, head, runs):
+    out = cli("report", "--demo", "--start", "2026-11-21", "--compare", now=now).out
+    assert f"\n{head}" in out
+    assert ("the last day still runs" in out) is runs
+
+
+def test_days_that_are_asked_for_in_part_are_told(cli):
+    asked = ("report", "--demo", "--start", "2026-10-01T09:00Z", "--end", "2026-10-03T12:00Z")
+    out = cli(*asked).out
+    assert "- start 2026-10-01T09:00:00Z lies inside a day, which is given whole" in out
+    assert "- end 2026-10-03T12:00:00Z lies inside a day, which is given whole" in out
+    value = json.loads(cli(*asked, "--format", "json").out)
+    assert value["requested"] == {"start_time": 1_790_845_200, "end_time": 1_791_028_800}
+    assert (value["start_time"], value["end_time"]) == (1_790_812_800, 1_791_072_000)
+
+
+def test_days_that_are_told_to_be_revised_lie_in_the_period(cli):
+    out = cli("report", "--demo", "--start", "2026-11-21").out
+    assert "figures from 2026-11-21 on may still be revised" in out
+
+
+def test_movers_that_are_named_alike_are_told_apart(cli, monkeypatch):
+    made = dataset.make_members
+
+    def make_members(seed):
+        projects, *others = made(seed)
+        return tuple(attrs.evolve(project, name="Web app") for project in projects), *others
+
+    monkeypatch.setattr(dataset, "make_members", make_members)
+    movers = cli("report", "--demo", "--compare").out.partition("Top movers\n")[2].splitlines()
+    assert len({line.partition("Web app  proj_")[2] for line in movers[:3]}) == 3
 
 
 def test_a_period_before_the_history_is_an_error_with_a_hint(cli):
@@ -120,7 +277,7 @@ def test_a_period_before_the_history_is_an_error_with_a_hint(cli):
 
 def test_a_comparison_that_goes_back_too_far_is_blank_with_its_reason(cli):
     ran = cli("report", "--demo", "--period", "2025-12", "--compare")
-    assert ran.code == 0
+    assert ran.code == 1
     assert "The period before\nrefused: " in ran.out
     assert "against" not in ran.out
 

@@ -65,7 +65,7 @@ _APPS = {
 
 _FUNCTIONS = {
     "report": (
-        "Show who spent what, on one screen.",
+        "Show who spent what, on one screen; exit code 1 if anything but refused usage is missing.",
         "usage-async report --period 2026-10 --by user --compare",
     ),
     "endpoints": ("Show what each endpoint takes and gives.", "usage-async endpoints"),

@@ -80,13 +80,14 @@ COLUMNS = (
 def as_csv(shown: Report) -> bytes:
     """Write a report as a line a group; amounts are exact, names cannot become formulas.
 
-    Where money and tokens are split by different things, they stand in different lines.
+    Where money and tokens are split by different things, or cover different days, they stand in
+    different lines.
     """
     tokens = {row.id: row for row in shown.tokens}
     lines = [line(COLUMNS)]
     for spend in shown.spends:
         for group in spend.groups:
-            used = tokens.pop(group.id, None) if shown.plan.grouping.joined else None
+            used = tokens.pop(group.id, None) if shown.joined else None
             money = (spend.currency, group.amount, group.before)
             lines.append(guarded([group.id, group.name, *money, *_used(used)]))
     lines += [guarded([row.id, row.name, None, None, None, *_used(row)]) for row in tokens.values()]

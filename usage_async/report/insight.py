@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 
@@ -12,7 +12,8 @@ import attrs
 from usage_async._sums.totals import add
 from usage_async.report.text import ratio, times
 
-Days = Sequence[tuple[date, Decimal]]
+Days = Sequence[tuple[date, Decimal | None]]
+"""Amounts by day; None where a day is unknown, and nothing is concluded from it."""
 
 _WEEK = 7
 _SATURDAY = 5
@@ -31,7 +32,7 @@ class Pace:
     """Where a running month is going.
 
     Attributes:
-        whole_days: Days of the month that are over.
+        whole_days: Days of the month that are over, and known.
         rate: What one of the last `over_days` of them cost on average.
         over_days: Seven, a whole week, or as many as there are.
         projected: The whole days as billed, and every other day of the month at the rate.
@@ -65,7 +66,7 @@ def pace(days: Days, today: date) -> Pace | None:
         days: Of the month, today the last.
         today: It is still running, so it is projected as well.
     """
-    whole = [amount for day, amount in days if day < today]
+    whole = [amount for day, amount in _known(days) if day < today]
     if not whole:
         return None
     recent = whole[-_WEEK:]
@@ -80,7 +81,7 @@ def unusual_days(days: Days, today: date) -> tuple[UnusualDay, ...]:
     for weekend in (False, True):
         kind = [
             (day, amount)
-            for day, amount in days
+            for day, amount in _known(days)
             if day < today and (day.weekday() >= _SATURDAY) is weekend
         ]
         if len(kind) < _ENOUGH_DAYS:
@@ -94,6 +95,10 @@ def unusual_days(days: Days, today: date) -> tuple[UnusualDay, ...]:
             if distance > far
         ]
     return tuple(sorted(found, key=lambda each: each.day))
+
+
+def _known(days: Days) -> Iterator[tuple[date, Decimal]]:
+    return ((day, amount) for day, amount in days if amount is not None)
 
 
 def _median(amounts: Iterable[Decimal]) -> Decimal:

@@ -7,7 +7,7 @@ from typing import Any
 
 from usage_async._codec.converter import dumps, to_dict
 from usage_async._query.times import TimeRange
-from usage_async.report.plan import Report, Spend, Tokens
+from usage_async.report.plan import Report, Spend, Tokens, day_of
 from usage_async.report.sums import Sums
 
 
@@ -17,10 +17,12 @@ def as_json(shown: Report, notices: Sequence[str]) -> bytes:
     value = {
         "organization": {"id": shown.organization.id, "name": shown.organization.name},
         **_range(plan.period),
+        "requested": _range(plan.requested or plan.period),
         "as_of": plan.now,
         "by": plan.by,
         "derived_from_line_items": plan.grouping.derived,
         "compared_with": None if plan.before is None else _range(plan.before),
+        "groups_from": shown.groups_from,
         "spend": None if shown.spend_blank else [_spend(spend) for spend in shown.spends],
         "tokens": [_tokens(row) for row in shown.tokens],
         "endpoints": [
@@ -33,6 +35,10 @@ def as_json(shown: Report, notices: Sequence[str]) -> bytes:
         ],
         "refused": _blanks(shown, "refused"),
         "failed": _blanks(shown, "failed"),
+        "missing": [
+            {"section": name, "days": [day_of(start).isoformat() for start in starts]}
+            for name, starts in shown.gaps
+        ],
         "notices": [*notices, *shown.remarks],
     }
     return dumps(value) + b"\n"

@@ -28,6 +28,7 @@ from usage_async.report.plan import (
     Report,
     Spend,
     Tokens,
+    spend_by,
 )
 from usage_async.report.sums import NAMED_BY
 
@@ -48,19 +49,34 @@ def make_report(plan: Plan, readings: Readings) -> Report:
     uncounted = tuple(name for name in _counted(plan) if readings.usage[name].blank)
     sections = [
         (SPEND, readings.costs),
-        (f"spend by {plan.grouping.noun}", readings.costs_by),
+        (spend_by(plan), readings.costs_by),
         ("the period before", readings.costs_before),
         (f"the period before by {plan.grouping.noun}", readings.costs_by_before),
         *readings.usage.items(),
     ]
+    counted = [readings.usage[name] for name in _counted(plan)]
+    money = readings.costs.missing_days | readings.costs_by.missing_days
+    joined = (
+        plan.grouping.joined
+        and readings.costs_by.known_from is None
+        and all(each.missing_days == money for each in counted if each.blank is None)
+    )
     return Report(
         plan=plan,
         organization=_organization(readings.costs.buckets),
-        spends=_spends(plan, readings, names, tokens, uncounted),
+        # A rate over a part of the requests would be wrong.
+        spends=_spends(plan, readings, names, tokens if joined and not uncounted else ()),
         tokens=tokens,
         uncounted=uncounted,
         endpoints=endpoints,
         blanks=tuple((name, r.blank) for name, r in sections if r is not None and r.blank),
+        gaps=tuple(
+            (name, r.overdue(plan.now))
+            for name, r in sections
+            if r is not None and r.overdue(plan.now)
+        ),
+        joined=joined,
+        groups_from=readings.costs_by.known_from,
     )
 
 
@@ -119,21 +135,21 @@ def _spends(
     readings: Readings,
     names: Mapping[str, str],
     tokens: Sequence[Tokens],
-    uncounted: Sequence[str],
 ) -> tuple[Spend, ...]:
     if readings.costs.blank is not None:
         return ()
+    unknown = readings.costs.missing_days
     by_day = _sum(readings.costs.buckets, lambda bucket, _: bucket.start.date())
-    by_group = _sum(readings.costs_by.buckets, _group_key(plan.grouping))
+    # Groups of a day that the total is without would make what is not attributed negative.
+    grouped = [bucket for bucket in readings.costs_by.buckets if bucket.start.date() not in unknown]
+    by_group = _sum(grouped, _group_key(plan.grouping))
     before = readings.costs_before
     by_day_before = _sum(before.buckets, lambda *_: None) if before is not None else {}
     before_by = readings.costs_by_before
     by_group_before = _sum(before_by.buckets, _group_key(plan.grouping)) if before_by else {}
-    compared = before is not None and before.blank is None
-    compared_by = compared and before_by is not None and before_by.blank is None
-    # A rate over a part of the requests would be wrong.
-    rated = plan.grouping.joined and not uncounted
-    requests = {row.id: row.requests for row in tokens} if rated else {}
+    compared = _are_comparable(plan, readings.costs, before)
+    compared_by = compared and _are_comparable(plan, readings.costs_by, before_by)
+    requests = {row.id: row.requests for row in tokens}
     spends = []
     for currency in {currency for currency, _ in (*by_day, *by_day_before)}:
         amounts = _part(by_day, currency)
@@ -141,7 +157,10 @@ def _spends(
             total(amounts.values()),
             total(_part(by_day_before, currency).values()),
         )
-        days = tuple((day, amounts.get(day, _ZERO)) for day in days_of(plan.period))
+        days = tuple(
+            (day, None if day in unknown else amounts.get(day, _ZERO))
+            for day in days_of(plan.period)
+        )
         blank = readings.costs_by.blank is not None
         groups = _groups(_part(by_group, currency), billed, blank=blank)
         groups_before = _groups(
@@ -168,6 +187,15 @@ def _spends(
             )
         )
     return tuple(sorted(spends, key=lambda spend: (spend.total.copy_negate(), spend.currency)))
+
+
+def _are_comparable(plan: Plan, reading: Reading, before: Reading | None) -> bool:
+    """Whether both are there, with every day that has ended."""
+    if before is None or before.blank is not None:
+        return False
+    return not any(
+        each.overdue(plan.now) or each.known_from is not None for each in (reading, before)
+    )
 
 
 def _groups(sums: dict[Any, Decimal], billed: Decimal, *, blank: bool) -> dict[Any, Decimal]:

@@ -17,7 +17,7 @@ def find_period(
     start: str | None = None,
     end: str | None = None,
 ) -> TimeRange:
-    """Turn what the command line says into a range of whole days, the last one maybe running.
+    """Turn what the command line says into the range that it asks for.
 
     Args:
         now: Unix seconds.
@@ -31,10 +31,14 @@ def find_period(
     if end is not None and start is None and period is None:
         raise QueryError("--end needs --start")
     params = {"start_time": start, "end_time": end, "period": period}
-    found = build("costs", params).resolve(now)
-    first = found.start_time - found.start_time % DAY_S
+    return build("costs", params).resolve(now)
+
+
+def whole_days(asked: TimeRange, now: int) -> TimeRange:
+    """Give the whole days that a range touches, the last one maybe running."""
+    first = asked.start_time - asked.start_time % DAY_S
     # Money comes by the day: a day that is cut would be billed whole, but used in part.
-    last = -(-found.end_time // DAY_S) * DAY_S
+    last = -(-asked.end_time // DAY_S) * DAY_S
     return TimeRange(first, min(last, now))
 
 

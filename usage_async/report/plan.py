@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 import attrs
 
+from usage_async._api.endpoints import DAY_S, ENDPOINTS
 from usage_async._api.pages import (
     SETTLES_AFTER,
     UsageTimeBucket,
 )
-from usage_async._query.times import TimeRange
+from usage_async._query.times import TimeRange, iso
 from usage_async.report.insight import Pace, UnusualDay
 
 By = Literal["project_id", "user_id", "api_key_id", "line_item", "model"]
@@ -60,10 +61,11 @@ class Plan:
 
     Attributes:
         by: The dimension that it is split by.
-        period: The range, from one `now`.
+        period: The range that is covered, whole days up to `now`.
         now: Unix seconds.
         before: The range that it is compared with.
         running: Whether the period is the running month.
+        requested: The range that was asked for; None is the period itself.
     """
 
     by: By
@@ -71,6 +73,13 @@ class Plan:
     now: int
     before: TimeRange | None = None
     running: bool = False
+    requested: TimeRange | None = None
+
+    @property
+    def last_day_runs(self) -> bool:
+        """Whether the last day ends after `now`."""
+        end = self.period.end_time
+        return end + -end % DAY_S > self.now
 
     @property
     def today(self) -> date:
@@ -106,10 +115,24 @@ class Reading:
     Attributes:
         buckets: Everything; empty where nothing could be read.
         blank: Why nothing could be read.
+        missing: Starts of the days that did not come, Unix seconds: their figures are unknown.
+        known_from: Start of the first day that the service offers, Unix seconds, where that lies
+            after the start of the period.
     """
 
     buckets: tuple[UsageTimeBucket[Any], ...] = ()
     blank: Blank | None = None
+    missing: tuple[int, ...] = ()
+    known_from: int | None = None
+
+    @property
+    def missing_days(self) -> frozenset[date]:
+        """The days that did not come."""
+        return frozenset(map(day_of, self.missing))
+
+    def overdue(self, now: int) -> tuple[int, ...]:
+        """Give the starts of the days that did not come although they ended by `now`."""
+        return tuple(start for start in self.missing if start + DAY_S <= now)
 
 
 @attrs.frozen(kw_only=True)
@@ -157,8 +180,8 @@ class Spend:
 
     Attributes:
         currency: Lowercase ISO 4217 code.
-        total: As billed.
-        days: The amount of every day of the period.
+        total: As billed, over the days that came.
+        days: The amount of every day of the period; None where it did not come.
         groups: The largest first; together they are the total, exactly.
         before: The total of the range that is compared with.
         pace: Where the month is going, if it is the running one.
@@ -167,7 +190,7 @@ class Spend:
 
     currency: str
     total: Decimal
-    days: tuple[tuple[date, Decimal], ...]
+    days: tuple[tuple[date, Decimal | None], ...]
     groups: tuple[Group, ...]
     before: Decimal | None = None
     pace: Pace | None = None
@@ -226,6 +249,10 @@ class Report:
         uncounted: Endpoints whose requests and tokens are missing there.
         endpoints: Every usage endpoint.
         blanks: Pairs of a section and why it has no figures.
+        gaps: Pairs of a section and the starts of its days that ended and were not sent.
+        joined: Groups of money and of tokens are the same things over the same days.
+        groups_from: Start of the first day whose spend is known by group, Unix seconds, where that
+            lies after the start of the period.
     """
 
     plan: Plan
@@ -235,6 +262,9 @@ class Report:
     uncounted: tuple[str, ...]
     endpoints: tuple[EndpointUse, ...]
     blanks: tuple[tuple[str, Blank], ...]
+    gaps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    joined: bool = True
+    groups_from: int | None = None
 
     @property
     def spend_blank(self) -> Blank | None:
@@ -243,25 +273,80 @@ class Report:
 
     @property
     def is_whole(self) -> bool:
-        """The spend is known and nothing failed; a section that is refused may be absent."""
-        failed = any(blank.verdict == "failed" for _, blank in self.blanks)
-        return self.spend_blank is None and not failed
+        """Every figure that was asked for is there; usage that is refused may be absent."""
+        lacking = (
+            blank
+            for name, blank in self.blanks
+            if blank.verdict == "failed" or name not in ENDPOINTS
+        )
+        return not self.gaps and next(lacking, None) is None
+
+    @property
+    def missing_days(self) -> int:
+        """The number of days that ended, and that the total spend is without."""
+        return len(dict(self.gaps).get(SPEND, ()))
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was used or billed."""
         used = any(value for use in self.endpoints for _, value, _ in use.figures)
-        return not self.blanks and not used and not any(spend.total for spend in self.spends)
+        return (
+            not self.blanks
+            and not self.gaps
+            and not used
+            and not any(spend.total for spend in self.spends)
+        )
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a careful reader should know of the figures, a sentence each."""
-        plan, remarks = self.plan, []
+        return (*self._of_times(), *self._of_gaps())
+
+    def _of_times(self) -> Iterator[str]:
+        plan = self.plan
+        yield from _floored(plan)
         settled = (datetime.fromtimestamp(plan.now, UTC) - SETTLES_AFTER).date()
         if plan.period.end.date() > settled:
-            remarks.append(f"figures from {settled} on may still be revised")
-        if plan.before is not None and plan.period.end_time >= plan.now:
-            remarks.append("the last day still runs, and is compared with a whole one")
+            yield f"figures from {max(settled, plan.period.start.date())} on may still be revised"
+        if plan.before is not None and plan.last_day_runs:
+            yield "the last day still runs, and is compared with a whole one"
         if self.is_empty:
-            remarks.append("nothing was used or billed: is this the key of another organization?")
-        return tuple(remarks)
+            yield "nothing was used or billed: is this the key of another organization?"
+
+    def _of_gaps(self) -> Iterator[str]:
+        section = spend_by(self.plan)
+        if self.groups_from is not None:
+            yield (
+                f"{section}: known from {day_of(self.groups_from)}; what was spent before is not"
+                " attributed"
+            )
+        for name, starts in self.gaps:
+            days = "1 day was" if len(starts) == 1 else f"{len(starts)} days were"
+            told = f"{name}: {days} not sent, the first is {day_of(starts[0])}"
+            if name == SPEND:
+                yield f"{told}; the total is incomplete, and every group is without these days"
+            elif name == section:
+                yield f"{told}; what was spent then is not attributed"
+            else:
+                yield told
+        if self.plan.before is not None and any(name not in ENDPOINTS for name, _ in self.gaps):
+            yield "where days are missing, nothing is compared"
+
+
+def spend_by(plan: Plan) -> str:
+    """Name the section of the grouped costs."""
+    return f"spend by {plan.grouping.noun}"
+
+
+def day_of(start: int) -> date:
+    """Give the day of an instant, in UTC."""
+    return datetime.fromtimestamp(start, UTC).date()
+
+
+def _floored(plan: Plan) -> Iterator[str]:
+    """Tell of days that were asked for in part."""
+    asked, period = plan.requested or plan.period, plan.period
+    if period.start_time < asked.start_time:
+        yield f"start {iso(asked.start_time)} lies inside a day, which is given whole"
+    if period.end_time > asked.end_time:
+        yield f"end {iso(asked.end_time)} lies inside a day, which is given whole"

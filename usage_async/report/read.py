@@ -32,7 +32,19 @@ _OF_ALL = (AuthenticationError, ConfigurationError, QueryError)
 
 @attrs.define
 class _Section:
-    query: UsageQuery[Any]
+    """A part of a report, and what came of it.
+
+    Attributes:
+        ask: Makes its query, from a start on.
+        period: The days that it is about.
+        clamp: Whether a later start will do, where the service offers no earlier one.
+        reading: The outcome.
+        error: Why there is none.
+    """
+
+    ask: Callable[[int], UsageQuery[Any]]
+    period: TimeRange
+    clamp: bool = False
     reading: Reading = attrs.field(factory=Reading)
     error: UsageError | None = None
 
@@ -69,44 +81,51 @@ def queries(plan: Plan) -> int:
 
 def _costs(client: UsageClient, plan: Plan) -> dict[str, _Section]:
     by = [plan.grouping.costs]
-
-    def section(period: TimeRange, **params: Any) -> _Section:
-        return _Section(client.query("costs", **_whole_days(period), **params))
-
     sections = {
-        "costs": section(plan.period),
-        "costs_by": section(plan.period, group_by=by, clamp=True),
+        "costs": _section(client, "costs", plan.period),
+        # A clamp of the library would tell of costs that were not read; only their groups are not.
+        "costs_by": _section(client, "costs", plan.period, by, clamp=True),
     }
     if plan.before is not None:
-        sections["costs_before"] = section(plan.before)
-        sections["costs_by_before"] = section(plan.before, group_by=by)
+        sections["costs_before"] = _section(client, "costs", plan.before)
+        sections["costs_by_before"] = _section(client, "costs", plan.before, by)
     return sections
 
 
 def _usage(client: UsageClient, plan: Plan) -> dict[str, _Section]:
     dimension = plan.grouping.usage
     return {
-        endpoint.name: _Section(
-            client.query(
-                endpoint.name,
-                **_whole_days(plan.period),
-                group_by=[dimension] if dimension in endpoint.group_by else None,
-            )
+        endpoint.name: _section(
+            client,
+            endpoint.name,
+            plan.period,
+            [dimension] if dimension in endpoint.group_by else None,
         )
         for endpoint in ENDPOINTS.values()
         if endpoint.name != "costs"
     }
 
 
-def _whole_days(period: TimeRange) -> dict[str, Any]:
-    """Give the times to ask for; the day that still runs is part of the report."""
-    end = period.end_time
-    return {"start_time": period.start_time, "end_time": end + -end % DAY_S}
+def _section(
+    client: UsageClient,
+    name: str,
+    period: TimeRange,
+    by: list[str] | None = None,
+    *,
+    clamp: bool = False,
+) -> _Section:
+    # The day that still runs is part of the report.
+    end = period.end_time + -period.end_time % DAY_S
+
+    def ask(start: int) -> UsageQuery[Any]:
+        return client.query(name, start_time=start, end_time=end, group_by=by)
+
+    return _Section(ask, period, clamp)
 
 
 async def _fill(section: _Section, advance: Callable[[], object]) -> None:
     try:
-        section.reading = Reading(tuple(await section.query.collect()))
+        section.reading = await _outcome(section)
     except _OF_ALL:
         raise
     except UsageError as error:
@@ -116,3 +135,23 @@ async def _fill(section: _Section, advance: Callable[[], object]) -> None:
         )
         section.reading = Reading(blank=Blank(verdict, error.message))
     advance()
+
+
+async def _outcome(section: _Section) -> Reading:
+    period = section.period
+    try:
+        return await _read(section.ask(period.start_time))
+    except RangeUnavailableError as error:
+        earliest = int(error.earliest.timestamp())
+        begin = earliest + -earliest % DAY_S
+        if not section.clamp or not period.start_time < begin < period.end_time:
+            raise
+    return attrs.evolve(await _read(section.ask(begin)), known_from=begin)
+
+
+async def _read(query: UsageQuery[Any]) -> Reading:
+    async with query.stream() as stream:
+        buckets = tuple([bucket async for bucket in stream])
+    came = {bucket.start_time for bucket in buckets}
+    due = range(stream.start_time, stream.end_time, DAY_S)
+    return Reading(buckets, missing=tuple(start for start in due if start not in came))

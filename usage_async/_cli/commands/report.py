@@ -72,7 +72,7 @@ def report(
     """Show who spent what, on one screen."""
     from usage_async._query.times import period_before
     from usage_async.errors import QueryError
-    from usage_async.report.period import find_period, is_running
+    from usage_async.report.period import find_period, is_running, whole_days
     from usage_async.report.plan import GROUPINGS, Plan
     from usage_async.report.words import dimension_of
 
@@ -83,9 +83,10 @@ def report(
     now = int(here.runtime.now())
     if all(given is None for given in (period, start, end)):
         period = _DEFAULT_PERIOD
-    found = find_period(now, period=period, start=start, end=end)
+    asked = find_period(now, period=period, start=start, end=end)
+    found = whole_days(asked, now)
     before = period_before(found, period) if compare else None
-    plan = Plan(dimension_of(by, GROUPINGS), found, now, before, is_running(found, now))
+    plan = Plan(dimension_of(by, GROUPINGS), found, now, before, is_running(found, now), asked)
     requests: list[RequestEvent] = []
     made = here.run(_make(plan, connection, here, requests))
     notices = list(here.warnings)

@@ -68,7 +68,7 @@ class Page:
         self.unicode: bool = console.encoding.lower().startswith("utf")
         self.bars = _BARS if self.unicode else _ASCII_BARS
 
-    def line(self, *parts: str | tuple[str, str]) -> None:
+    def line(self, *parts: str | Text | tuple[str, str]) -> None:
         """Write a line; one that is too long is wrapped."""
         self.console.print(Text.assemble(*parts), width=self.width)
 

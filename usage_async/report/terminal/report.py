@@ -9,9 +9,10 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
+from usage_async._api.endpoints import DAY_S
 from usage_async._query.times import TimeRange
 from usage_async.report import insight
-from usage_async.report.plan import SPEND, Group, Report, Spend, Tokens
+from usage_async.report.plan import SPEND, Group, Report, Spend, Tokens, day_of
 from usage_async.report.terminal.page import Page
 from usage_async.report.text import clean, count, money, percent, ratio, size, times
 
@@ -49,7 +50,7 @@ def draw_report(
 def _head(page: Page, shown: Report) -> None:
     plan = shown.plan
     page.line((clean(str(shown.organization)), "bold"))
-    still = " (still running)" if plan.period.end_time >= plan.now else ""
+    still = " (still running)" if plan.last_day_runs else ""
     page.line(f"{_range(plan.period)} UTC", (still, "yellow"))
     page.console.print()
     if shown.spend_blank is not None:
@@ -59,6 +60,9 @@ def _head(page: Page, shown: Report) -> None:
     for spend in shown.spends:
         parts: list[str | tuple[str, str]] = ["Total spend  "]
         parts.append((money(spend.total, spend.currency), "bold green"))
+        if missing := shown.missing_days:
+            told = "1 day was" if missing == 1 else f"{missing} days were"
+            parts.append((f"  incomplete: {told} not sent", "yellow"))
         if spend.before is not None and plan.before is not None:
             parts.append(f"  {_change(spend.total, spend.before, spend.currency)}")
             parts.append((f"  against {_range(plan.before)}", "dim"))
@@ -76,7 +80,10 @@ def _head(page: Page, shown: Report) -> None:
 
 def _range(period: TimeRange) -> str:
     end = period.end
-    until = f"{end:%Y-%m-%d %H:%M}" if end.hour or end.minute else f"{end:%Y-%m-%d}"
+    clock = "" if period.end_time % DAY_S == 0 else f" {end:%H:%M}"
+    if clock == " 00:00":
+        clock = f" {end:%H:%M:%S}"  # else a day that just began would look like none at all
+    until = f"{end:%Y-%m-%d}{clock}"
     return f"{period.start:%Y-%m-%d} to {until}"
 
 
@@ -90,11 +97,17 @@ def _change(amount: Decimal, before: Decimal, currency: str) -> str:
 
 
 def _days(page: Page, spend: Spend) -> None:
-    peak = max(amount for _, amount in spend.days)
+    known = [amount for _, amount in spend.days if amount is not None]
+    if not known:
+        return
+    peak = max(known)
     page.title("Day by day", f"highest {money(peak, spend.currency)}")
     months = [list(days) for _, days in groupby(spend.days, lambda pair: pair[0].replace(day=1))]
     label = len("2026-10  ")
-    totals = [money(insight.total(amount for _, amount in days), spend.currency) for days in months]
+    totals = [
+        money(insight.total(amount for _, amount in days if amount is not None), spend.currency)
+        for days in months
+    ]
     places = 31 if len(months) > 1 else len(months[0])
     cell = max(1, min(3, (page.width - label - 2 - max(map(len, totals))) // places))
     column = max(1, cell - 1)
@@ -119,7 +132,9 @@ def _days(page: Page, spend: Spend) -> None:
         page.wrapped(f"(unusual: {insight.UNUSUAL_RULE})", "dim")
 
 
-def _bar(page: Page, amount: Decimal, peak: Decimal) -> str:
+def _bar(page: Page, amount: Decimal | None, peak: Decimal) -> str:
+    if amount is None:
+        return " " if page.unicode else "?"
     if amount <= 0:
         return "·" if page.unicode else "_"
     steps = len(page.bars) - 1
@@ -150,8 +165,12 @@ def _spend(page: Page, shown: Report, spend: Spend, top: int) -> None:
     grouping = shown.plan.grouping
     if not spend.groups:
         return
-    derived = "derived from line items; one without a model is shown as it is"
-    page.title(f"Spend by {grouping.noun}", derived if grouping.derived else "")
+    notes = []
+    if grouping.derived:
+        notes.append("derived from line items; one without a model is shown as it is")
+    if shown.groups_from is not None:
+        notes.append(f"known from {day_of(shown.groups_from)}")
+    page.title(f"Spend by {grouping.noun}", "; ".join(notes))
     headers = [grouping.noun, "spend", "share"]
     compared = any(group.before is not None for group in spend.groups)
     is_wide = page.width >= _WIDE
@@ -216,7 +235,7 @@ def _movers(page: Page, spend: Spend) -> None:
                 f"{money(change.copy_abs(), spend.currency)} {verb}  ",
                 "red" if change > 0 else "green",
             ),
-            clean(group.name or group.id or "what is not attributed"),
+            _label(group),
         )
 
 

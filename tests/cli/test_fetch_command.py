@@ -152,16 +152,52 @@ def test_what_has_an_option_is_not_set_past_it(cli, serving, known):
 
 @pytest.mark.parametrize(
     ("known", "option"),
-    [("clamp=true", "--clamp"), ("limit=5", "--limit"), ("project_ids=a", "--project-ids")],
+    [
+        ("clamp=true", "--clamp"),
+        ("limit=5", "--limit"),
+        ("project_ids=a", "--project-ids"),
+        ("project_ids[]=a", "--project-ids, without brackets"),
+        ("group_by[]=planet", "--by, without brackets"),
+        ("group_by[0]=planet", "--by, without brackets"),
+    ],
 )
 def test_what_has_an_option_is_refused_with_it(cli, known, option):
     ran = cli("fetch", "costs", "--demo", "--period", "7d", "--set", known)
     assert f"say it as {option}\n" in ran.err
 
 
+def test_an_argument_of_the_client_is_no_parameter(cli):
+    ran = cli("fetch", "costs", "--demo", "--period", "7d", "--set", "unchecked=1h")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--set unchecked: no parameter of the API" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "option"),
+    [
+        (endpoint.name, name)
+        for endpoint in ENDPOINTS.values()
+        for name, entry in endpoint.filters.items()
+        if entry.is_open
+    ],
+)
+def test_a_filter_that_may_grow_takes_values_that_this_release_does_not_know(
+    cli, serving, endpoint, option
+):
+    server = serving(Emulator(now=lambda: NOW))
+    known = ENDPOINTS[endpoint].filters[option].choices[0]
+    flag = f"--{option.replace('_', '-')}"
+    ran = cli("fetch", endpoint, "--period", "7d", flag, f"{known},newer")
+    assert ran.code in (0, 1)  # as the service says
+    assert f"{option} holds 'newer', a value that this release does not know" in ran.err
+    sent = [value for name, value in server.requests[-1].query if name == option]
+    assert sent == [known, "newer"]
+    assert known in cli("fetch", endpoint, "--help", columns=200).out
+
+
 def test_values_newer_than_this_program_go_with_those_that_it_knows(cli, serving):
     server = serving(Emulator(now=lambda: NOW))
-    newer = ["--set", "group_by=planet", "--set", "sizes=9x9"]
+    newer = ["--set", "group_by=planet", "--sizes", "9x9"]
     cli("fetch", "images", "--period", "7d", "--by", "size", "--sizes", "512x512", *newer)
     sent = server.requests[-1].query
     assert [value for name, value in sent if name == "group_by"] == ["size", "planet"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from inspect import Parameter as Argument
 from inspect import Signature
 from types import GenericAlias
@@ -38,6 +38,8 @@ _KNOWN: Mapping[str, tuple[Group, type, str, str]] = {
 """Parameters that every endpoint has: their group, type, option and help."""
 
 _BY = "--by"
+_OF_THE_CLIENT = ("unchecked",)
+"""Arguments of the client's `query` that are no parameters."""
 _UNSPLIT = ("line_item",)
 """Dimensions whose values may hold a comma."""
 
@@ -160,7 +162,13 @@ def _argument(endpoint: Endpoint, name: str) -> Argument:
     filter_ = endpoint.filters[name]
     if filter_.type is bool:
         return option(name, bool | None, None, group=_WHAT, help="Only these, or none of them.")
-    return _list(name, filter_.choices, "Only these.", split=filter_.dimension not in _UNSPLIT)
+    known = f"; known are {', '.join(filter_.choices)}" if filter_.is_open else ""
+    return _list(
+        name,
+        _choices(endpoint, name),
+        f"Only these{known}.",
+        split=filter_.dimension not in _UNSPLIT,
+    )
 
 
 def _one_of(choices: tuple[str, ...]) -> Any:
@@ -207,6 +215,7 @@ def _asked(name: str, endpoint: Endpoint, given: dict[str, Any]) -> Asked:
         unchecked = [value for key, value in newer if key == "group_by"]
         params["group_by"] = _dimensions(endpoint, params["group_by"], unchecked)
     for key, value in newer:
+        _check_name(key, given)
         taken = key == "bucket_width" and key in params
         if taken or (key in given and not _choices(endpoint, key)):
             raise QueryError(f"--set {key}: say it as {_flag(key)}")
@@ -215,6 +224,17 @@ def _asked(name: str, endpoint: Endpoint, given: dict[str, Any]) -> Asked:
         else:
             params[key] = [*params.get(key, ()), value]
     return Asked(name, params, unchecked=bool(newer))
+
+
+def _check_name(name: str, given: Collection[str]) -> None:
+    """Refuse what only looks like a parameter newer than this program."""
+    if name in _OF_THE_CLIENT:
+        raise QueryError(
+            f"--set {name}: no parameter of the API; --set sends unknown ones as it is"
+        )
+    plain = name.partition("[")[0]
+    if plain != name and plain in given:
+        raise QueryError(f"--set {name}: say it as {_flag(plain)}, without brackets")
 
 
 def _flag(name: str) -> str:
@@ -232,10 +252,11 @@ def _dimensions(endpoint: Endpoint, words: Iterable[str], unchecked: Sequence[st
     return [find(word, every) or word for word in words]
 
 
-def _choices(endpoint: Endpoint, name: str) -> Sequence[str]:
-    """Give the values that a parameter is known to take; the service may take newer ones."""
+def _choices(endpoint: Endpoint, name: str) -> tuple[str, ...]:
+    """Give the values that the option of a parameter takes; none where it takes any."""
     if name in endpoint.filters:
-        return endpoint.filters[name].choices
+        filter_ = endpoint.filters[name]
+        return () if filter_.is_open else filter_.choices
     return {"bucket_width": endpoint.bucket_widths, "group_by": endpoint.group_by}.get(name, ())
 
 

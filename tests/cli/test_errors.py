@@ -75,6 +75,17 @@ def test_a_repeated_cursor_is_explained():
     assert explain(PaginationError("repeated")).startswith("repeated: try again")
 
 
+@pytest.mark.parametrize(("status", "body"), [(429, _error("Slow")), (503, _error("Down"))])
+def test_the_seconds_that_the_service_asks_for_are_told(cli, bare, status, body):
+    async def reply(*_):
+        return status, {"retry-after": "100"}, body
+
+    bare.setenv("OPENAI_ADMIN_KEY", KEY)
+    bare.setattr(AiohttpTransport, "__call__", reply)
+    ran = cli("total", "completions", "--period", "2026-10")
+    assert ran.err.endswith(": try again in 100 s\n")
+
+
 def test_debug_shows_a_traceback_without_the_key(cli, bare):
     async def reply(*_):
         return 401, {}, b"{}"

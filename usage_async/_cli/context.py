@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Coroutine, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from usage_async._cli import speech
 from usage_async._cli.exit import ExitCode
-from usage_async.report.text import clean
 
 if TYPE_CHECKING:
     from usage_async._api.pages import Notice
@@ -70,7 +69,7 @@ class Context:
 
     def note(self, message: str) -> None:
         """Write a line to standard error."""
-        sys.stderr.write(f"usage-async: note: {clean(message)}\n")
+        speech.say(f"note: {message}")
 
 
 async def _ended_by_sigterm(work: Coroutine[Any, Any, T]) -> T:

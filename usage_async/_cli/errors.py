@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EBADF
+from math import ceil
 
 from usage_async import errors
 
@@ -30,6 +31,8 @@ def _hint(error: errors.UsageError) -> str | None:
         return f"the key lacks {', '.join(error.missing_scopes)}"
     if isinstance(error, errors.RateLimitError) and error.code == "insufficient_quota":
         return "the organization has no credit left"
+    if isinstance(error, errors.APIStatusError) and error.retry_after:
+        return f"try again in {ceil(error.retry_after)} s"
     return next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
 
 

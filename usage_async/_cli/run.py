@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from usage_async._cli import speech
 from usage_async._cli.exit import ExitCode
-from usage_async.report.text import clean
 
 if TYPE_CHECKING:
     from usage_async._http.runtime import Runtime
@@ -40,7 +40,10 @@ def _run(tokens: Sequence[str], runtime: Runtime | None) -> int:
 
     from usage_async._cli.app import app
     from usage_async._cli.context import Context
+    from usage_async.report.terminal.page import make_console
 
+    # That of cyclopts would end the process where a pipe closes early.
+    app.console = make_console(stderr=False)
     _survive_odd_characters()
     try:
         with _gathered_warnings() as warnings:
@@ -70,7 +73,7 @@ def _explain(error: Exception, *, debug: bool) -> int:
         # A full disk behind standard output would fail once more at the end of the process.
         _flush_or_forget()
     if debug:
-        traceback.print_exception(error)
+        speech.write(speech.told("".join(traceback.format_exception(error))))
         return _code(error)
     return _fail(explain(error), _code(error))
 
@@ -84,7 +87,7 @@ def _code(error: Exception) -> int:
 
 
 def _fail(line: str, code: int) -> int:
-    sys.stderr.write(f"usage-async: {clean(line)}\n")
+    speech.say(line)
     return code
 
 

@@ -42,13 +42,13 @@ def money(value: Decimal, currency: str, *, sign: bool = False) -> str:
     if size >= _HUGE:
         text = _scientific(size, 3)
     elif size and not rounded:
-        less, text = "<", f"{_CENT}"
+        less, text = ">" if value < 0 else "<", f"{_CENT}"
     else:
         text = f"{rounded:,}"
     minus = "-" if value < 0 else "+" if sign and value else ""
     if currency == "usd":
-        return f"{minus}{less}${text}"
-    return f"{minus}{less}{text} {clean(currency.upper())}"
+        return f"{less}{minus}${text}"
+    return f"{less}{minus}{text} {clean(currency.upper())}"
 
 
 def percent(part: Decimal | int, whole: Decimal | int) -> str:

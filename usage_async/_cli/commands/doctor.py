@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from usage_async._cli.connect import Connection
 from usage_async._cli.context import Context
 from usage_async._cli.exit import ExitCode
+from usage_async._cli.speech import told
 from usage_async.report.text import clean
 
 _STYLES = {"ok": "green", "note": "yellow", "bad": "bold red"}
@@ -28,7 +29,7 @@ def doctor(
     width = max(len(check.name) for check in checks)
     for check in checks:
         mark = Text(f"{check.verdict:<4}", style=_STYLES[check.verdict])
-        line = Text.assemble(mark, f"  {check.name:<{width}}  ", clean(check.says))
+        line = Text.assemble(mark, f"  {check.name:<{width}}  ", clean(told(check.says)))
         here.out.print(line, soft_wrap=True)
     bad = sum(check.verdict == "bad" for check in checks)
     here.out.print(f"{bad} of {len(checks)} checks are bad" if bad else "all is well")

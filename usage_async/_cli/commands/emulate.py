@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter
 
 from usage_async._cli.context import Context
 from usage_async._cli.options import option
+from usage_async._cli.speech import write
 from usage_async.emulator import Faults, Quirks
 from usage_async.errors import QueryError
 
@@ -31,7 +32,7 @@ def emulate(*, port: int, context: Context, **switches: Any) -> None:
     def started(server: Emulator) -> None:
         context.out.print(f"USAGE_ASYNC_BASE_URL={server.url}", soft_wrap=True)
         context.out.print(f"OPENAI_ADMIN_KEY={server.admin_key}", soft_wrap=True)
-        context.err.print("serving; Ctrl-C ends it", soft_wrap=True)
+        write("serving; Ctrl-C ends it\n")
 
     context.run(serve(emulator, started=started))
 

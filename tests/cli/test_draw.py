@@ -15,7 +15,7 @@ from usage_async.report.terminal import report as _draw
         ("2", "-2", "+$4.00 (+200.0%)"),
         ("10", "10", "$0.00 (0.0%)"),
         ("10", "0", "+$10.00"),
-        ("10.001", "10", "+<$0.01 (+0.0%)"),
+        ("10.001", "10", "<+$0.01 (+0.0%)"),
     ],
 )
 def test_a_change_and_its_share_have_one_sign(amount, before, shown):

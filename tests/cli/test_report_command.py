@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import attrs
 import pytest
+from rich.console import Console
 
 from usage_async.emulator import Emulator, Faults, Quirks
 from usage_async.emulator.organization import organization as dataset
@@ -179,6 +180,9 @@ def test_a_day_that_was_not_sent_is_a_gap(cli, lossy, monkeypatch):
     lossy()
     days = cli("report", "--period", "2026-10").out.partition("\n2026-10  ")[2]
     assert (days[2] != " ", days[3:5], days[5] != " ") == (True, "  ", True)
+    monkeypatch.setattr(Console, "encoding", "ascii")
+    days = cli("report", "--period", "2026-10").out.partition("\n2026-10  ")[2]
+    assert (days[2] != "?", days[3:5], days[5] != "?") == (True, "??", True)
 
 
 @pytest.mark.parametrize(
@@ -213,10 +217,21 @@ def test_a_projection_is_without_the_days_that_were_not_sent(cli, lossy):
 
 def test_where_no_day_was_sent_nothing_is_drawn(cli, lossy):
     lossy(starts=(_MONDAY,))
-    ran = cli("report", "--period", "2026-10-05")
+    ran = cli("report", "--period", "2026-10-05", "--compare")
     assert ran.code == 1
+    assert "Total spend unknown: failed: no day was sent" in ran.out
     assert "Day by day" not in ran.out
     assert "another organization" not in ran.out
+    assert " 0 input tokens" not in ran.out
+    ran = cli("report", "--period", "2026-10-05", "--format", "json")
+    assert (ran.code, json.loads(ran.out)["spend"]) == (1, None)
+
+
+def test_a_running_day_that_was_not_sent_is_no_failure(cli, lossy):
+    lossy(starts=(1_795_305_600,))
+    ran = cli("report", "--period", "today", "--compare")
+    assert ran.code == 0
+    assert "Day by day" not in ran.out
 
 
 @pytest.mark.parametrize("command", ["total costs", "fetch costs"])

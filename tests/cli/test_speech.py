@@ -1,5 +1,6 @@
 """What is said of errors never tells the admin key, wherever it was put by mistake."""
 
+import os
 import subprocess
 import sys
 
@@ -121,3 +122,15 @@ def _shell(command: str) -> subprocess.CompletedProcess[bytes]:
         check=False,
         timeout=60,
     )
+
+
+def test_what_nobody_can_hear_is_lost(monkeypatch):
+    class Full:
+        def write(self, _text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    speech.say("anything")
+    with sys.stderr as nowhere:
+        speech.say("more")
+    assert nowhere.name == os.devnull

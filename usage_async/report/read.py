@@ -154,4 +154,7 @@ async def _read(query: UsageQuery[Any]) -> Reading:
         buckets = tuple([bucket async for bucket in stream])
     came = {bucket.start_time for bucket in buckets}
     due = range(stream.start_time, stream.end_time, DAY_S)
-    return Reading(buckets, missing=tuple(start for start in due if start not in came))
+    reading = Reading(buckets, missing=tuple(start for start in due if start not in came))
+    if not buckets and reading.overdue(stream.as_of):
+        return Reading(blank=Blank("failed", "no day was sent"))
+    return reading

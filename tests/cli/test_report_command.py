@@ -158,6 +158,7 @@ def test_days_that_were_not_sent_are_unknown_and_not_zero(cli, lossy, compare):
     assert ran.code == 1
     assert "incomplete: 2 days were not sent" in ran.out
     assert "spend: 2 days were not sent, the first is 2026-10-04" in ran.out
+    assert "not attributed" not in ran.out
     assert "2026-10-04  $0.00: unusual" not in ran.out
     assert "2026-10-05  $0.00: unusual" not in ran.out
     assert "against" not in ran.out
@@ -174,6 +175,16 @@ def test_days_that_were_not_sent_are_unknown_and_not_zero(cli, lossy, compare):
     missing = {each["section"]: each["days"] for each in value["missing"]}
     assert missing["spend"] == missing["completions"] == ["2026-10-04", "2026-10-05"]
     assert spend["amount_before"] is None
+
+
+def test_with_a_gap_in_the_period_before_nothing_is_compared(cli, lossy):
+    lossy()
+    ran = cli("report", "--period", "this-month", "--compare", columns=200)
+    assert ran.code == 1
+    assert "the period before: 2 days were not sent, the first is 2026-10-04" in ran.out
+    assert "nothing is compared" in ran.out
+    assert "compared with a whole one" not in ran.out
+    assert "against" not in ran.out
 
 
 def test_a_day_that_was_not_sent_is_a_gap(cli, lossy, monkeypatch):

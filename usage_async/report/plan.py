@@ -308,7 +308,8 @@ class Report:
         settled = (datetime.fromtimestamp(plan.now, UTC) - SETTLES_AFTER).date()
         if plan.period.end.date() > settled:
             yield f"figures from {max(settled, plan.period.start.date())} on may still be revised"
-        if plan.before is not None and plan.last_day_runs:
+        compared = any(spend.before is not None for spend in self.spends)
+        if compared and plan.last_day_runs:
             yield "the last day still runs, and is compared with a whole one"
         if self.is_empty:
             yield "nothing was used or billed: is this the key of another organization?"
@@ -320,16 +321,21 @@ class Report:
                 f"{section}: known from {day_of(self.groups_from)}; what was spent before is not"
                 " attributed"
             )
-        for name, starts in self.gaps:
-            days = "1 day was" if len(starts) == 1 else f"{len(starts)} days were"
-            told = f"{name}: {days} not sent, the first is {day_of(starts[0])}"
-            if name == SPEND:
-                yield f"{told}; the total is incomplete, and every group is without these days"
-            elif name == section:
-                yield f"{told}; what was spent then is not attributed"
-            else:
-                yield told
-        if self.plan.before is not None and any(name not in ENDPOINTS for name, _ in self.gaps):
+        follows = {
+            SPEND: "; the total is incomplete, and every group is without these days",
+            section: "; what was spent then is not attributed",
+        }
+        # Gaps of usage are told by the library, endpoint by endpoint.
+        gaps = {name: starts for name, starts in self.gaps if name not in ENDPOINTS}
+        unknown = gaps.get(SPEND, ())
+        if section in gaps:
+            gaps[section] = tuple(start for start in gaps[section] if start not in unknown)
+        for name, starts in gaps.items():
+            if starts:
+                days = "1 day was" if len(starts) == 1 else f"{len(starts)} days were"
+                told = f"{name}: {days} not sent, the first is {day_of(starts[0])}"
+                yield told + follows.get(name, "")
+        if self.plan.before is not None and gaps:
             yield "where days are missing, nothing is compared"
 
 

@@ -1,4 +1,36 @@
-"""Every fault of the wire, over real sockets, one test a row of the table in the README."""
+"""Faults of the wire, over real sockets. A test's name begins with the number of its row.
+
+01  DNS failure, refused connection
+02  a wrong TLS certificate
+03  closed or reset before the headers
+04  closed or reset in the middle of a body
+05  a body that is just short
+06  corrupt gzip, a false encoding
+07  HTTP that cannot be read
+08  HTML, or nothing, with 200
+09  JSON that is no page
+10  a gzip bomb
+11  a server that hangs or drips
+12  429 with Retry-After in any form
+13  a storm of 429s
+14  no quota, 400, 401, 403, 404
+15  408, 409, 5xx
+16  redirects, plain http, other paths
+17  cookies
+18  a key that cannot be sent
+19  a key in the service's own texts
+20  cursors that lead nowhere
+21  missing, repeated, foreign, contradicting buckets
+22  break, cancellation, a caught timeout
+23  a slow consumer
+24  a page of 10 MB
+25  two event loops, use after close
+26  odd names in files
+27  `kill -9` while a file is written
+28  a full disk, a read-only target, an existing file
+29  a clock that is wrong
+30  Ctrl-C
+"""
 
 import asyncio
 import csv

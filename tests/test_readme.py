@@ -1,8 +1,12 @@
-"""Every example of the README runs, and what can be derived is derived.
+"""Every example of the README runs, and its generated parts are up to date.
 
-`python tests/test_readme.py` writes the derived parts anew.
+The longer examples are the files of `tests/examples`. `python tests/test_readme.py` writes the
+generated parts, and the output of the example, anew.
 """
 
+import ast
+import contextlib
+import io
 import re
 from pathlib import Path
 
@@ -20,10 +24,11 @@ from usage_async.emulator import Emulator, running
 pytest_plugins = ["pytester"]
 
 README = Path(__file__).parent.parent / "README.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+FILES = {path.name: path for path in (Path(__file__).parent / "examples").glob("*.py")}
 COSTS_PATH = {"path": "/organization/costs"}
 COSTS = {**COSTS_PATH, "outcome": "200"}
 GENERATED = re.compile(r"<!-- generated: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
+PROGRAM = re.compile(r"(```python\n)(.*?)(```\n\nIt prints:\n\n```text\n)(.*?)(```)", re.DOTALL)
 
 
 def endpoints_table() -> str:
@@ -42,55 +47,9 @@ def errors_tree() -> str:
     return "```text\n" + re.sub(r"(?m)^    ", "", tree) + "```\n"
 
 
-FAULTS = {
-    1: "DNS failure, refused connection",
-    2: "a wrong TLS certificate",
-    3: "closed or reset before the headers",
-    4: "closed or reset in the middle of a body",
-    5: "a body that is just short",
-    6: "corrupt gzip, a false encoding",
-    7: "HTTP that cannot be read",
-    8: "HTML, or nothing, with 200",
-    9: "JSON that is no page",
-    10: "a gzip bomb",
-    11: "a server that hangs or drips",
-    12: "429 with Retry-After in any form",
-    13: "a storm of 429s",
-    14: "no quota, 400, 401, 403, 404",
-    15: "408, 409, 5xx",
-    16: "redirects, plain http, other paths",
-    17: "cookies",
-    18: "a key that cannot be sent",
-    19: "a key in the service's own texts",
-    20: "cursors that lead nowhere",
-    21: "missing, repeated, foreign, contradicting buckets",
-    22: "break, cancellation, a caught timeout",
-    23: "a slow consumer",
-    24: "a page of 10 MB",
-    25: "two event loops, use after close",
-    26: "odd names in files",
-    27: "`kill -9` while a file is written",
-    28: "a full disk, a read-only target, an existing file",
-    29: "a clock that is wrong",
-    30: "Ctrl-C",
-}
-
-
-def reliability_table() -> str:
-    tests = (README.parent / "tests" / "test_faults.py").read_text("utf-8")
-    names = re.findall(r"def (test_fault_(\d\d)\w+)", tests)
-    lines = ["| | fault | tests in `tests/test_faults.py` |", "|---|---|---|"]
-    for number, fault in FAULTS.items():
-        of_row = "<br>".join(f"`{name}`" for name, row in names if int(row) == number)
-        assert of_row, f"fault {number} has no test"
-        lines.append(f"| {number} | {fault} | {of_row} |")
-    return "\n".join(lines) + "\n"
-
-
 DERIVED = {
     "endpoints": endpoints_table,
     "errors": errors_tree,
-    "reliability": reliability_table,
 }
 
 
@@ -102,33 +61,43 @@ def organization(monkeypatch):
         yield server
 
 
-def example(containing: str) -> str:
-    (found,) = [code for code in EXAMPLES if containing in code]
-    return found
-
-
-def run(code: str) -> dict[str, object]:
+def run(code: str, file: str = "README.md") -> dict[str, object]:
     names: dict[str, object] = {"__name__": "__main__"}
-    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own README
+    exec(compile(code, file, "exec"), names)  # noqa: S102 - our own examples
     return names
 
 
+def example(name: str) -> dict[str, object]:
+    return run(FILES[name].read_text("utf-8"), name)
+
+
 @pytest.mark.parametrize("name", DERIVED)
-def test_what_can_be_derived_is_derived(name):
+def test_a_generated_part_is_up_to_date(name):
     written = dict(GENERATED.findall(README.read_text("utf-8")))
     assert written[name] == DERIVED[name]()
 
 
-def test_the_library_in_ten_lines_prints_usage_and_money(organization, capsys):
-    run(example("async for bucket in query"))
-    *rows, money = capsys.readouterr().out.splitlines()
-    assert len(rows) > 28
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \S+ \S+ \d+", row) for row in rows)
-    assert re.fullmatch(r"[0-9.]+ usd", money)
+def test_the_ten_lines_print_what_stands_below_them(capsys):
+    ((_, code, _, printed, _),) = PROGRAM.findall(README.read_text("utf-8"))
+    run(code)
+    assert capsys.readouterr().out == printed
+    assert len([line for line in code.splitlines() if line]) <= 13
+
+
+def test_every_longer_example_is_linked_and_every_linked_file_exists():
+    links = set(re.findall(r"\]\((?!https:|#)([^)#]+)", README.read_text("utf-8")))
+    assert {f"tests/examples/{name}" for name in FILES} <= links
+    assert all((README.parent / link).is_file() for link in links)
+
+
+def test_the_fault_table_has_a_row_for_every_test_and_a_test_for_every_row():
+    code = (README.parent / "tests" / "test_faults.py").read_text("utf-8")
+    rows = re.findall(r"(?m)^(\d\d)  \S", ast.get_docstring(ast.parse(code)))
+    assert rows == sorted(set(re.findall(r"def test_fault_(\d\d)_", code)))
 
 
 async def test_the_handler_answers_with_the_spend_of_each_project(organization):
-    app = run(example("FastAPI("))["app"]
+    app = example("fastapi_handler.py")["app"]
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as browser,
@@ -140,15 +109,8 @@ async def test_the_handler_answers_with_the_spend_of_each_project(organization):
     assert all(float(value) > 0 for value in spend.values())
 
 
-def test_a_local_organization_prints_the_spend_of_each_project(capsys):
-    run(example("import demo"))
-    rows = capsys.readouterr().out.splitlines()
-    assert len(rows) > 1
-    assert all(re.fullmatch(r"proj_\w+ [0-9.]+", row) for row in rows)
-
-
 def test_a_401_a_403_and_a_429_are_provoked(capsys):
-    run(example('"unauthorized", "forbidden"'))
+    example("faults.py")
     path = "/v1/organization/costs"
     assert capsys.readouterr().out.splitlines() == [
         "401 AuthenticationError",
@@ -159,7 +121,7 @@ def test_a_401_a_403_and_a_429_are_provoked(capsys):
 
 
 def test_the_fixtures_run_in_pytest(pytester):
-    pytester.makepyfile(example("usage_emulator.requests"))
+    pytester.makepyfile(FILES["pytest_fixtures.py"].read_text("utf-8"))
     plugin = ("-p", "no:usage_async", "-p", "usage_async.emulator.plugin")
     scope = ("-o", "asyncio_default_fixture_loop_scope=function")
     ran = pytester.runpytest_inprocess(*plugin, *scope, "-W", "error", "--strict-markers")
@@ -167,7 +129,7 @@ def test_the_fixtures_run_in_pytest(pytester):
 
 
 async def test_prometheus_counts_the_requests(organization):
-    names = run(example("prometheus_client"))
+    names = example("prometheus.py")
     async with names["client"] as client:
         await client.costs(period="7d").total()
     assert REGISTRY.get_sample_value("openai_usage_requests_total", COSTS) == 1
@@ -178,7 +140,7 @@ async def test_opentelemetry_gets_a_span_a_request(organization):
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     set_tracer_provider(provider)
-    names = run(example("opentelemetry"))
+    names = example("opentelemetry_spans.py")
     async with names["client"] as client:
         await client.costs(period="7d").total()
     (span,) = exporter.get_finished_spans()
@@ -187,11 +149,16 @@ async def test_opentelemetry_gets_a_span_a_request(organization):
     assert span.end_time > span.start_time
 
 
+def printed_by(match: re.Match[str]) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        run(match[2])
+    return f"{match[1]}{match[2]}{match[3]}{out.getvalue()}{match[5]}"
+
+
 if __name__ == "__main__":
-    README.write_text(
-        GENERATED.sub(
-            lambda match: f"<!-- generated: {match[1]} -->\n{DERIVED[match[1]]()}<!-- end -->",
-            README.read_text("utf-8"),
-        ),
-        "utf-8",
+    text = GENERATED.sub(
+        lambda match: f"<!-- generated: {match[1]} -->\n{DERIVED[match[1]]()}<!-- end -->",
+        README.read_text("utf-8"),
     )
+    README.write_text(PROGRAM.sub(printed_by, text), "utf-8")

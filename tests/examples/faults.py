@@ -1,0 +1,24 @@
+"""A local organization that refuses: a 401, a 403 and a 429, provoked in order."""
+
+import asyncio
+
+from usage_async import APIStatusError, RetryPolicy, UsageClient
+from usage_async.emulator import Emulator, Faults
+
+
+async def main():
+    faults = Faults(script=("unauthorized", "forbidden", "throttle"), error_rate=0.05)
+    once = RetryPolicy(attempts=1)  # a 429 would be tried again
+    async with (
+        Emulator(faults=faults) as server,
+        UsageClient(server.admin_key, base_url=server.url, retry=once) as client,
+    ):
+        for _ in faults.script:
+            try:
+                await client.costs(period="7d").total()
+            except APIStatusError as error:
+                print(error.status, type(error).__name__)
+        print([(request.path, request.status) for request in server.requests])
+
+
+asyncio.run(main())

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from openai import AsyncOpenAI
+from openai.resources.admin.organization import AsyncUsage
 
 from usage_async import ENDPOINTS, UsageClient
 from usage_async._api.fields import fields_of
@@ -52,7 +53,7 @@ async def follow(official, name, params):
         cursor = {"page": page.next_page}
 
 
-@pytest.mark.parametrize("name", ENDPOINTS)
+@pytest.mark.parametrize("name", [name for name in ENDPOINTS if hasattr(AsyncUsage, name)])
 async def test_the_official_client_reads_the_same_figures(server, name):
     endpoint = ENDPOINTS[name]
     params = {"start_time": START, "end_time": END, "group_by": ["project_id"]}

@@ -22,6 +22,7 @@ from usage_async import (
     UsageClient,
     UsageError,
 )
+from usage_async._http.fetch import _decoding
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -167,6 +168,32 @@ async def test_sums_are_told_apart_by_what_the_query_groups_by():
         assert len(await query.totals()) == len((await query.summary()).groups) == 3
         assert len(await query.totals("model")) == len((await query.summary("model")).groups) == 2
         assert len(await days(client, 1).totals()) == 1
+
+
+async def test_a_large_bucket_is_added_up_in_turns():
+    rows = [{**bucket(START)["results"][0], "model": f"m{number}"} for number in range(5000)]
+
+    async def serve_many(path, params, headers):
+        return 200, {}, page([{**bucket(START), "results": rows}])
+
+    async with UsageClient(transport=serve_many) as client:
+        query, turns = days(client, 1, group_by=["model"]), 0
+        done = asyncio.create_task(query.summary())
+        while not done.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert len(done.result().groups) == 5000
+        assert turns > 10
+
+
+def test_the_clients_of_an_event_loop_decode_in_turns():
+    async def locks():
+        return _decoding(), _decoding()
+
+    one, same = asyncio.run(locks())
+    other, _ = asyncio.run(locks())
+    assert one is same
+    assert one is not other
 
 
 async def test_a_query_shows_what_it_asks():

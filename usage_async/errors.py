@@ -18,8 +18,8 @@
     ├── IncompleteError                     figures that cannot be proven whole
     └── MixedCurrencyError                  money that has no single sum
 
-Errors carry data besides text, pickle, and never hold a key: what comes from the service is freed
-of the client's own key where it is quoted (`_codec.redactor`), and of all that looks like one by `redact`.
+Errors carry data besides text, pickle, and never hold a key: what they quote of the service passes
+`_codec.redactor`, which knows the client's own key, and `redact`, which knows what keys look like.
 """
 
 from __future__ import annotations

@@ -31,6 +31,9 @@ from usage_async.errors import QueryError
 
 R = TypeVar("R", bound=UsageResult)
 
+_LARGE = 1000
+"""Rows of a bucket that are added up in one turn of the event loop: some 5 ms."""
+
 
 @attrs.frozen
 class UsageQuery(Generic[R]):
@@ -125,7 +128,9 @@ class UsageQuery(Generic[R]):
             QueryError: The query does not group by the dimension.
             IncompleteError: There are rows of a kind that has no known sum.
         """
-        return (await self._add_up(dimensions or self._query.group_by)).groups()
+        self._check(dimensions)
+        totals = await self._add_up(dimensions or self._query.group_by)
+        return await in_turns(totals.groups_in_steps())
 
     async def summary(self, *dimensions: str) -> Summary[R]:
         """Add everything up, in total and by dimension, and say how far to trust it.
@@ -138,21 +143,22 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that has no known sum.
             MixedCurrencyError: There are amounts in several currencies.
         """
+        self._check(dimensions)
         covered, settled = None, None
         async with self.stream() as stream:
             total = self._totals((), stream.as_of)
             groups = self._totals(dimensions or self._query.group_by, stream.as_of)
             as_of = datetime.fromtimestamp(stream.as_of, UTC)
             async for bucket in stream:
-                total.add(bucket)
-                groups.add(bucket)
+                await _add(total, bucket)
+                await _add(groups, bucket)
                 begin = covered.start_time if covered else bucket.start_time
                 covered = TimeRange(begin, bucket.end_time)
                 if bucket.is_settled(as_of, after=self._engine.settle_after):
                     settled = bucket.end
         return Summary(
             total=total.total(),
-            groups=groups.groups(),
+            groups=await in_turns(groups.groups_in_steps()),
             requested=stream.requested,
             covered=covered,
             settled_through=settled,
@@ -222,14 +228,24 @@ class UsageQuery(Generic[R]):
         async with self.stream() as stream:
             totals = self._totals(dimensions, stream.as_of)
             async for bucket in stream:
-                totals.add(bucket)
+                await _add(totals, bucket)
         return totals
 
-    def _totals(self, dimensions: tuple[str, ...], as_of: int) -> Totals[R]:
+    def _check(self, dimensions: tuple[str, ...]) -> None:
         for dimension in dimensions:
             if dimension not in self._query.group_by:
                 raise QueryError(f"{self!r} does not group by {dimension!r}: add it to group_by")
+
+    def _totals(self, dimensions: tuple[str, ...], as_of: int) -> Totals[R]:
         return Totals(self._kind, self._query.endpoint.measure, dimensions, as_of=as_of)
+
+
+async def _add(totals: Totals[R], bucket: UsageTimeBucket[R]) -> None:
+    """Add a bucket up; a large one leaves the event loop its turns."""
+    if len(bucket.results) <= _LARGE:
+        totals.add(bucket)
+    else:
+        await in_turns(totals.add_in_steps(bucket))
 
 
 def _buckets(page: UsageResponse[R]) -> Iterable[UsageTimeBucket[R]]:

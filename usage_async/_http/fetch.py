@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -90,6 +91,15 @@ async def in_turns(steps: Generator[None, None, T], *, is_small: bool = False) -
             return result
 
 
+_LOCKS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _decoding() -> asyncio.Lock:
+    """The lock of the running event loop that bounds decoding: all clients share its turns."""
+    loop = asyncio.get_running_loop()
+    return _LOCKS.setdefault(loop, asyncio.Lock())
+
+
 class Decoder(Protocol[T_co]):
     """Reads the bodies of replies: a page of usage, a list of names, one object."""
 
@@ -151,7 +161,6 @@ class Fetcher:
     headers: Mapping[str, str]
     trace: Callable[[RequestEvent], object] | None = None
     budget: RetryBudget = attrs.field(init=False)
-    _decoding: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.budget = RetryBudget(self.policy.budget)
@@ -272,7 +281,7 @@ class Fetcher:
             await request.turn.wait()
             request.begun = (request.begun or since) + self.runtime.monotonic() - since
         # One at a time: replies that arrive together must not add up to one long turn.
-        async with self._decoding:
+        async with _decoding():
             steps = decoder.decode(reply.body, redactor)
             value = await in_turns(steps, is_small=len(reply.body) <= _SMALL_BYTES)
         if not is_early:

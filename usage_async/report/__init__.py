@@ -3,7 +3,7 @@
     plan = Plan(by="project_id", period=TimeRange(start_time, end_time), now=now)
     report = make_report(plan, await read(client, plan))
 
-`plan` says what is asked, `read` asks the service, `make` adds up; `json`, `csv` and `terminal`
+`plan` says what is asked, `reading` asks the service, `make` adds up; `json`, `csv` and `terminal`
 are renderings. Before version 1.0, names of this package may change in minor releases.
 """
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from usage_async.report.make import make_report as make_report
     from usage_async.report.plan import Plan as Plan
     from usage_async.report.plan import Report as Report
-    from usage_async.report.read import read as read
+    from usage_async.report.reading import read as read
 
-_HOMES = {"Plan": "plan", "Report": "plan", "make_report": "make", "read": "read"}
+_HOMES = {"Plan": "plan", "Report": "plan", "make_report": "make", "read": "reading"}
 
 if not TYPE_CHECKING:  # type checkers read the imports above
     __all__ = list(_HOMES)

@@ -1,6 +1,6 @@
 """A report: what an organization spent and used, as plain data.
 
-`_read` fetches what it is made of, `_add_up` makes it, `_draw` and `_machine` show it.
+`reading` fetches what it is made of, `make` adds it up, `terminal`, `json` and `csv` show it.
 """
 
 from __future__ import annotations

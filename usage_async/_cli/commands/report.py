@@ -124,7 +124,7 @@ async def _make(
     plan: Plan, connection: Connection, context: Context, requests: list[RequestEvent]
 ) -> Report:
     from usage_async.report.make import make_report
-    from usage_async.report.read import queries, read
+    from usage_async.report.reading import queries, read
     from usage_async.report.terminal.page import progress
 
     async with connect(connection, context, trace=requests.append) as client:

@@ -15,7 +15,7 @@ from usage_async import (
     UsageClient,
 )
 from usage_async.report.plan import Plan
-from usage_async.report.read import queries, read
+from usage_async.report.reading import queries, read
 
 from .conftest import NOW
 
@@ -130,3 +130,10 @@ async def test_a_key_that_is_refused_ends_the_rest():
     async with _client(refuse) as client:
         with pytest.raises(AuthenticationError):
             await read(client, PLAN, lambda: None)
+
+
+def test_the_name_of_the_package_is_the_function_after_any_import():
+    import usage_async.report
+    import usage_async.report.reading
+
+    assert usage_async.report.read is read

@@ -1,11 +1,10 @@
 """The endpoints, each described once.
 
-An endpoint's parameters are a TypedDict, its fields a result class; the table puts them together.
-Everything else is derived: the hints of the TypedDicts give the groups and filters that are
-checked before a request, offered by the command line and served by the emulator.
+The parameters of an endpoint are a TypedDict, and its fields are a result class. `ENDPOINTS` joins
+them. Everything else is derived: the hints of a TypedDict give the groups and filters that queries
+are checked against, the terminal offers and the emulator serves.
 
-To add an endpoint: its TypedDict and its line in `ENDPOINTS` here, its result class in `models`,
-its method in `client`.
+"Adding an endpoint" in CONTRIBUTING.md lists the places of a new one.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from usage_async._api import results as models
 from usage_async._api.fields import fields_of
 
 Time = int | str | datetime | date | timedelta
-"""An instant: Unix seconds, an aware datetime, a date or `"2026-10-01"` (UTC midnight), an ISO
-string with an offset; or that long before now: a timedelta, `"7d"`, `"24h"`, `"90m"`."""
+"""An instant. Absolute: Unix seconds, an aware datetime, a date or `"2026-10-01"` (UTC midnight),
+an ISO string with an offset. Relative to now: a timedelta, `"7d"`, `"24h"`, `"90m"`."""
 
 BucketWidth = Literal["1m", "1h", "1d"]
 
@@ -35,10 +34,10 @@ WIDTH_SECONDS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": DAY_S}
 _USAGE_LIMITS = {"1m": 1440, "1h": 168, "1d": 31}
 _COSTS_LIMITS = {"1d": 180}
 DEFAULT_LIMITS: Mapping[str, int] = {"1m": 60, "1h": 24, "1d": 7}
-"""Buckets a page when no `limit` is sent. Source of all limits: the API reference, 2026-11."""
+"""Buckets of a page when no `limit` is sent. Source of all limits: the API reference, 2026-11."""
 
 
-# The API adds to these: with `| str`, editors offer the known ones, and any other can be sent.
+# The API adds values to these. With `| str`, editors offer the known ones and any other is allowed.
 _Size = Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792", "1792x1024"]
 _Source = Literal["image.generation", "image.edit", "image.variation"]
 _ContextLevel = Literal["low", "medium", "high"]
@@ -162,13 +161,14 @@ class CostsParams(_Range, total=False):
 
 @attrs.frozen
 class Filter:
-    """What one filter takes.
+    """A filter of an endpoint.
 
     Attributes:
-        dimension: The dimension whose values it picks, such as `project_id`.
+        dimension: Dimension whose values it selects, such as `project_id`.
         type: `bool`, or `str` for a list of strings.
-        choices: The values that this release knows; empty where any string goes.
-        is_open: Whether the API adds values: one that is not among `choices` is sent, and noted.
+        choices: Values that this release knows; empty if any string is valid.
+        is_open: True if the API adds values. A value outside of `choices` is then sent, with a
+            notice.
     """
 
     dimension: str
@@ -185,15 +185,15 @@ class Endpoint:
     name, so that a pickle holds no more than that and is read by another release, too.
 
     Attributes:
-        name: The API's name for it, also the client's method.
-        path: Below the base URL.
-        result_class: What a row of its buckets is.
-        params: The TypedDict of its parameters.
-        limits: The most buckets a page, by bucket width.
-        measure: The metric that ranks its groups, the largest first.
-        object: The `object` of its rows; empty where it is not known.
-        group_by: The dimensions that it groups by.
-        filters: The filters that it takes, by parameter.
+        name: The API's name for it; also the name of the client's method.
+        path: URL path below the base URL.
+        result_class: Class of a row.
+        params: TypedDict of its parameters.
+        limits: Largest `limit` that the API accepts, by bucket width.
+        measure: Metric by which groups are ranked, the largest first.
+        object: The `object` of its rows; empty for an unknown endpoint.
+        group_by: Dimensions that it can group by.
+        filters: Filters that it takes, by parameter.
     """
 
     name: str
@@ -225,7 +225,7 @@ class Endpoint:
 
     @property
     def bucket_widths(self) -> tuple[str, ...]:
-        """The bucket widths that it offers, finest first."""
+        """Bucket widths of this endpoint, finest first."""
         return tuple(self.limits)
 
 
@@ -236,7 +236,7 @@ _MODULES = re.compile(r"\b(?:typing|collections\.abc|datetime|usage_async\.[.\w]
 
 
 class _Tidy(Signature):
-    """A signature that prints a parameter a line, without the names of modules."""
+    """A signature that prints one parameter per line, without module names."""
 
     def __str__(self) -> str:
         shown = [str(parameter) for parameter in self.parameters.values()]
@@ -246,11 +246,11 @@ class _Tidy(Signature):
 
 
 def signature(endpoint: Endpoint, returns: Any) -> Signature:
-    """Give the signature of the method of an endpoint, for `help()`, IPython and editors.
+    """Make the signature of an endpoint's method, as `help()`, IPython and editors show it.
 
     Args:
-        endpoint: Whose parameters it takes.
-        returns: Type of its result.
+        endpoint: The endpoint.
+        returns: Return type of the method.
     """
     hints = get_type_hints(endpoint.params)
     ends = (*_SHOWN_FIRST, *_SHOWN_LAST)
@@ -263,7 +263,7 @@ def signature(endpoint: Endpoint, returns: Any) -> Signature:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """Give the strings of the `Literal` within a hint, none where there is no `Literal`."""
+    """Give the strings of the `Literal` within a hint; empty without a `Literal`."""
     if get_origin(hint) is Literal:
         return get_args(hint)
     return next(filter(None, map(_choices, get_args(hint))), ())

@@ -1,7 +1,7 @@
-"""What the fields of results mean, described once; and the two kinds of value that need rules.
+"""Fields of results: meaning, unit and way of adding up; and the exact values that they hold.
 
-`FIELDS` is the one place where a field, its unit and how it adds up stand; the classes of `models`
-get them as attrs metadata and in their docstrings.
+`FIELDS` describes each field once. The classes of `results` take their order, their attrs metadata
+and their docstrings from it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Kind = Literal["flow", "level", "money", "quantity", "dimension", "note"]
 
 @attrs.frozen
 class FieldInfo:
-    """What one field of a result means.
+    """Description of a field.
 
     Attributes:
-        kind: `flow` adds over time and over groups; `level` adds over groups within one bucket,
-            never over time; `money` adds within one currency; `quantity` adds within one
-            `quantity_unit`; `dimension` can be grouped by; `note` describes.
-        unit: The unit of a number, empty for text.
-        doc: One line.
-        describes: The field whose value a note describes: it tells nothing about rows that differ
-            in it. Empty: it describes all that the key reads.
+        kind: A `flow` adds over time and over groups. A `level` adds over groups within one
+            bucket, never over time. `money` adds within one currency, a `quantity` within one
+            `quantity_unit`. A `dimension` can be grouped by. A `note` only informs.
+        unit: Unit of a number; empty for text.
+        doc: One sentence for the docstrings.
+        describes: Dimension whose value a note describes, such as `project_id`: rows that differ in
+            it share no such note. Empty where a note describes the organization.
     """
 
     kind: Kind
@@ -111,11 +111,11 @@ FIELDS: Mapping[str, FieldInfo] = {
     ),
     "extra": _note("Fields of the reply that this release does not know, by name."),
 }
-"""Every field of every result and of `UsageRow`, in the order in which they are shown."""
+"""Every field of every result and of `UsageRow`, in order of display."""
 
 
 class JsonNumber(Decimal):
-    """A Decimal that JSON has as a number; money is written as a text."""
+    """A Decimal that JSON writes as a number. Money, in contrast, is written as a string."""
 
     __slots__ = ()
 
@@ -123,8 +123,8 @@ class JsonNumber(Decimal):
 class Extra(Mapping[str, Any]):
     """An immutable, hashable mapping of JSON values.
 
-    Lists are tuples, objects are `Extra`, and numbers with a fraction Decimals: a float goes
-    through its shortest text, `0.1` is exactly 0.1.
+    Lists become tuples, and objects become `Extra`. Numbers with a fraction become Decimals: a
+    float goes through its shortest text, so that `0.1` is exactly 0.1.
 
     Raises:
         TypeError: A value that JSON does not have, or a key that is no string.
@@ -194,21 +194,21 @@ EXACT = Context(
     Emin=MIN_EMIN,
     traps=[Inexact, InvalidOperation, Overflow],
 )
-"""The context of all arithmetic: it never rounds, whatever the thread's own says."""
+"""Context of all arithmetic. It never rounds, whatever the context of the thread is."""
 
 _MAX_EXPONENT = 308
-"""The largest power of ten of an IEEE 754 double, which JSON numbers are expected to fit in."""
+"""Largest power of ten of an IEEE 754 double, which JSON numbers are expected to fit in."""
 _MIN_EXPONENT = -6176
-"""The smallest power of ten of an IEEE 754 decimal128; the service sends `0E-6176`."""
+"""Smallest power of ten of an IEEE 754 decimal128; the service sends `0E-6176`."""
 _ZERO = Decimal(0)
 _ONE = Decimal(1)
 
 
 def exact_decimal(value: Decimal) -> Decimal:
-    """Check that a Decimal is a number that a plain JSON decimal can be, and give it unpadded.
+    """Check that a Decimal fits a plain JSON decimal, and normalize it.
 
-    Equal numbers are written alike: a whole number without exponent, a fraction without zeros at
-    its end, zero as `0`.
+    Equal numbers get one form: a whole number has no exponent, a fraction no trailing zeros, and
+    zero is `0`.
 
     Raises:
         TypeError: It is not a Decimal (a float is inexact: pass a string or a Decimal).
@@ -226,10 +226,10 @@ def exact_decimal(value: Decimal) -> Decimal:
 
 
 def plain(value: Decimal) -> str:
-    """Write a Decimal exactly, without exponent and without zeros at the end of its fraction.
+    """Write a Decimal exactly, without exponent and without trailing zeros.
 
-    What no amount can be (NaN, 1e309 or more, below 1e-6176) is written as `str` does: spelt out,
-    a short text such as `1e999999` would fill the memory.
+    A value that no amount can have (NaN, 1e309 or more, below 1e-6176) is written as by `str`:
+    spelled out, a short text such as `1e999999` would fill the memory.
     """
     if not value:
         return "0"
@@ -240,7 +240,7 @@ def plain(value: Decimal) -> str:
 
 
 def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
-    """Order the attributes as `FIELDS` does, with its entries as metadata and documentation."""
+    """Order attributes as in `FIELDS`, and attach its entries as metadata and documentation."""
     order = list(FIELDS)
     described = [
         a.evolve(metadata=attrs.asdict(FIELDS[a.name]))
@@ -258,7 +258,7 @@ def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.A
 
 
 def short_repr(self: Any) -> str:
-    """Write a value of an attrs class as Python would make it, without what equals its default."""
+    """Write a value of an attrs class as a constructor call, without arguments at defaults."""
     kind: Any = type(self)
     shown = (
         f"{a.name}={_shown(getattr(self, a.name))}"
@@ -273,7 +273,7 @@ def _shown(value: Any) -> str:
 
 
 def fields_of(cls: Any) -> tuple[attrs.Attribute[Any], ...]:
-    """The attrs attributes of a class that `described` made."""
+    """Give the attrs attributes of a class that `described` made."""
     return cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(cls))
 
 
@@ -285,15 +285,16 @@ _WIRE_CLASSES: set[type] = set()
 def on_the_wire(cls: type[_T]) -> type[_T]:
     """Register a class whose objects the fast path may fill.
 
-    The class does nothing when it is made but check its decimals. A caller's own class is never
-    registered, a subclass of ours included: it may do anything.
+    The fast path skips constructors. Therefore a registered class does nothing in its constructor
+    but check its decimals. A caller's class is never registered, not even a subclass of a
+    registered one, because its constructor may do anything.
     """
     _WIRE_CLASSES.add(cls)
     return cls
 
 
 def is_on_the_wire(cls: object) -> bool:
-    """Whether a class is registered for the fast path."""
+    """Tell if a class is registered for the fast path."""
     return cls in _WIRE_CLASSES
 
 

@@ -13,21 +13,21 @@ from usage_async._api.results import UsageResult, UsageRow, flat_row
 R = TypeVar("R", bound=UsageResult)
 
 SETTLES_AFTER = timedelta(days=3)
-"""How long after its end a bucket may still be revised: hours to days were seen."""
+"""Time after its end for which a bucket may still be revised. Hours to days were seen."""
 
 
 @on_the_wire
 @attrs.frozen(kw_only=True)
 class UsageTimeBucket(Generic[R]):
-    """What was used between two instants.
+    """The usage between two instants.
 
     Attributes:
         start_time: Unix seconds, inclusive.
         end_time: Unix seconds, exclusive.
-        results: The rows of the endpoint's own kind; none in a quiet bucket, which is a figure too.
+        results: Rows of the endpoint's own kind. Empty means that nothing was used.
         other_results: Rows of another or an unknown kind.
-        start_time_iso: As sent; not documented by the API, and not believed.
-        end_time_iso: As sent; not documented by the API, and not believed.
+        start_time_iso: As sent; undocumented, and never used instead of `start_time`.
+        end_time_iso: As sent; undocumented, and never used instead of `end_time`.
         extra: Fields of the reply that this release does not know, by name.
     """
 
@@ -53,16 +53,16 @@ class UsageTimeBucket(Generic[R]):
         return datetime.fromtimestamp(self.end_time, UTC)
 
     def is_settled(self, now: datetime, *, after: timedelta = SETTLES_AFTER) -> bool:
-        """Whether the service is done with revising this bucket.
+        """Tell if this bucket is old enough to be final.
 
         Args:
             now: The instant to judge from, aware.
-            after: How long after its end a bucket may still change.
+            after: Time after its end for which a bucket may still change.
         """
         return self.end + after <= now
 
     def rows(self) -> list[UsageRow]:
-        """Give every result of the bucket, of other kinds too, as a flat row."""
+        """Give every result of the bucket, including those of other kinds, as a flat row."""
         results: tuple[UsageResult, ...] = (*self.results, *self.other_results)
         return [flat_row(result, self.start_time, self.end_time) for result in results]
 
@@ -74,8 +74,8 @@ class UsageResponse(Generic[R]):
 
     Attributes:
         data: The buckets, by rising start.
-        has_more: Whether the service has more pages.
-        next_page: The cursor of the next one.
+        has_more: True if more pages follow.
+        next_page: Cursor of the next page.
         extra: Fields of the reply that this release does not know, by name.
     """
 
@@ -93,13 +93,13 @@ class Notice:
     """Something that a careful reader of the figures should know.
 
     Attributes:
-        code: Its kind, for programs: `clamped`, `start-aligned`, `end-aligned`, `missing-bucket`,
+        code: Kind, for programs: `clamped`, `start-aligned`, `end-aligned`, `missing-bucket`,
             `repeated-bucket`, `bucket-outside-range`, `unsettled`, `resumed`, `other-results`,
             `unknown-field`, `unknown-value`.
         message: One sentence for a person.
-        endpoint: Name of the endpoint whose figures it is about.
-        starts: Starts of all the buckets concerned, Unix seconds, rising; empty where it concerns
-            no bucket in particular.
+        endpoint: Name of the endpoint concerned.
+        starts: Starts of all buckets concerned, Unix seconds, rising; empty if it concerns no
+            bucket in particular.
     """
 
     code: str

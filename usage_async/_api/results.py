@@ -1,7 +1,7 @@
-"""The twelve kinds of result, and the flat row that any of them can be written as.
+"""The result class of each endpoint, and the flat row that any result can be written as.
 
-All are frozen, slotted, keyword-only, hashable and picklable. `fields` says what each field means,
-its unit and how it adds up.
+All classes are frozen, slotted, keyword-only, hashable and picklable. `fields` describes each
+field: its meaning, its unit and its way of adding up.
 """
 
 from __future__ import annotations
@@ -208,11 +208,11 @@ class CostsResultAmount:
 
 @attrs.frozen
 class DerivedLineItem:
-    """What a line item's text seems to say; derived by a lenient reading, not sent by the API.
+    """Model and direction, read leniently from the text of a line item; not sent by the API.
 
     Attributes:
-        model: The model, None where the line item is a plain name.
-        direction: What of it was billed, such as `input` or `cached input`; None likewise.
+        model: The model; None if the line item is a plain name.
+        direction: The billed part, such as `input` or `cached input`; None likewise.
     """
 
     model: str | None
@@ -223,9 +223,9 @@ class DerivedLineItem:
 
 @described
 class CostsResult(UsageResult):
-    """Money: what a line item of an organization cost.
+    """Money: the cost of a line item.
 
-    `amount` is None where nothing was billed, `amount_value` is 0 then.
+    If nothing was billed, `amount` is None and `amount_value` is 0.
     """
 
     object: Literal["organization.costs.result"] = "organization.costs.result"
@@ -248,12 +248,12 @@ class CostsResult(UsageResult):
 
     @property
     def amount_value(self) -> Decimal:
-        """The amount without its currency; 0 where nothing was billed."""
+        """The amount without its currency; 0 if nothing was billed."""
         return Decimal(0) if self.amount is None else self.amount.value
 
     @property
     def derived_line_item(self) -> DerivedLineItem:
-        """Read `"<model>, <direction>"` out of `line_item`, leniently; a plain name gives Nones."""
+        """Split a `line_item` of the form `"<model>, <direction>"`; a plain name gives Nones."""
         model, comma, direction = (self.line_item or "").rpartition(",")
         model, direction = model.strip(), direction.strip()
         return DerivedLineItem(model, direction) if comma and model else DerivedLineItem(None, None)
@@ -261,10 +261,10 @@ class CostsResult(UsageResult):
 
 @described
 class UsageRow:
-    """One result of any kind, flat: its bucket's times, and every metric and dimension there is.
+    """One result of any kind as a flat row: the times of its bucket, all metrics, all dimensions.
 
-    A metric that the kind of result does not have is None, as is one that the service left out.
-    `amount` is the Decimal alone; its currency stands beside it, and what else it had in `extra`.
+    A metric is None if this kind of result lacks it, or if the service left it out. `amount` is the
+    Decimal alone. Its currency is in `currency`, and its unknown fields are in `extra`.
     """
 
     start_time: int
@@ -327,7 +327,7 @@ def flat_row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
 
 @cache
 def _flattener(cls: Hashable) -> Callable[..., Any]:
-    """Write the function that does it for a kind of result."""
+    """Make the function that writes one kind of result as a flat row."""
     values = {a.name: f"result.{a.name}" for a in fields_of(cls)}
     values |= {"start_time": "start_time", "end_time": "end_time"}
     make = filler(UsageRow, ("result", "start_time", "end_time"), values)

@@ -37,8 +37,8 @@ class Engine:
         fetcher: Reads pages.
         on_notice: Hook that is called with the notices of every run.
         settle_after: Time after its end for which a bucket may still be revised.
-        closed: Whether the client was closed.
-        loop: The event loop that it belongs to, from its first use on.
+        closed: True after the client was closed.
+        loop: The event loop of the first use; the only one that the client works in.
     """
 
     fetcher: Fetcher
@@ -52,7 +52,7 @@ class Engine:
         """Refuse to work after `close` or in a second event loop.
 
         Raises:
-            ConfigurationError: One of these.
+            ConfigurationError: The client was closed, or was used in another event loop.
         """
         if self.closed:
             raise ConfigurationError("this client is closed")
@@ -63,20 +63,20 @@ class Engine:
         """Refuse to work in a second event loop.
 
         Raises:
-            ConfigurationError: The client was used in another one.
+            ConfigurationError: The client was used in another event loop.
         """
         if self.loop not in (None, asyncio.get_running_loop()):
             raise ConfigurationError("this client belongs to another event loop; make one a loop")
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start a task that ends with this client."""
+        """Start a task that is cancelled when the client is closed."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def close(self) -> None:
-        """End every task, and wait until they have ended."""
+        """Cancel every task, and wait until all have ended."""
         self.closed = True
         tasks = set(self._tasks)
         for task in tasks:

@@ -1,18 +1,18 @@
 """Merge: the pages of one run, read ahead concurrently and given in order of time.
 
-Theory of operation. The range is cut into windows, each read by its first page and then by cursors.
-Up to `concurrency` windows have their first page requested ahead; only the head, the earliest
-window that is not over, follows cursors. The invariants:
+Theory of operation. The range is cut into windows. A window is read by its first page and then by
+cursors. Up to `concurrency` windows have their first page requested ahead. The *head* is the
+earliest window that is not read completely, and only the head follows cursors. The invariants:
 
-- *Order*: pages are given of the head only, so buckets rise whatever order the replies come in.
-- *Bound*: at most `concurrency` pages exist at a time: the one that the caller works on, and those
-  ahead. A page ahead stays bytes until its turn, because bytes take less memory than objects, and
-  objects are cheapest when they are used while they are still in the processor's caches.
-- *Errors in order*: a failed request is raised when its page's turn comes, and meanwhile no further
-  window is begun. Only a refused key (401, 403) does not wait: nothing else can succeed either.
-- *No leak*: tasks refer to the engine and the run, never to the merge or its stream. So a
-  stream that is dropped is collected, and its `__del__` cancels the tasks; with a reference back,
-  the tasks would keep it, and themselves, alive.
+- *Order*: only pages of the head are given. So buckets rise, whatever order the replies come in.
+- *Bound*: at most `concurrency` pages exist at a time, the caller's current page included. A page
+  that was read ahead stays bytes until its turn. Bytes take less memory than objects, and objects
+  are cheapest while they are still in the processor's caches.
+- *Errors in order*: a failure is raised when the turn of its page comes. Until then, no further
+  window is begun. Only a refused key (401, 403) does not wait, because nothing else can succeed.
+- *No leak*: tasks refer to the engine and the run, never to the merge or its stream. So a dropped
+  stream is collected, and its `__del__` cancels the tasks. A reference back would keep the stream,
+  and with it the tasks, alive.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Page(Generic[R]):
 
     Attributes:
         task: The request.
-        turn: Set when the caller waits for the page; until then it is not decoded.
+        turn: Set when the caller waits for the page, which is not decoded before.
     """
 
     task: asyncio.Task[Decoded[R]]
@@ -60,17 +60,17 @@ class _Page(Generic[R]):
 
     @property
     def has_failed(self) -> bool:
-        """Whether its request has ended in an error."""
+        """True if the request has ended in an error."""
         task = self.task
         return task.done() and not task.cancelled() and task.exception() is not None
 
 
 def _retrieve(urgent: asyncio.Future[BaseException], task: asyncio.Task[Any]) -> None:
-    """Take note of a finished task's error, which counts as retrieved from then on.
+    """Retrieve the error of a finished task, so that asyncio does not log it as unretrieved.
 
     Args:
-        urgent: Gets an error that must not wait for its turn: the key was refused.
-        task: The task.
+        urgent: Receives the error of a refused key, which must not wait for its turn.
+        task: The finished task.
     """
     error = None if task.cancelled() else task.exception()
     if isinstance(error, AuthenticationError | PermissionDeniedError) and not urgent.done():
@@ -82,11 +82,11 @@ class Merge(Generic[R]):
     """The pages of a run, by time.
 
     Attributes:
-        engine: Starts the requests, and ends them when the client is closed.
-        run: What is read.
-        notices: Takes what a careful reader should know.
+        engine: Starts the requests, and cancels them when the client is closed.
+        run: The run.
+        notices: Receives the notices.
         times: The range that is read; a clamp moves its start.
-        plan: The windows that are not begun.
+        plan: The part of the range that is not cut into windows yet.
     """
 
     engine: Engine
@@ -95,7 +95,7 @@ class Merge(Generic[R]):
     times: TimeRange = attrs.field(init=False)
     plan: Plan = attrs.field(init=False)
     _windows: deque[Window] = attrs.field(factory=deque, init=False)
-    """The windows that were cut from the plan and are not over, earliest first."""
+    """Windows that were cut from the plan and are not read completely, earliest first."""
     _ahead: dict[Window, _Page[R]] = attrs.field(factory=dict, init=False)
     _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False)
     _urgent: asyncio.Future[BaseException] | None = attrs.field(default=None, init=False)
@@ -114,7 +114,7 @@ class Merge(Generic[R]):
         """Give the next page; None at the end.
 
         Raises:
-            UsageError: The failure of the page's request, or 401 and 403 of any request.
+            UsageError: The page's request failed, or any request was refused with 401 or 403.
         """
         self.engine.check_usable()
         if self._urgent is None:
@@ -137,7 +137,7 @@ class Merge(Generic[R]):
         return None
 
     def _left(self) -> Iterator[Window]:
-        """Give the windows that are left, earliest first; they are cut on the way."""
+        """Give the remaining windows, earliest first; cut them from the plan on demand."""
         yield from self._windows
         while (cut := self.plan.cut()) is not None:
             window, self.plan = cut
@@ -145,7 +145,7 @@ class Merge(Generic[R]):
             yield window
 
     def _begin(self, head: WindowReading[R], urgent: asyncio.Future[BaseException]) -> None:
-        """Start the requests that there is room for: the head's next page, then first pages."""
+        """Start as many requests as fit: the head's next page, then first pages of windows."""
         has_failed = any(page.has_failed for page in self._ahead.values())
         for window in self._left():
             if window in self._ahead:
@@ -175,17 +175,17 @@ class Merge(Generic[R]):
     async def _page_before(
         self, head: WindowReading[R], page: UsageResponse[R]
     ) -> tuple[UsageTimeBucket[R], ...]:
-        """Decode the page before once more where it is needed, which is seldom.
+        """Decode the previous page again if the checks need it, which is rare.
 
-        Its bytes are kept: its objects would take more memory, and push those of the next page out
-        of the processor's caches.
+        Only its bytes are kept. Its objects would take more memory, and would push those of the
+        next page out of the processor's caches.
         """
         if self._reread is None or not head.looks_back(page):
             return ()
         return (await in_turns(self._reread())).page.data
 
     def _resumed(self, page: UsageResponse[R]) -> Iterator[Notice]:
-        """Tell that a run from a saved cursor gives a part of the range."""
+        """Report that a run from a saved cursor gives only a part of the range."""
         if self.run.query.page is not None and not self._has_begun and page.data:
             begin = iso(page.data[0].start_time)
             message = f"read from a saved cursor: the figures begin at {begin}"
@@ -193,7 +193,7 @@ class Merge(Generic[R]):
         self._has_begun = self._has_begun or bool(page.data)
 
     def _unaligned(self, page: UsageResponse[R]) -> Iterator[Notice]:
-        """Tell of buckets that reach out of the range that was asked for."""
+        """Report buckets that extend beyond the range that was asked for."""
         asked = self.run.requested
         for bucket in page.data[:1]:
             if bucket.start_time < asked.start_time:
@@ -209,14 +209,14 @@ class Merge(Generic[R]):
             self.notices.tell(Notice(code="unsettled", message=message, starts=starts))
 
     def _clamp(self, error: RangeUnavailableError, head: WindowReading[R]) -> None:
-        """Take everything before the history out of all that is left."""
+        """Drop the part before the history from all remaining windows."""
         floor = int(error.earliest.timestamp())
         left = {window: window.after(floor) for window in self._windows}
         if left[head.window] == head.window:
             raise error
         for notice in head.give_up():
             self.notices.tell(notice)
-        # The history's begin moves on at midnight, perhaps when some of the window was read.
+        # The history's begin moves at midnight, possibly after a part of this window was read.
         left[head.window] = head.window.after(max(floor, head.next_start))
         for window, rest in left.items():
             if rest != window and window in self._ahead:
@@ -234,13 +234,13 @@ class Merge(Generic[R]):
             self.notices.tell(Notice(code="clamped", message=message))
 
     def release(self) -> None:
-        """Let go of the pages that were read: a stream may be kept for its notices."""
+        """Release the pages, since a caller may keep the stream for its notices."""
         self._ahead.clear()
         self._given_up.clear()
         self._reread = None
 
     def cancel(self) -> list[asyncio.Task[Any]]:
-        """Cancel every request; gives the tasks that are ending."""
+        """Cancel every request, and give the tasks that are still ending."""
         tasks = [*(page.task for page in self._ahead.values()), *self._given_up]
         ending = [task for task in tasks if not task.done() and not task.get_loop().is_closed()]
         for task in ending:

@@ -1,4 +1,4 @@
-"""Run: everything about one reading of a query that is settled when it begins, and its notices."""
+"""Run: the constants of one reading of a query, and its notices."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Run(Generic[R]):
     Attributes:
         query: The query.
         kind: Class of the endpoint's own rows.
-        now: Unix seconds at which the run began; everything relative is resolved against it.
+        now: Unix seconds at which the run began; relative times are resolved against it.
         requested: The range that was asked for.
-        concurrency: The most pages held, the one that the caller works on included.
-        settled_before: Unix seconds; figures of buckets that ended by then are final.
+        concurrency: Most pages that are held, the caller's current page included.
+        settled_before: Unix seconds; buckets that ended by then are final.
     """
 
     query: Query
@@ -54,14 +54,14 @@ class Run(Generic[R]):
 
 @attrs.define(eq=False)
 class Notices:
-    """The notices of one run, each told once.
+    """The notices of one run, without repetitions.
 
     Attributes:
-        endpoint: Name of the endpoint that they are about.
-        place: The same with the organization, where it is known, for log lines.
+        endpoint: Name of the endpoint.
+        place: Endpoint and, if known, organization, for log lines.
         hook: The client's `on_notice`.
-        expected: Codes that are logged as information, since what was asked for implies them.
-        told: What was told so far, in order.
+        expected: Codes that the query implies; they are logged as information, not as warnings.
+        told: Notices so far, in order.
     """
 
     endpoint: str
@@ -71,7 +71,7 @@ class Notices:
     told: dict[Notice, None] = attrs.field(factory=dict, init=False)
 
     def tell(self, notice: Notice) -> None:
-        """Log a notice and hand it to the hook, unless it was told before."""
+        """Log a notice and pass it to the hook, unless it is a repetition."""
         notice = attrs.evolve(notice, endpoint=self.endpoint)
         if notice in self.told:
             return

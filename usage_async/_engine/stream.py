@@ -1,6 +1,6 @@
 """Stream: the async iterator that a caller holds, over the pages of one run.
 
-A stream that broke off never looks finished.
+A stream that broke off never looks like a finished one.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ R = TypeVar("R", bound="UsageResult")
 T = TypeVar("T")
 
 _TURN_S = 0.01
-"""Seconds for which a caller may be given items that are at hand before the event loop gets a turn.
-Real time, whatever the client's clock: it bounds the wait of everything else on the loop."""
+"""Seconds for which items at hand are given without yielding to the event loop. They are real time,
+whatever the client's clock, because they bound the wait of everything else on the loop."""
 
 
 class Stream(Generic[T]):
     """One run of a query: an async iterator that reads ahead, and an async context manager.
 
-    Leaving `async with` waits until every request has ended. After a bare `break` the dropped
-    stream cancels them. After a failure, a cancellation or a caller's timeout within `anext` the
-    stream is dead: it raises, since a run that broke off must not look like one that finished.
+    Leaving `async with` waits until every request has ended. After a bare `break`, the dropped
+    stream cancels its requests. After a failure, a cancellation or a caller's timeout within
+    `anext`, every further `anext` raises: a run that broke off must not look like a finished one.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Stream(Generic[T]):
 
     @property
     def requested(self) -> TimeRange:
-        """The range that was asked for; what is relative was resolved when the run began."""
+        """The range that was asked for, with relative times as resolved when the run began."""
         return self._merge.run.requested
 
     @property
@@ -75,7 +75,7 @@ class Stream(Generic[T]):
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What a careful reader should know, so far."""
+        """The notices so far."""
         return tuple(self._merge.notices.told)
 
     def __aiter__(self) -> Self:
@@ -118,7 +118,7 @@ class Stream(Generic[T]):
             raise UsageError("another task is waiting for the next item of this stream")
 
     async def aclose(self) -> None:
-        """End every request of this run, and wait until they have ended."""
+        """Cancel every request of this run, and wait until all have ended."""
         if not self._finished and self._broken is None:
             self._broken = "it was closed"
         if tasks := self._merge.cancel():
@@ -142,14 +142,14 @@ def start(
     flatten: Callable[[UsageResponse[R]], Iterable[T]],
     concurrency: int | None = None,
 ) -> Stream[T]:
-    """Begin a run; everything relative is resolved here, against one instant.
+    """Begin a run; resolve all relative times against one instant.
 
     Args:
         engine: The client's engine.
         query: The query to read.
         kind: Class of the endpoint's own rows.
-        flatten: Makes the stream's items out of a page.
-        concurrency: The most pages held; by default as many as the client sends requests.
+        flatten: Makes the stream's items from a page.
+        concurrency: Most pages that are held; by default the client's own concurrency.
 
     Raises:
         QueryError: The range is empty or begins in the future.
@@ -165,8 +165,8 @@ def start(
         settled_before=now - engine.settle_after // timedelta(seconds=1),
     )
     name = query.endpoint.name
-    # Every look at the present has figures that may be revised, and hardly any "7d" begins with a
-    # bucket.
+    # Whoever reads the present gets figures that may be revised, and "7d" hardly ever begins at the
+    # border of a bucket.
     expected = (
         {"unsettled", "start-aligned"} if isinstance(query.start, timedelta) else {"unsettled"}
     )

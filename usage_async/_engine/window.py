@@ -1,4 +1,14 @@
-"""The pages of one window, checked as they come: nothing twice, nothing lost, no endless loop."""
+"""Window reading: checks the pages of one window as they come.
+
+Theory of operation. The service may repeat, reorder, leave out or add buckets, and its cursors may
+lead nowhere. A reading keeps the first start that is still due. The invariants:
+
+- *Rising*: a bucket is given only if it starts at or after the due start, so none is given twice.
+- *Nothing is silently lost*: a start that is skipped, or still due at the end although its bucket
+  has ended, becomes a notice. A bucket that comes too late is an error.
+- *It ends*: a cursor is followed once, and so are at most `_MOST_EMPTY_PAGES` pages without a new
+  bucket.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +33,20 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=UsageResult)
 
 _MOST_EMPTY_PAGES = 100
-"""Pages without a new bucket that are followed, one after another."""
+"""Most consecutive pages without a new bucket that are followed."""
 _LAST_SECOND = 253_402_300_800
 """The end of the year 9999, the last that a datetime can tell."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class WindowReading(Generic[R]):
-    """Where the reading of a window is.
+    """State of the reading of one window.
 
     Attributes:
-        window: What is read.
-        now: Unix seconds; a bucket that ended by then is expected, quiet or not.
-        cursor: What the next request begins from; None is the start of the window.
-        done: Whether there is nothing left to read.
+        window: The window.
+        now: Unix seconds; a bucket that ended by then is expected, even if empty.
+        cursor: Cursor of the next request; None for the first page.
+        done: True if nothing is left to read.
     """
 
     window: Window
@@ -44,42 +54,41 @@ class WindowReading(Generic[R]):
     cursor: str | None = None
     done: bool = False
     _due: int | None = attrs.field(init=False)
-    """The first start that has not come yet; not known when a saved cursor began the reading."""
+    """First start that has not come yet; None if unknown, as after a saved cursor."""
     _missing: list[range] = attrs.field(factory=list, init=False)
     _cursors: set[str] = attrs.field(init=False)
     _empty_pages: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Without a width, the first bucket may begin before the range that it reaches into.
+        # Without a known width, the first bucket may begin before the range and extend into it.
         is_known = self.cursor is None and self.window.width_s is not None
         self._due = self.window.start if is_known else None
         self._cursors = {self.cursor} if self.cursor else set()
 
     @property
     def next_start(self) -> int:
-        """The first start that has not come yet; without a page, that of the window."""
+        """First start that has not come yet; if unknown, the start of the window."""
         return self.window.start if self._due is None else self._due
 
     def looks_back(self, page: UsageResponse[R]) -> bool:
-        """Whether a page has buckets that may have come before, so that those are needed."""
+        """Tell if a page may repeat earlier buckets, so that `accept` needs the page before."""
         due = self._due
         return due is not None and any(bucket.start_time < due for bucket in page.data)
 
     def accept(
         self, page: UsageResponse[R], before: Sequence[UsageTimeBucket[R]]
     ) -> tuple[UsageResponse[R], list[Notice]]:
-        """Check a page, and decide on what follows it.
+        """Check a page, and find the cursor of the next one.
 
         Args:
-            page: What came.
-            before: The buckets of the page before, to recognise what comes again.
+            page: The page as it came.
+            before: Buckets of the previous page, to recognise repetitions.
 
         Returns:
-            The page with just the buckets that are to be yielded, by rising start; and what should
-            be known of the others.
+            The page with only the buckets to give, by rising start, and notices about the others.
 
         Raises:
-            PaginationError: Going on would lose or double figures, or never end.
+            PaginationError: Going on would lose or double figures, or would never end.
         """
         notices: list[Notice] = []
         data = page.data
@@ -91,7 +100,7 @@ class WindowReading(Generic[R]):
         return (page if data == page.data else attrs.evolve(page, data=data)), notices
 
     def _is_due(self, data: tuple[UsageTimeBucket[R], ...]) -> bool:
-        """Whether a page is the usual one: just the buckets that come next, one after another."""
+        """Accept a page of exactly the next buckets, as nearly all are, or give False."""
         width = self.window.width_s
         if self._due is None or not width:
             return False
@@ -142,7 +151,7 @@ class WindowReading(Generic[R]):
         self._due = start + (width or 1)
 
     def _follow(self, page: UsageResponse[R], *, found: bool) -> None:
-        """Take the page's word for whether there is more, unless it contradicts itself."""
+        """Follow `has_more` and the cursor, unless they contradict each other."""
         self._empty_pages = 0 if found else self._empty_pages + 1
         cursor = page.next_page
         self.done = not page.has_more or (not page.data and self._is_complete())
@@ -156,27 +165,27 @@ class WindowReading(Generic[R]):
         self.cursor = cursor
 
     def _is_complete(self) -> bool:
-        """Whether an empty page with a cursor ends the window.
+        """Tell if an empty page with a cursor ends the window.
 
-        The last bucket may still be running, and come behind pages that are empty. So the clock is
-        asked only when no server in its senses would still send it.
+        A running last bucket may come behind empty pages. So the clock decides only after more
+        empty pages than any sane server would send.
         """
         if not self.window.width_s or self._missing:
             return False
-        if self._due is None:  # from a saved cursor, nobody knows what is due
+        if self._due is None:  # after a saved cursor, the due start is unknown
             return False
         if self._empty_pages > _MOST_EMPTY_PAGES:
             return not self._still_due()
         return self._due >= self.window.end
 
     def _still_due(self) -> range:
-        """The starts that have not come although their buckets ended by now."""
+        """Give the starts that have not come although their buckets have ended."""
         if self._due is None:
             return range(0)
         return attrs.evolve(self.window, start=self._due).ended(self.now)
 
     def give_up(self) -> Iterator[Notice]:
-        """Tell what is missing of the part that was read, where the rest is not read."""
+        """Report gaps in the part that was read; the rest is not going to be read."""
         return self._gaps(self._missing)
 
     def _gaps(self, gaps: Iterable[range]) -> Iterator[Notice]:

@@ -1,1 +1,1 @@
-"""Questions: times, checked queries, windows of a range. Pure."""
+"""Queries: times, checked parameters, and the windows of a range. Pure."""

@@ -1,7 +1,7 @@
-"""A checked, hashable query.
+"""Query: the checked parameters of an endpoint, hashable. Pure.
 
-Everything here is pure. What is relative stays symbolic: `resolve` turns it into Unix seconds, once
-a run, against one `now`.
+Relative times stay symbolic in a query. `resolve` turns them into Unix seconds, once for each run,
+against a single `now`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from usage_async._query.times import (
 from usage_async.errors import QueryError
 
 PATH = re.compile(r"/organization/[A-Za-z0-9_/-]+")
-"""The only paths that are ever requested."""
+"""The only paths that are ever requested. Use `fullmatch`: `$` would let a newline pass."""
 
 
 Params = list[tuple[str, str]]
@@ -34,21 +34,21 @@ Params = list[tuple[str, str]]
 
 @attrs.frozen
 class Query:
-    """What is asked of one endpoint; equal queries are equal and hash equal.
+    """A checked query of one endpoint; equal parameters make equal, equally hashed queries.
 
     Attributes:
-        endpoint: Where it goes.
-        start: Unix seconds, or that long before now, or a period that moves with the calendar.
-        end: Unix seconds, or that long before now; None is now.
-        bucket_width: None only for an endpoint that this library does not know.
+        endpoint: The endpoint.
+        start: Unix seconds, a time before now, or a period that moves with the calendar.
+        end: Unix seconds, or a time before now; None means now.
+        bucket_width: None only for an unknown endpoint.
         group_by: Dimensions to split by.
         filters: Pairs of a filter and its values.
-        limit: Buckets a page, never a total; None is the cap.
+        limit: Buckets of a page, never a total; None means the most that the API accepts.
         page: A saved cursor.
-        clamp: Whether to read what there is where the history begins later.
-        unchecked_params: Parameters that this library does not know, as pairs that are sent.
-        unknown_values: Values of filters that this library does not know and the API may, as pairs.
-        is_unchecked: Whether values that it does not know were let through.
+        clamp: True to skip the part of the range that is older than the history.
+        unchecked_params: Parameters unknown to this release, as the pairs to send.
+        unknown_values: Filters and their values that are unknown to this release, as pairs.
+        is_unchecked: True if unknown names and values were let through.
         given: The parameters as they were given, for printing.
     """
 
@@ -68,18 +68,18 @@ class Query:
 
     @property
     def width_s(self) -> int | None:
-        """The seconds of a bucket; None where they are not known."""
+        """Seconds of a bucket; None if unknown."""
         return WIDTH_SECONDS.get(self.bucket_width or "")
 
     @property
     def page_limit(self) -> int | None:
-        """The `limit` to send: as given, else the cap, None for an unknown endpoint."""
+        """The `limit` to send: the given one, else the largest allowed; None if unknown."""
         return self.limit or self.endpoint.limits.get(self.bucket_width or "")
 
     def resolve(self, now: int) -> TimeRange:
-        """Turn symbolic times into Unix seconds: what is asked for, not aligned to buckets.
+        """Turn symbolic times into Unix seconds: the range asked for, not aligned to buckets.
 
-        An end that is relative is the last border of a bucket before it.
+        A relative end is moved back to the border of a bucket.
 
         Args:
             now: Unix seconds; also the end of a range that has none.
@@ -110,7 +110,7 @@ class Query:
         return value if value >= 0 else _refuse("times before 1970 cannot be asked for")
 
     def params(self, start: int, end: int, *, limit: int | None, page: str | None) -> Params:
-        """Give the pairs of the query string, arrays as repeated keys."""
+        """Give the pairs of the query string; an array repeats its key."""
         pairs = [
             ("start_time", str(start)),
             ("end_time", str(end)),
@@ -136,12 +136,12 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
 
     Args:
         name_or_path: A name of `ENDPOINTS`, or a path such as `/organization/usage/brand_new`.
-        params: As the endpoint's TypedDict says; None is as if left out.
-        unchecked: Send names and values that this library does not know.
+        params: Parameters as in the endpoint's TypedDict; None counts as left out.
+        unchecked: Send names and values that are unknown to this release.
 
     Raises:
-        QueryError: A name, value, range or group that the endpoint does not take; the message says
-            what it takes.
+        QueryError: The endpoint does not take a name, value, range or group. The message lists what
+            it takes.
     """
     endpoint = _find(name_or_path)
     lenient = unchecked or endpoint.name not in ENDPOINTS
@@ -246,7 +246,7 @@ def _texts(name: str, value: Any, choices: Sequence[str], *, unchecked: bool) ->
 
 
 def _pairs(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Write parameters that this library does not know: a value each, or a list of them."""
+    """Write unknown parameters: one pair for a value, or one for each value of a list."""
     for name, value in values.items():
         for item in _not_empty(name, value) if isinstance(value, list) else (value,):
             if not isinstance(item, str | int | float | Decimal) or item == "":
@@ -259,9 +259,9 @@ def _text(value: Any) -> str:
 
 
 def _listed(value: Any) -> Any:
-    """Make any iterable of values a list; texts and mappings are none.
+    """Make a list of an iterable; leave strings, bytes and mappings alone.
 
-    A set has no order, and equal ones may give their values in different ones.
+    Sets are sorted, so that equal sets make equal queries.
     """
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
@@ -278,7 +278,7 @@ def _not_empty(name: str, values: list[Any]) -> list[Any]:
 def _range(
     values: dict[str, Any],
 ) -> tuple[int | timedelta | Calendar, int | timedelta | None]:
-    """Take the three time parameters out of the values."""
+    """Remove the three time parameters from the values, and read them."""
     start, end = values.pop("start_time", None), values.pop("end_time", None)
     period = values.pop("period", None)
     if period is not None:

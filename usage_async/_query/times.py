@@ -1,7 +1,6 @@
-"""Times: ranges, instants and periods, read from what a person writes.
+"""Times: ranges, instants and periods, read from human notations. Pure, and always UTC.
 
-Everything here is pure, and UTC. What is relative stays symbolic until a run begins: a timedelta
-before now, or a word of `CALENDAR`.
+A relative time stays symbolic until a run begins: a timedelta before now, or a word of `CALENDAR`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from usage_async._api.endpoints import DAY_S
 from usage_async.errors import QueryError
 
 Unit = Literal["day", "week", "month", "quarter", "year"]
-"""A stretch of the calendar; a week is an ISO week, from Monday on."""
+"""A calendar unit. A week is an ISO week, from Monday on."""
 
 Calendar = Literal[
     "today",
@@ -42,7 +41,7 @@ CALENDAR: dict[Calendar, tuple[Unit, int]] = {
     "this-year": ("year", 0),
     "last-year": ("year", 1),
 }
-"""Periods that move with the calendar: their unit, and how many units ago. `this-…` ends now."""
+"""Periods that move with the calendar: unit, and number of units ago. `this-…` ends now."""
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": DAY_S}
@@ -61,7 +60,7 @@ _LONGEST: dict[Unit, int] = {"day": 1, "week": 7, "month": 31, "quarter": 92, "y
 
 @attrs.frozen
 class TimeRange:
-    """A stretch of time.
+    """A range of time.
 
     Attributes:
         start_time: Unix seconds, inclusive.
@@ -87,13 +86,13 @@ def parse_time(name: str, value: object) -> int | timedelta:
 
     Args:
         name: The parameter, for messages.
-        value: As `endpoints.Time` says.
+        value: Anything that `endpoints.Time` describes.
 
     Returns:
-        Unix seconds, or how long before now.
+        Unix seconds, or a time before now.
 
     Raises:
-        QueryError: It is no instant, or a naive datetime.
+        QueryError: The value is not an instant, or is a naive datetime.
     """
     if isinstance(value, str) and _SECONDS.fullmatch(value):
         value = int(value)
@@ -121,13 +120,13 @@ def parse_time(name: str, value: object) -> int | timedelta:
 
 
 def parse_period(text: object) -> tuple[int | timedelta | Calendar, int | None]:
-    """Read a period: a stretch of the calendar, a word of `CALENDAR`, or so long until now.
+    """Read a period: a calendar unit, a word of `CALENDAR`, or a length of time until now.
 
     Returns:
-        Its start and its end; None where it ends with the calendar, or now.
+        Start and end. The end is None for a word of `CALENDAR` and for a period until now.
 
     Raises:
-        QueryError: It is none of these.
+        QueryError: The text is none of these.
     """
     if isinstance(text, str):
         if text in CALENDAR:
@@ -145,10 +144,10 @@ def parse_period(text: object) -> tuple[int | timedelta | Calendar, int | None]:
 
 
 def calendar_range(word: Calendar, now: int) -> TimeRange:
-    """Give the range of a period that moves with the calendar; a running one ends now.
+    """Give the range of a period that moves with the calendar; a running period ends now.
 
     Args:
-        word: Of `CALENDAR`.
+        word: A key of `CALENDAR`.
         now: Unix seconds.
     """
     unit, ago = CALENDAR[word]
@@ -159,14 +158,15 @@ def calendar_range(word: Calendar, now: int) -> TimeRange:
 
 
 def period_before(times: TimeRange, period: str | None = None) -> TimeRange:
-    """Give the range that a period is compared with, in whole days.
+    """Give the range to compare a period with, in whole days.
 
-    For a stretch of the calendar it is the one before, cut to as many days while the period still
-    runs; for any other range, as many days directly before it. A day that still runs counts whole.
+    For a calendar unit it is the unit before. While the period is running, the unit before is cut
+    to as many days. For any other range it is as many days directly before. A running day counts as
+    a whole day.
 
     Args:
-        times: The period, from midnight on; one that still runs ends now.
-        period: The words that it was asked for with; None where both ends were given.
+        times: The period, from midnight on; a running period ends now.
+        period: The words that the period was given in; None if both ends were given.
     """
     days = -(-(times.end_time - times.start_time) // DAY_S)
     unit = _unit_of(times) if period is None else _unit_said(period)
@@ -194,7 +194,7 @@ def _parse_ago(text: str) -> timedelta | None:
 
 
 def _parse_unit(text: str) -> tuple[Unit, date] | None:
-    """Read a stretch of the calendar: its unit, and its first day."""
+    """Read a calendar unit and its first day."""
     match = _PERIOD.fullmatch(text)
     if match is None:
         day = _parse_day(text)
@@ -219,7 +219,7 @@ def _unit_said(period: str) -> Unit | None:
 
 
 def _unit_of(times: TimeRange) -> Unit | None:
-    """Give the stretch of the calendar that a range is the whole of."""
+    """Give the calendar unit that a range covers exactly; None if there is none."""
     first = times.start.date()
     return next(
         (
@@ -232,7 +232,7 @@ def _unit_of(times: TimeRange) -> Unit | None:
 
 
 def _parse_day(text: str) -> date | None:
-    # `date.fromisoformat` takes a week without a day for its Monday.
+    # `date.fromisoformat` would read a week without a day as its Monday.
     if "W" in text and not _WEEK_DAY.fullmatch(text):
         return None
     try:
@@ -272,7 +272,7 @@ def _midnight(day: date) -> int:
 
 
 def _first(unit: Unit, day: date) -> date:
-    """Give the first day of the unit that a day is in."""
+    """Give the first day of the unit that contains a day."""
     if unit == "day":
         return day
     if unit == "week":

@@ -1,8 +1,8 @@
-"""The windows of a run: pure.
+"""Windows: the parts of a range that are read concurrently. Pure.
 
-A cursor is opaque, time is not: the range is cut into windows of at most one full page, which can
-be asked for at the same time. They are cut one by one, as they are needed: a year of minutes has
-525,600 of them at `limit=1`.
+A cursor is opaque, time is not. So the range is cut into windows of at most one full page, which
+can be requested at the same time. Windows are cut one by one, as they are needed: at `limit=1`, a
+year of minutes has 525,600 of them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from usage_async._query.times import TimeRange
 
 FULL_PAGE = {"1m": 1440, "1h": 168, "1d": 31}
-"""Buckets that the service puts into one page. It takes `limit` up to 180 for costs, but was seen
-to send 31 even then."""
+"""Most buckets that the service puts into one page. For costs it accepts `limit` up to 180, but was
+seen to send only 31."""
 
 
 @attrs.frozen
 class Window:
-    """A part of the range that is read by one request and its cursors.
+    """A part of the range, read by one request and the cursors that follow from it.
 
     Attributes:
         start: Unix seconds, inclusive; a multiple of the bucket's width.
         end: Unix seconds, exclusive.
-        width_s: Seconds of a bucket; None where they are not known.
+        width_s: Seconds of a bucket; None if unknown.
     """
 
     start: int
@@ -35,13 +35,13 @@ class Window:
     width_s: int | None
 
     def ended(self, now: int) -> range:
-        """The starts of its buckets that are over: whatever their use, they have to come."""
+        """Give the starts of buckets that ended by now; the service sends them even if empty."""
         if self.width_s is None:
             return range(0)
         return range(self.start, min(self.end, now - self.width_s + 1), self.width_s)
 
     def after(self, floor: int) -> Window | None:
-        """Give what is left of it from `floor`, rounded up to a bucket; None if nothing is."""
+        """Give the part from `floor` on, rounded up to a bucket; None if it is empty."""
         start = _ceil(max(self.start, floor), self.width_s)
         return attrs.evolve(self, start=start) if start < self.end else None
 
@@ -52,11 +52,11 @@ class Plan:
 
     Attributes:
         start: Unix seconds, inclusive; a multiple of the bucket's width.
-        end: Unix seconds, exclusive; nothing is left where it is not after the start.
-        width_s: Seconds of a bucket; None where they are not known.
-        step_s: Seconds of a window; None where cursors do it all.
-        now: Unix seconds. The clock may be wrong, so nothing is left out for it: it only decides
-            that the buckets after it, which should not be there yet, share one window.
+        end: Unix seconds, exclusive; nothing is left if it is not after the start.
+        width_s: Seconds of a bucket; None if unknown.
+        step_s: Seconds of a window; None for a single window, read by cursors.
+        now: Unix seconds. Buckets after it should not exist yet, and share one window. They are
+            requested nevertheless, because the clock may be wrong.
     """
 
     start: int
@@ -66,7 +66,7 @@ class Plan:
     now: int
 
     def cut(self) -> tuple[Window, Plan] | None:
-        """Part the earliest window from the rest; None where nothing is left."""
+        """Split the earliest window from the rest; None if nothing is left."""
         if self.start >= self.end:
             return None
         end = self.end
@@ -75,7 +75,7 @@ class Plan:
         return Window(self.start, end, self.width_s), attrs.evolve(self, start=end)
 
     def after(self, floor: int) -> Plan:
-        """Leave out all that lies before `floor`, rounded up to a bucket."""
+        """Drop everything before `floor`, rounded up to a bucket."""
         return attrs.evolve(self, start=_ceil(max(self.start, floor), self.width_s))
 
 
@@ -83,11 +83,11 @@ def plan(query: Query, times: TimeRange, *, now: int, concurrency: int) -> Plan:
     """Make the plan of a run.
 
     Args:
-        query: Its width, limit and cursor decide how large a window may be.
-        times: The range. Where it begins or ends inside a bucket, that bucket is asked for whole:
-            the service gives no part of one, and a cursor is bound to the very range.
+        query: Its width, limit and cursor determine the size of a window.
+        times: The range. A bucket that it begins or ends in is requested whole: the service gives
+            no part of a bucket, and a cursor is bound to exactly one range.
         now: Unix seconds.
-        concurrency: With 1 there is one window, and cursors do the rest.
+        concurrency: With 1 there is a single window, read by cursors.
     """
     width = query.width_s
     start, end = times.start_time, times.end_time

@@ -72,6 +72,7 @@ from usage_async import (
     UsageError,
 )
 from usage_async._codec.pages import BATCH_BYTES
+from usage_async._http.fetch import _decoding
 from usage_async.report.csv import guarded
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -845,14 +846,13 @@ async def test_fault_24_a_page_of_ten_megabytes_is_decoded_in_many_turns():
     body = page([{**bucket(START), "results": [row] * 80_000}])
     assert len(body) > 9_000_000
     async with FaultServer(answer(body)) as server, client_of(server) as client:
-        fetcher = client._engine.fetcher
         ticks = 0
 
         async def tick():
             nonlocal ticks
             while True:
                 await asyncio.sleep(0)
-                ticks += fetcher._decoding.locked()
+                ticks += _decoding().locked()
 
         ticker = asyncio.create_task(tick())
         (read,) = await days(client, 1).collect()

@@ -21,7 +21,7 @@ from usage_async import (
     UsageCompletionsResult,
 )
 from usage_async._codec.pages import PageDecoder
-from usage_async._http.fetch import Request
+from usage_async._http.fetch import Request, _decoding
 from usage_async._http.key import KeyCustody, Secret
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -452,12 +452,11 @@ async def test_large_pages_that_arrive_together_are_decoded_one_at_a_time(clock)
         return 200, {}, page([{**bucket(start), "results": [row] * 1000}])
 
     async with client_of(large, clock) as client:
-        fetcher = client._engine.fetcher
         reads = [asyncio.create_task(days(client, 1).collect()) for _ in range(4)]
         waiting = 0
         while not all(read.done() for read in reads):
             await asyncio.sleep(0)
-            waiting = max(waiting, len(fetcher._decoding._waiters or ()))
+            waiting = max(waiting, len(_decoding()._waiters or ()))
     assert waiting == 3
 
 

@@ -78,6 +78,12 @@ def test_a_window_is_at_most_a_full_page(case):
     assert all(window.end - window.start == most * width for window in found[:-1])
 
 
+def test_an_end_is_not_moved_past_the_last_year():
+    last = 253_402_300_800
+    assert make_plan(START, last - 60).end == last - 60
+    assert make_plan(START, last - DAY - 60).end == last - DAY
+
+
 def test_windows_are_cut_as_they_are_needed():
     year = make_plan(START, START + 365 * DAY, bucket_width="1m", limit=1)
     window, rest = year.cut()

@@ -23,19 +23,17 @@ from usage_async._api.pages import (
 )
 from usage_async._api.results import UsageResult
 from usage_async._query.times import iso
+from usage_async._query.windows import LAST_SECOND, Window
 from usage_async.errors import PaginationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from usage_async._query.windows import Window
 
 R = TypeVar("R", bound=UsageResult)
 
 _MOST_EMPTY_PAGES = 100
 """Most consecutive pages without a new bucket that are followed."""
-_LAST_SECOND = 253_402_300_800
-"""The end of the year 9999, the last that a datetime can tell."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -128,7 +126,7 @@ class WindowReading(Generic[R]):
                 if same != bucket:
                     raise PaginationError(f"two different buckets start at {iso(start)}")
                 notices.append(_notice("repeated-bucket", start, "came twice, and counts once"))
-            elif not start < bucket.end_time <= _LAST_SECOND:
+            elif not start < bucket.end_time <= LAST_SECOND:
                 msg = f"the bucket that starts at {iso(start)} ends at {iso(bucket.end_time)}"
                 raise PaginationError(msg)
             elif self._due is not None and start < self._due:

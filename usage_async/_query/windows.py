@@ -20,6 +20,10 @@ FULL_PAGE = {"1m": 1440, "1h": 168, "1d": 31}
 seen to send only 31."""
 
 
+LAST_SECOND = 253_402_300_800
+"""End of the year 9999, the last that a service may know."""
+
+
 @attrs.frozen
 class Window:
     """A part of the range, read by one request and the cursors that follow from it.
@@ -94,7 +98,8 @@ def plan(query: Query, times: TimeRange, *, now: int, concurrency: int) -> Plan:
     if width is None:
         return Plan(start, end, None, None, now)
     if isinstance(query.end, int):
-        end = _ceil(end, width)
+        aligned = _ceil(end, width)
+        end = aligned if aligned < LAST_SECOND else end
     step = None
     if concurrency > 1 and query.page is None:
         full = FULL_PAGE[query.bucket_width or ""]

@@ -79,9 +79,11 @@ def test_a_window_is_at_most_a_full_page(case):
 
 
 def test_an_end_is_not_moved_past_the_last_year():
-    last = 253_402_300_800
-    assert make_plan(START, last - 60).end == last - 60
-    assert make_plan(START, last - DAY - 60).end == last - DAY
+    for day, seconds in (("9999-12-31", 86340), ("9999-12-30", DAY)):
+        query = build("completions", {"start_time": START, "end_time": f"{day}T23:59:00+00:00"})
+        midnight = 253_402_300_800 - DAY * (1 if day.endswith("31") else 2)
+        times = query.resolve(NOW)
+        assert plan(query, times, now=NOW, concurrency=8).end == midnight + seconds
 
 
 def test_windows_are_cut_as_they_are_needed():

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-_SECRET = re.compile(r"\b(sk|sess)-[A-Za-z0-9_*-]+(?:[.+/=~]+[A-Za-z0-9_*-]+)*=*")
+_SECRET = re.compile(r"(sk|sess)-[A-Za-z0-9_*-]+(?:[.+/=~]+[A-Za-z0-9_*-]+)*=*")
 _SNIPPET_LENGTH = 200
 
 

@@ -1,6 +1,6 @@
-"""Written functions that read and make many rows: each is compiled once for a class.
+"""Fillers: generated functions that read and make many rows, compiled once for each class.
 
-They do for rows that are sums, or flat, what `_codec.fast` does for rows of the wire.
+`_codec.fast` generates the same for rows from the wire; these serve sums and flat rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from usage_async._api.fields import is_on_the_wire
 
 
 def reader(names: Iterable[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Write the function that gives some attributes of a row as a tuple, of one or none too."""
+    """Compile a function that gives some attributes of a row as a tuple, even of one or none."""
     values = "".join(f"row.{name}, " for name in names)
     read: Callable[[Any], tuple[Any, ...]] = eval(f"lambda row: ({values})")  # noqa: S307 - as below
     return read
@@ -23,7 +23,7 @@ def reader(names: Iterable[str]) -> Callable[[Any], tuple[Any, ...]]:
 
 @cache
 def maker(cls: Hashable, names: tuple[str, ...]) -> Callable[..., Any]:
-    """Write the function that makes an instance from the values of some fields, in that order.
+    """Compile a function that makes an instance from the values of some fields, in that order.
 
     The values are not checked again: they come from instances of our own classes. The other fields
     get their defaults, None where they have none.

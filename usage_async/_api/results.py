@@ -319,7 +319,7 @@ class UsageRow:
 
 
 def flat_row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
-    """Write a result as a flat row of a bucket with these times."""
+    """Write a result as a flat row, with the times of its bucket."""
     kind: Any = type(result)
     row: UsageRow = _flattener(kind)(result, start_time, end_time)
     return row

@@ -147,6 +147,9 @@ if TYPE_CHECKING:
         RequestEvent as RequestEvent,
     )
     from usage_async._http.limiter import (
+        AdaptiveLimiter as AdaptiveLimiter,
+    )
+    from usage_async._http.limiter import (
         Limiter as Limiter,
     )
     from usage_async._http.retry import (
@@ -223,6 +226,7 @@ _HOMES = {
     "APIConnectionError": "errors",
     "APIStatusError": "errors",
     "APITimeoutError": "errors",
+    "AdaptiveLimiter": "_http.limiter",
     "AuthenticationError": "errors",
     "BadRequestError": "errors",
     "ConfigurationError": "errors",

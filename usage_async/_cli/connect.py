@@ -24,7 +24,7 @@ _GROUP = Group("Connection", sort_key=90)
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Connection:
-    """Where the figures come from; the key is never an argument."""
+    """Source of the figures. The key is never an argument."""
 
     demo: Annotated[
         bool,
@@ -53,7 +53,7 @@ class Connection:
 
 @attrs.frozen(kw_only=True)
 class Place:
-    """Where the figures are, and how to get there.
+    """Address of the figures, and the way there.
 
     Attributes:
         base_url: The address.

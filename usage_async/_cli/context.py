@@ -1,4 +1,4 @@
-"""What a command has at hand: the clocks, the terminal, and what was warned of."""
+"""Context of a command: the clocks, the terminal, and the warnings so far."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Context:
-    """What a command has at hand.
+    """Context of a command.
 
     Args:
         runtime: The clocks; those of the machine where there is none.

@@ -1,4 +1,4 @@
-"""What `usage-async doctor` looks at; it collects checks, and draws nothing."""
+"""The checks of `usage-async doctor`; drawing them is the command's part."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HOUR_S = 3600
 
 @attrs.frozen
 class Check:
-    """What one look found.
+    """Result of one check.
 
     Attributes:
         name: What was looked at.
@@ -48,7 +48,7 @@ class Check:
 
 @attrs.frozen
 class _Seen:
-    """What one endpoint answered: how old its newest figures are, or what went wrong."""
+    """Answer of one endpoint: the age of its newest figures, or its error."""
 
     name: str
     age_s: int | None = None

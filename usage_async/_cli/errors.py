@@ -1,4 +1,4 @@
-"""What an error says to a person at a terminal: one line, and what to do."""
+"""Errors for a person at a terminal: one line each, with a hint."""
 
 from __future__ import annotations
 
@@ -48,4 +48,4 @@ _HINTS: tuple[tuple[type[errors.UsageError], str], ...] = (
     (errors.IncompleteError, "`usage-async fetch` gives every row as it is"),
     (errors.MixedCurrencyError, "the report keeps currencies apart"),
 )
-"""What to do, by kind of error; the first that fits."""
+"""Hints by kind of error; the first that fits."""

@@ -46,7 +46,7 @@ _UNSPLIT = ("line_item",)
 
 @attrs.frozen
 class Asked:
-    """What the command line asks of an endpoint.
+    """Query of an endpoint, as the command line says it.
 
     Attributes:
         name: Of the endpoint, or its path.
@@ -60,7 +60,7 @@ class Asked:
 
 
 Act = Callable[..., int | None]
-"""What a command does: `(asked, connection, context, **own options)`."""
+"""Action of a command: `(asked, connection, context, **own options)`."""
 
 
 def endpoint_app(name: str, summary: str, act: Act, own: Sequence[Argument], example: str) -> App:

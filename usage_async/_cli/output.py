@@ -1,4 +1,4 @@
-"""Where figures are written: standard output, or a file that is only replaced when it is whole."""
+"""Output: standard output, or a file that is only replaced when the new one is whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from usage_async.report.text import clean
 
 
 class Sink(Protocol):
-    """What takes bytes."""
+    """Receiver of bytes."""
 
     def write(self, data: bytes, /) -> object:
         """Take them all."""

@@ -175,7 +175,7 @@ class UsageClient:
 
     @property
     def limiter(self) -> AdaptiveLimiter:
-        """How many requests of this client are in flight, and may be."""
+        """Limiter of this client: its requests in flight, and the most there may be."""
         return self._engine.fetcher.limiter
 
     def completions(

@@ -1,4 +1,4 @@
-"""What a query of a client can do: streams, sums, proofs."""
+"""UsageQuery: streaming, summing and verifying one query."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LARGE = 1000
 
 @attrs.frozen
 class UsageQuery(Generic[R]):
-    """What is asked of an endpoint; it sends nothing until it is used, and can be used again.
+    """Query of one endpoint. It sends nothing until it is used, and can be used again.
 
     Equal queries of one client are equal. `async for` over it gives its buckets, by time.
     """

@@ -173,7 +173,7 @@ def _keep_unknown(made: Any, value: Mapping[str, Any]) -> None:
 
 
 def _keep_all_unknown(made: Any, value: Any) -> None:
-    """Do so for a value and its parts."""
+    """Attach unknown fields recursively."""
     if isinstance(made, tuple):
         for part, part_value in zip(made, value, strict=True):
             _keep_all_unknown(part, part_value)
@@ -294,7 +294,7 @@ def _is_variable(hint: Any) -> bool:
 
 
 def _is_bare(cls: Any) -> bool:
-    """Whether it is a generic class of ours that leaves its kind of results open."""
+    """Tell whether a generic class of ours leaves its kind of results open."""
     bounds = [variable.__bound__ for variable in getattr(cls, "__parameters__", ())]
     return isinstance(cls, type) and bounds == [UsageResult]
 
@@ -485,4 +485,4 @@ READING_ERRORS = (
     KeyError,
     RecursionError,
 )
-"""What reading untrusted JSON can end in."""
+"""Errors that reading untrusted JSON can raise."""

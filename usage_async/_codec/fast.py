@@ -47,12 +47,12 @@ def required(cls: type) -> tuple[str, ...]:
 
 
 def is_array(cls: Any) -> bool:
-    """Whether it is a tuple of any length, which JSON arrays are read into."""
+    """Tell whether a type is a tuple of any length; JSON arrays are read into those."""
     return get_origin(cls) is tuple and get_args(cls)[1:] == (...,)
 
 
 def has_extra(cls: Any) -> bool:
-    """Whether its objects keep what their class does not know among their other fields.
+    """Tell whether objects of a class keep unknown fields among their other fields.
 
     A flat row is not the wire's, and may have in its `extra` what other kinds have as a field.
     """
@@ -63,7 +63,7 @@ def has_extra(cls: Any) -> bool:
 
 
 def is_leaf(hint: Any) -> bool:
-    """Whether a type holds neither objects nor money nor arrays."""
+    """Tell whether a type holds neither objects nor money nor arrays."""
     origin = get_origin(hint) or hint
     if origin is Decimal or is_array(hint) or (isinstance(origin, type) and attrs.has(origin)):
         return False

@@ -96,7 +96,7 @@ class Decoded(Generic[R]):
 
 @attrs.frozen
 class _Batch:
-    """What is read in one turn: buckets that follow each other, or some rows of a large one.
+    """Part of a page that is read in one turn: buckets, or some rows of a large one.
 
     Attributes:
         bucket: Index of the first bucket in the page's `data`.

@@ -94,7 +94,7 @@ class Redactor:
 
     @cached_property
     def _written(self) -> tuple[tuple[str, str], ...]:
-        """How the keys may be written: the end of each form, and the whole of it."""
+        """Spellings of the keys: the end of each, and the whole of it."""
         written = (pair for key in map(str, self.keys) for pair in _spellings(key))
         return tuple(dict.fromkeys(written))
 

@@ -26,7 +26,7 @@ KEY_FILE_VARIABLE = "OPENAI_ADMIN_KEY_FILE"
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _ADMIN_PREFIX = "sk-admin-"
 _KEYS_REDACTED = 64
-"""How many keys, one after another, are taken out of texts: a late reply may echo an old one. To
+"""Keys that are remembered to be taken out of texts: a late reply may echo an old one. To
 look for so many in a text of 16 KiB takes 0.6 ms."""
 
 _log = logging.getLogger("usage_async")

@@ -61,7 +61,7 @@ _SPREAD_S = 0.5
 """After a cooldown requests start spread over this time, so that they do not arrive as one."""
 
 _BEGINNERS = 16
-"""How many clients that have had no success yet it takes to hold every slot."""
+"""Number of clients without any success yet that together may hold every slot."""
 
 
 @attrs.define(eq=False)

@@ -1,4 +1,4 @@
-"""Whether and when to ask again: pure decisions over plain values."""
+"""Retry policy. Pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RESPONSE_ERROR_RETRIES = 2
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often and how long a request is tried again. All times are seconds.
+    """Limits of retrying. All times are seconds.
 
     Attributes:
         attempts: The most tries of one request; 1 never retries.
@@ -45,7 +45,7 @@ class RetryPolicy:
 
 @attrs.define
 class RetryBudget:
-    """What is left of a client's retry tokens."""
+    """Retry tokens that a client has left."""
 
     left: int
     full: int = attrs.field(init=False)
@@ -67,7 +67,7 @@ class RetryBudget:
 
 
 def is_retryable(failure: UsageError, attempt: int) -> bool:
-    """Whether the same request may succeed later."""
+    """Tell whether the same request may succeed later."""
     match failure:
         case APIConnectionError():
             return failure.retryable

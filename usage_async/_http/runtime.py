@@ -1,4 +1,4 @@
-"""What is not deterministic, in one place, so that tests can hand in their own."""
+"""Clocks, sleep and chance, in one place, so that tests can hand in their own."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ comes, since joining 60 MB takes 25 ms, and gives its bytes without a copy."""
 
 @attrs.frozen(kw_only=True)
 class Timeout:
-    """How long one request may take, in seconds; retries have their own deadline.
+    """Limits of one request in seconds; retries have a deadline of their own.
 
     Attributes:
         total_s: From its start to the last byte of the body.

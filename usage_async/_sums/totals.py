@@ -97,7 +97,7 @@ _DIFFERENT = object()
 
 @attrs.define(eq=False)
 class _Sum:
-    """What was added up for one group, in the order in which `Totals` names the fields.
+    """Sums of one group, in the order in which `Totals` names the fields.
 
     Attributes:
         flows: Sums by metric; None until a row has it.

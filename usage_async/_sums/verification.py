@@ -31,7 +31,7 @@ Figures = dict[str, int | Decimal]
 
 @attrs.frozen(kw_only=True)
 class Verification:
-    """What of a range is proven; each attribute holds starts of buckets, Unix seconds, rising.
+    """Proof of a range. Each attribute but `compared` holds starts of buckets, rising.
 
     Attributes:
         checked: Settled buckets that came and, where there was something to compare, whose groups
@@ -52,7 +52,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether something was checked, nothing is missing and nothing differs."""
+        """True if something was checked, nothing is missing and nothing differs."""
         return bool(self.checked) and not self.missing and not self.differing
 
     def raise_if_incomplete(self) -> None:
@@ -75,7 +75,7 @@ class Verification:
 
 @attrs.define
 class Reading:
-    """What is kept of a reading of a range, to compare it: a few figures a bucket.
+    """Reading of a range, kept to be compared: a few figures a bucket.
 
     Attributes:
         as_of: Unix seconds at which it began.
@@ -123,7 +123,7 @@ class Reading:
         return tuple(found)
 
     def agrees(self, other: Reading, start: int) -> bool:
-        """Whether two readings have the bucket of a start, with the same figures."""
+        """Tell whether two readings have the bucket of a start, with the same figures."""
         return _agree(self.figures.get(start), other.figures.get(start))
 
 
@@ -135,13 +135,13 @@ def _figures(rows: Iterable[UsageResult]) -> Figures:
             if attribute.metadata["kind"] in ("flow", "level") and value is not None:
                 sums[attribute.name] = sums.get(attribute.name, 0) + value
         if isinstance(row, CostsResult) and row.amount is not None:
-            key = f"amount {row.amount.currency}"
+            key = f"amount {row.amount.currency.lower()}"
             sums[key] = add(Decimal(sums.get(key, 0)), row.amount.value)
     return sums
 
 
 def _agree(one: Figures | None, other: Figures | None) -> bool:
-    """Whether figures are equal; a quiet bucket equals zeros.
+    """Tell whether figures are equal; a quiet bucket equals zeros.
 
     An optional metric that only one of them has does not count: the service leaves some out.
     """

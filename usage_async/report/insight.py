@@ -1,4 +1,4 @@
-"""What a report concludes from its figures: pace, unusual days, movers; each rule is said. Pure."""
+"""Conclusions of a report: pace, unusual days, movers. Pure; each rule is written out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNUSUAL_RULE = (
 
 @attrs.frozen
 class Pace:
-    """Where a running month is going.
+    """Projection of a running month.
 
     Attributes:
         whole_days: Days of the month that are over, and known.

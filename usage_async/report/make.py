@@ -190,7 +190,7 @@ def _spends(
 
 
 def _are_comparable(plan: Plan, reading: Reading, before: Reading | None) -> bool:
-    """Whether both are there, with every day that has ended."""
+    """Tell whether both are there, with every day that has ended."""
     if before is None or before.blank is not None:
         return False
     return not any(

@@ -43,6 +43,6 @@ def whole_days(asked: TimeRange, now: int) -> TimeRange:
 
 
 def is_running(period: TimeRange, now: int) -> bool:
-    """Whether a period is the current month, up to now."""
+    """Tell whether a period is the current month, up to now."""
     first = datetime.fromtimestamp(now, UTC).date().replace(day=1)
     return period.start.date() == first and period.end_time == now

@@ -29,7 +29,7 @@ SPEND = "spend"
 
 @attrs.frozen
 class Grouping:
-    """How a report is split.
+    """Grouping of a report.
 
     Attributes:
         noun: What one group is called.
@@ -57,7 +57,7 @@ GROUPINGS: Mapping[By, Grouping] = {
 
 @attrs.frozen
 class Plan:
-    """What a report is about.
+    """Subject of a report.
 
     Attributes:
         by: The dimension that it is split by.
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def last_day_runs(self) -> bool:
-        """Whether the last day ends after `now`."""
+        """True if the last day ends after `now`."""
         end = self.period.end_time
         return end + -end % DAY_S > self.now
 
@@ -88,7 +88,7 @@ class Plan:
 
     @property
     def grouping(self) -> Grouping:
-        """How it is split."""
+        """Its grouping."""
         return GROUPINGS[self.by]
 
 
@@ -137,7 +137,7 @@ class Reading:
 
 @attrs.frozen(kw_only=True)
 class Readings:
-    """What a report is made of.
+    """Readings that a report is made of.
 
     Attributes:
         costs: Ungrouped costs.
@@ -211,7 +211,7 @@ class Tokens:
 
 @attrs.frozen(kw_only=True)
 class EndpointUse:
-    """What was used of one endpoint.
+    """Use of one endpoint.
 
     Attributes:
         name: Of the endpoint.
@@ -288,7 +288,7 @@ class Report:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was used or billed."""
+        """True if nothing was used or billed."""
         used = any(value for use in self.endpoints for _, value, _ in use.figures)
         return (
             not self.blanks
@@ -299,7 +299,7 @@ class Report:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a careful reader should know of the figures, a sentence each."""
+        """Remarks for a careful reader of the figures, a sentence each."""
         return (*self._of_times(), *self._of_gaps())
 
     def _of_times(self) -> Iterator[str]:

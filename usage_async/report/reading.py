@@ -27,7 +27,7 @@ from usage_async.report.plan import Blank, Plan, Reading, Readings
 _REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
 """Final answers that concern one query only."""
 _OF_ALL = (AuthenticationError, ConfigurationError, QueryError)
-"""What concerns every query; after any other error its section is blank, and the rest comes."""
+"""Errors that concern every query; after any other, one section is blank and the rest comes."""
 
 
 @attrs.define

@@ -1,4 +1,4 @@
-"""What is drawn on: a terminal, or text in a pipe, of some width and encoding."""
+"""Page: the drawing surface of a terminal, or of text in a pipe, with a width and an encoding."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def progress(
 
 
 class Page:
-    """Where a report is drawn: the console, its width and what its encoding can show.
+    """Drawing surface: the console, its width and the characters of its encoding.
 
     What goes into a pipe or a file is laid out for this width, but never cut to it.
     """

@@ -82,6 +82,8 @@ def test_what_the_caller_gave_wrong_is_a_value_error_too(error):
         pytest.param("Incorrect: sk-admin-****wxyz.", "Incorrect: sk-….", id="masked"),
         pytest.param("sk-a,sk-proj-b", "sk-…,sk-…", id="two"),
         pytest.param("task-1", "task-…", id="within a word"),
+        pytest.param("it begins with sk-admin-", "it begins with sk-admin-", id="a prefix alone"),
+        pytest.param("a key (sk-admin-…)", "a key (sk-admin-…)", id="a prefix as an example"),
     ],
 )
 def test_whatever_looks_like_a_key_is_redacted(text, redacted):

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-_SECRET = re.compile(r"(sk|sess)-[A-Za-z0-9_*-]+(?:[.+/=~]+[A-Za-z0-9_*-]+)*=*")
+_SECRET = re.compile(
+    r"(sk|sess)-(?!(?:admin|proj|svcacct)-?(?![A-Za-z0-9_*-]))"  # a prefix alone is no key
+    r"[A-Za-z0-9_*-]+(?:[.+/=~]+[A-Za-z0-9_*-]+)*=*"
+)
 _SNIPPET_LENGTH = 200
 
 

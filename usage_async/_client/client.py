@@ -58,10 +58,16 @@ from usage_async._http.key import (
     concealed,
     find_key,
 )
-from usage_async._http.limiter import AdaptiveLimiter, Limiter
+from usage_async._http.limiter import AdaptiveLimiter, Limiter, check_count
 from usage_async._http.retry import RetryPolicy
 from usage_async._http.runtime import Runtime
-from usage_async._http.transport import AiohttpTransport, Timeout, Transport, check_base_url
+from usage_async._http.transport import (
+    MAX_PAGE_BYTES,
+    AiohttpTransport,
+    Timeout,
+    Transport,
+    check_base_url,
+)
 from usage_async._query.request import Query, build
 from usage_async.errors import ConfigurationError, QueryError
 
@@ -78,7 +84,6 @@ BASE_URL = "https://api.openai.com/v1"
 BASE_URL_VARIABLE = "USAGE_ASYNC_BASE_URL"
 
 _CENTURY = timedelta(days=36525)
-_64_MIB = 64 * 1024 * 1024
 
 
 class UsageClient:
@@ -124,7 +129,7 @@ class UsageClient:
         concurrency: int = 8,
         timeout: Timeout | None = None,
         retry: RetryPolicy | None = None,
-        max_page_bytes: int = _64_MIB,
+        max_page_bytes: int = MAX_PAGE_BYTES,
         settle_after: timedelta = SETTLES_AFTER,
         proxy: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
@@ -137,8 +142,7 @@ class UsageClient:
     ) -> None:
         admin_key = conceal(admin_key)
         base_url, proxy, organization = map(concealed, (base_url, proxy, organization))
-        if concurrency.__class__ is not int or concurrency < 1:
-            raise ConfigurationError(f"concurrency takes an int of at least 1, not {concurrency!r}")
+        check_count("concurrency", concurrency)
         if settle_after.__class__ is not timedelta or not timedelta() <= settle_after < _CENTURY:
             msg = f"settle_after takes a timedelta below a hundred years, not {settle_after!r}"
             raise ConfigurationError(msg)

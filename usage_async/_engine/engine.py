@@ -11,6 +11,7 @@ import attrs
 
 from usage_async._api.pages import Notice
 from usage_async._http.fetch import Fetcher
+from usage_async._http.runtime import running_loop
 from usage_async.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -56,8 +57,7 @@ class Engine:
         """
         if self.closed:
             raise ConfigurationError("this client is closed")
-        self.check_loop()
-        self.loop = asyncio.get_running_loop()
+        self.loop = running_loop(self.loop, "client")
 
     def check_loop(self) -> None:
         """Refuse to work in a second event loop.
@@ -65,8 +65,7 @@ class Engine:
         Raises:
             ConfigurationError: The client was used in another event loop.
         """
-        if self.loop not in (None, asyncio.get_running_loop()):
-            raise ConfigurationError("this client belongs to another event loop; make one a loop")
+        running_loop(self.loop, "client")
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that is cancelled when the client is closed."""

@@ -1,4 +1,4 @@
-"""Clocks, sleep and chance, in one place, so that tests can hand in their own."""
+"""Runtime: clocks, sleep and chance, which tests replace; and the event loop of an owner."""
 
 from __future__ import annotations
 
@@ -9,19 +9,38 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
+from usage_async.errors import ConfigurationError
+
 
 @attrs.frozen(kw_only=True)
 class Runtime:
-    """Clocks, sleep and chance.
+    """Clocks, sleep and chance of a client.
 
     Attributes:
-        now: Unix seconds.
-        monotonic: Seconds that only grow.
-        sleep: Waits so many seconds.
-        random: An even random number, at least 0 and below 1.
+        now: Gives the time in Unix seconds.
+        monotonic: Gives seconds that never decrease.
+        sleep: Waits for a number of seconds.
+        random: Gives a uniform random number, at least 0 and below 1.
     """
 
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     random: Callable[[], float] = random.random
+
+
+def running_loop(first: asyncio.AbstractEventLoop | None, owner: str) -> asyncio.AbstractEventLoop:
+    """Give the running event loop, which must be the first one that the owner was used in.
+
+    Args:
+        first: The loop of the first use; None before it.
+        owner: Noun for the message, such as `client`.
+
+    Raises:
+        ConfigurationError: The owner was used in another event loop.
+    """
+    loop = asyncio.get_running_loop()
+    if first not in (None, loop):
+        msg = f"this {owner} belongs to another event loop; make one for each loop"
+        raise ConfigurationError(msg)
+    return loop

@@ -44,6 +44,9 @@ Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaita
 _KEY_IN_PATH = re.compile(r"/(?:sk|sess)-[^/]{16,}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
+MAX_PAGE_BYTES = 64 << 20
+"""Default limit of a body, after decompression."""
+
 _JOINED_BYTES = 1 << 22
 """A reply that is joined at its end, which is fastest. A larger one is written together as it
 comes, since joining 60 MB takes 25 ms, and gives its bytes without a copy."""

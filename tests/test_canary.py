@@ -237,7 +237,7 @@ async def test_no_cancellation_tells_the_key(caplog):
         for count in range(1000):
             async with UsageClient(base_url=server.url, runtime=Clock().runtime) as client:
                 merge = days(client, 1).stream()._merge
-                request = merge.run.request(merge.plan.cut()[0], None)
+                request = merge.run.request(merge.uncut.cut()[0], None)
                 request.turn.set()
                 task = asyncio.create_task(client._engine.fetcher.fetch(request))
                 await turns(count)

@@ -31,7 +31,9 @@ BucketWidth = Literal["1m", "1h", "1d"]
 DAY_S = 86400
 WIDTH_SECONDS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": DAY_S}
 
-_USAGE_LIMITS = {"1m": 1440, "1h": 168, "1d": 31}
+FULL_PAGE: Mapping[str, int] = {"1m": 1440, "1h": 168, "1d": 31}
+"""Most buckets of a page of usage. A page of costs may have 180 by its `limit`, but the service was
+seen to send only 31."""
 _COSTS_LIMITS = {"1d": 180}
 DEFAULT_LIMITS: Mapping[str, int] = {"1m": 60, "1h": 24, "1d": 7}
 """Buckets of a page when no `limit` is sent. Source of all limits: the API reference, 2026-11."""
@@ -299,7 +301,7 @@ def _usage(
     name: str, result_class: type[models.UsageResult], params: Any, measure: str
 ) -> Endpoint:
     path = f"/organization/usage/{name}"
-    return Endpoint(name, path, result_class, params, MappingProxyType(_USAGE_LIMITS), measure)
+    return Endpoint(name, path, result_class, params, MappingProxyType(FULL_PAGE), measure)
 
 
 ENDPOINTS: dict[str, Endpoint] = {

@@ -68,7 +68,7 @@ from usage_async._http.transport import (
     Transport,
     check_base_url,
 )
-from usage_async._query.request import Query, build
+from usage_async._query.request import CheckedQuery, build
 from usage_async.errors import ConfigurationError, QueryError
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class UsageClient:
     def _query(self, name: str, kind: type[R], params: Any) -> UsageQuery[R]:
         return UsageQuery(self._engine, self._built(name, params), kind)
 
-    def _built(self, name: str, params: Any, *, unchecked: bool = False) -> Query:
+    def _built(self, name: str, params: Any, *, unchecked: bool = False) -> CheckedQuery:
         try:
             return build(name, params, unchecked=unchecked)
         except QueryError as error:

@@ -22,11 +22,11 @@ from usage_async._api.results import (
 from usage_async._engine.engine import Engine
 from usage_async._engine.stream import Stream, start
 from usage_async._http.fetch import in_turns
-from usage_async._query.request import Query
+from usage_async._query.request import CheckedQuery
 from usage_async._query.times import TimeRange
-from usage_async._query.windows import Window
+from usage_async._query.windows import Window, round_up
 from usage_async._sums.totals import Summary, Totals
-from usage_async._sums.verification import Reading, Verification
+from usage_async._sums.verification import RangeFigures, Verification
 from usage_async.errors import QueryError
 
 R = TypeVar("R", bound=UsageResult)
@@ -43,7 +43,7 @@ class UsageQuery(Generic[R]):
     """
 
     _engine: Engine
-    _query: Query
+    _query: CheckedQuery
     _kind: type[R]
 
     def __repr__(self) -> str:
@@ -207,19 +207,19 @@ class UsageQuery(Generic[R]):
             verification.raise_if_incomplete()
         return verification
 
-    async def _read_whole(self, window: Window) -> Reading:
+    async def _read_whole(self, window: Window) -> RangeFigures:
         """Read the ungrouped figures of a range that was read with groups."""
         if window.start >= window.end:
-            return Reading(window.start)
+            return RangeFigures(window.start)
         # The very range: without groups the history may begin earlier.
-        end = window.end + -window.end % (window.width_s or 1)
+        end = round_up(window.end, window.width_s)
         same = attrs.evolve(self._query, page=None, group_by=(), start=window.start, end=end)
         reading, _ = await self._read(same)
         return reading
 
-    async def _read(self, query: Query) -> tuple[Reading, Window]:
+    async def _read(self, query: CheckedQuery) -> tuple[RangeFigures, Window]:
         async with start(self._engine, query, self._kind, _buckets) as stream:
-            reading = Reading(stream.as_of, self._engine.settle_after)
+            reading = RangeFigures(stream.as_of, self._engine.settle_after)
             async for bucket in stream:
                 reading.add(bucket)
         return reading, Window(stream.start_time, stream.end_time, query.width_s)

@@ -27,9 +27,10 @@ import attrs
 
 from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
 from usage_async._api.results import UsageResult
-from usage_async._engine.window import WindowReading
+from usage_async._engine.progress import WindowProgress
 from usage_async._http.fetch import in_turns
 from usage_async._query.times import TimeRange, iso
+from usage_async._query.windows import round_up
 from usage_async.errors import (
     AuthenticationError,
     PermissionDeniedError,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from usage_async._codec.pages import Decoded
     from usage_async._engine.engine import Engine
     from usage_async._engine.run import Notices, Run
-    from usage_async._query.windows import Plan, Window
+    from usage_async._query.windows import UncutRange, Window
 
 R = TypeVar("R", bound=UsageResult)
 
@@ -86,20 +87,20 @@ class Merge(Generic[R]):
         run: The run.
         notices: Receives the notices.
         times: The range that is read; a clamp moves its start.
-        plan: The part of the range that is not cut into windows yet.
+        uncut: The part of the range that has not been cut into windows.
     """
 
     engine: Engine
     run: Run[R]
     notices: Notices
     times: TimeRange = attrs.field(init=False)
-    plan: Plan = attrs.field(init=False)
+    uncut: UncutRange = attrs.field(init=False)
     _windows: deque[Window] = attrs.field(factory=deque, init=False)
-    """Windows that were cut from the plan and are not read completely, earliest first."""
+    """Windows that were cut off and are not read completely, earliest first."""
     _ahead: dict[Window, _Page[R]] = attrs.field(factory=dict, init=False)
     _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False)
     _urgent: asyncio.Future[BaseException] | None = attrs.field(default=None, init=False)
-    _head: WindowReading[R] | None = attrs.field(default=None, init=False)
+    _head: WindowProgress[R] | None = attrs.field(default=None, init=False)
     _reread: Callable[[], Generator[None, None, Decoded[R]]] | None = attrs.field(
         default=None, init=False
     )
@@ -107,8 +108,8 @@ class Merge(Generic[R]):
     _has_begun: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.plan = self.run.plan()
-        self.times = TimeRange(self.plan.start, self.plan.end)
+        self.uncut = self.run.uncut()
+        self.times = TimeRange(self.uncut.start, self.uncut.end)
 
     async def next_page(self) -> UsageResponse[R] | None:
         """Give the next page; None at the end.
@@ -122,7 +123,7 @@ class Merge(Generic[R]):
         while (window := next(self._left(), None)) is not None:
             if self._head is None or self._head.window != window:
                 cursor = self.run.query.page
-                self._head = WindowReading(window=window, now=self.run.now, cursor=cursor)
+                self._head = WindowProgress(window=window, now=self.run.now, cursor=cursor)
             self._begin(self._head, self._urgent)
             try:
                 decoded = await _outcome(self._ahead[window].task, self._urgent)
@@ -137,14 +138,14 @@ class Merge(Generic[R]):
         return None
 
     def _left(self) -> Iterator[Window]:
-        """Give the remaining windows, earliest first; cut them from the plan on demand."""
+        """Give the remaining windows, earliest first; cut further ones off on demand."""
         yield from self._windows
-        while (cut := self.plan.cut()) is not None:
-            window, self.plan = cut
+        while (cut := self.uncut.cut()) is not None:
+            window, self.uncut = cut
             self._windows.append(window)
             yield window
 
-    def _begin(self, head: WindowReading[R], urgent: asyncio.Future[BaseException]) -> None:
+    def _begin(self, head: WindowProgress[R], urgent: asyncio.Future[BaseException]) -> None:
         """Start as many requests as fit: the head's next page, then first pages of windows."""
         has_failed = any(page.has_failed for page in self._ahead.values())
         for window in self._left():
@@ -159,7 +160,7 @@ class Merge(Generic[R]):
             self._ahead[window] = _Page(task, request.turn)
         self._ahead[head.window].turn.set()
 
-    async def _accepted(self, decoded: Decoded[R], head: WindowReading[R]) -> UsageResponse[R]:
+    async def _accepted(self, decoded: Decoded[R], head: WindowProgress[R]) -> UsageResponse[R]:
         before = await self._page_before(head, decoded.page)
         page, notices = head.accept(decoded.page, before)
         self._reread = None if head.done else decoded.reread
@@ -173,7 +174,7 @@ class Merge(Generic[R]):
         return page
 
     async def _page_before(
-        self, head: WindowReading[R], page: UsageResponse[R]
+        self, head: WindowProgress[R], page: UsageResponse[R]
     ) -> tuple[UsageTimeBucket[R], ...]:
         """Decode the previous page again if the checks need it, which is rare.
 
@@ -208,7 +209,7 @@ class Merge(Generic[R]):
             message = f"figures from {iso(starts[0])} on may still be revised"
             self.notices.tell(Notice(code="unsettled", message=message, starts=starts))
 
-    def _clamp(self, error: RangeUnavailableError, head: WindowReading[R]) -> None:
+    def _clamp(self, error: RangeUnavailableError, head: WindowProgress[R]) -> None:
         """Drop the part before the history from all remaining windows."""
         floor = int(error.earliest.timestamp())
         left = {window: window.after(floor) for window in self._windows}
@@ -223,13 +224,13 @@ class Merge(Generic[R]):
                 self._given_up.append(self._ahead.pop(window).task)
                 self._given_up[-1].cancel()
         self._windows = deque(rest for rest in left.values() if rest is not None)
-        self.plan = self.plan.after(floor)
+        self.uncut = self.uncut.after(floor)
         if self.times.start_time == head.next_start:
             following = next(self._left(), None)
             first = self.times.end_time if following is None else following.start
             self.times = attrs.evolve(self.times, start_time=first)
         if floor > head.next_start:
-            begin = iso(floor + -floor % (head.window.width_s or 1))
+            begin = iso(round_up(floor, head.window.width_s))
             message = f"the service's data begin at {iso(floor)}; nothing before {begin} was read"
             self.notices.tell(Notice(code="clamped", message=message))
 

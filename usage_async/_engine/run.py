@@ -12,9 +12,9 @@ from usage_async._api.pages import Notice
 from usage_async._api.results import UsageResult
 from usage_async._codec.pages import Decoded, PageDecoder
 from usage_async._http.fetch import Request
-from usage_async._query.request import Query
+from usage_async._query.request import CheckedQuery
 from usage_async._query.times import TimeRange
-from usage_async._query.windows import Plan, Window, plan
+from usage_async._query.windows import UncutRange, Window
 
 R = TypeVar("R", bound=UsageResult)
 
@@ -34,16 +34,16 @@ class Run(Generic[R]):
         settled_before: Unix seconds; buckets that ended by then are final.
     """
 
-    query: Query
+    query: CheckedQuery
     kind: type[R]
     now: int
     requested: TimeRange
     concurrency: int
     settled_before: int
 
-    def plan(self) -> Plan:
-        """Cut the range into windows."""
-        return plan(self.query, self.requested, now=self.now, concurrency=self.concurrency)
+    def uncut(self) -> UncutRange:
+        """Give the range to read, which is then cut into windows."""
+        return self.query.uncut(self.requested, now=self.now, concurrency=self.concurrency)
 
     def request(self, window: Window, cursor: str | None) -> Request[Decoded[R]]:
         """Make the request for one page of a window."""

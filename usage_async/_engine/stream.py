@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from usage_async._api.pages import UsageResponse
     from usage_async._api.results import UsageResult
     from usage_async._engine.engine import Engine
-    from usage_async._query.request import Query
+    from usage_async._query.request import CheckedQuery
     from usage_async._query.times import TimeRange
 
 R = TypeVar("R", bound="UsageResult")
@@ -137,7 +137,7 @@ class Stream(Generic[T]):
 
 def start(
     engine: Engine,
-    query: Query,
+    query: CheckedQuery,
     kind: type[R],
     flatten: Callable[[UsageResponse[R]], Iterable[T]],
     concurrency: int | None = None,

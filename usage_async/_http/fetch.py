@@ -19,7 +19,7 @@ from usage_async._api.fields import short_repr
 from usage_async._codec.redactor import shortened
 from usage_async._codec.replies import decode_error
 from usage_async._http.retry import RetryBudget, RetryPolicy, next_delay
-from usage_async._query.request import PATH
+from usage_async._query.paths import is_allowed
 from usage_async.errors import (
     APIStatusError,
     AuthenticationError,
@@ -173,7 +173,7 @@ class Fetcher:
                 nothing was sent.
             UsageError: The failure of the last try.
         """
-        if not PATH.fullmatch(request.path):
+        if not is_allowed(request.path):
             raise QueryError(f"{self._text(request.path)!r} is no path below /organization/")
         renewed = False
         while True:

@@ -141,12 +141,7 @@ class Limiter:
         Raises:
             ConfigurationError: The limiter was used in another event loop.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop not in (None, loop):
-            raise ConfigurationError(
-                "this limiter belongs to another event loop; make one for each loop"
-            )
-        self._loop = loop
+        loop = self._loop = running_loop(self._loop, "limiter")
         if not share.turns and self._may_take(share):
             if not share.waking:
                 self._give(share)

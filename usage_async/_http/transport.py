@@ -146,7 +146,7 @@ class AiohttpTransport:
         base_url: URL,
         *,
         timeout: Timeout,
-        max_page_bytes: int,
+        max_page_bytes: int = MAX_PAGE_BYTES,
         proxy: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         session: Session | None = None,

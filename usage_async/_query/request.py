@@ -6,7 +6,6 @@ against a single `now`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -14,7 +13,14 @@ from typing import Any, NoReturn
 
 import attrs
 
-from usage_async._api.endpoints import ENDPOINTS, WIDTH_SECONDS, Endpoint, unknown_endpoint
+from usage_async._api.endpoints import (
+    ENDPOINTS,
+    FULL_PAGE,
+    WIDTH_SECONDS,
+    Endpoint,
+    unknown_endpoint,
+)
+from usage_async._query.paths import is_allowed
 from usage_async._query.times import (
     Calendar,
     TimeRange,
@@ -23,17 +29,14 @@ from usage_async._query.times import (
     parse_period,
     parse_time,
 )
+from usage_async._query.windows import LAST_SECOND, UncutRange, round_up
 from usage_async.errors import QueryError
-
-PATH = re.compile(r"/organization/[A-Za-z0-9_/-]+")
-"""The only paths that are ever requested. Use `fullmatch`: `$` would let a newline pass."""
-
 
 Params = list[tuple[str, str]]
 
 
 @attrs.frozen
-class Query:
+class CheckedQuery:
     """A checked query of one endpoint; equal parameters make equal, equally hashed queries.
 
     Attributes:
@@ -109,6 +112,28 @@ class Query:
             return now
         return value if value >= 0 else _refuse("times before 1970 cannot be asked for")
 
+    def uncut(self, times: TimeRange, *, now: int, concurrency: int) -> UncutRange:
+        """Give the range to read, which is then cut into windows.
+
+        Args:
+            times: The range that was asked for. The service gives no part of a bucket, and binds a
+                cursor to exactly one range. So the buckets at both ends are requested whole.
+            now: Unix seconds.
+            concurrency: With 1 there is a single window, which is read by cursors.
+        """
+        width = self.width_s
+        start, end = times.start_time, times.end_time
+        if width is None:
+            return UncutRange(start, end, None, None, now)
+        if isinstance(self.end, int):
+            whole = round_up(end, width)
+            end = whole if whole < LAST_SECOND else end
+        step = None
+        if concurrency > 1 and self.page is None:
+            full = FULL_PAGE[self.bucket_width or ""]
+            step = min(self.page_limit or full, full) * width
+        return UncutRange(start - start % width, end, width, step, now)
+
     def params(self, start: int, end: int, *, limit: int | None, page: str | None) -> Params:
         """Give the pairs of the query string; an array repeats its key."""
         pairs = [
@@ -131,7 +156,7 @@ class Query:
         return f"query({self.endpoint.name!r}, {given}{extra})"
 
 
-def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = False) -> Query:
+def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = False) -> CheckedQuery:
     """Check the parameters of an endpoint.
 
     Args:
@@ -178,7 +203,7 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
             f"{endpoint.name} does not take {', '.join(values)}; it takes"
             f" {', '.join([*takes, 'clamp', *endpoint.filters])}"
         )
-    return Query(
+    return CheckedQuery(
         endpoint=endpoint,
         start=start,
         end=end,
@@ -204,7 +229,7 @@ def _find(name_or_path: str) -> Endpoint:
         return ENDPOINTS[name_or_path]
     if not name_or_path.startswith("/"):
         _refuse(f"no endpoint {name_or_path!r}; there are {', '.join(ENDPOINTS)}")
-    if not PATH.fullmatch(name_or_path):
+    if not is_allowed(name_or_path):
         _refuse(
             f"{name_or_path!r} is not a path below /organization/ (letters, digits, _, - and /)"
         )

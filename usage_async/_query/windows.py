@@ -7,18 +7,7 @@ year of minutes has 525,600 of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
-
-if TYPE_CHECKING:
-    from usage_async._query.request import Query
-    from usage_async._query.times import TimeRange
-
-FULL_PAGE = {"1m": 1440, "1h": 168, "1d": 31}
-"""Most buckets that the service puts into one page. For costs it accepts `limit` up to 180, but was
-seen to send only 31."""
-
 
 LAST_SECOND = 253_402_300_800
 """End of the year 9999, the last that a service may know."""
@@ -46,12 +35,12 @@ class Window:
 
     def after(self, floor: int) -> Window | None:
         """Give the part from `floor` on, rounded up to a bucket; None if it is empty."""
-        start = _ceil(max(self.start, floor), self.width_s)
+        start = round_up(max(self.start, floor), self.width_s)
         return attrs.evolve(self, start=start) if start < self.end else None
 
 
 @attrs.frozen
-class Plan:
+class UncutRange:
     """The part of a range that has not been cut into windows yet.
 
     Attributes:
@@ -69,7 +58,7 @@ class Plan:
     step_s: int | None
     now: int
 
-    def cut(self) -> tuple[Window, Plan] | None:
+    def cut(self) -> tuple[Window, UncutRange] | None:
         """Split the earliest window from the rest; None if nothing is left."""
         if self.start >= self.end:
             return None
@@ -78,34 +67,11 @@ class Plan:
             end = min(self.start + self.step_s, end)
         return Window(self.start, end, self.width_s), attrs.evolve(self, start=end)
 
-    def after(self, floor: int) -> Plan:
+    def after(self, floor: int) -> UncutRange:
         """Drop everything before `floor`, rounded up to a bucket."""
-        return attrs.evolve(self, start=_ceil(max(self.start, floor), self.width_s))
+        return attrs.evolve(self, start=round_up(max(self.start, floor), self.width_s))
 
 
-def plan(query: Query, times: TimeRange, *, now: int, concurrency: int) -> Plan:
-    """Make the plan of a run.
-
-    Args:
-        query: Its width, limit and cursor determine the size of a window.
-        times: The range. A bucket that it begins or ends in is requested whole: the service gives
-            no part of a bucket, and a cursor is bound to exactly one range.
-        now: Unix seconds.
-        concurrency: With 1 there is a single window, read by cursors.
-    """
-    width = query.width_s
-    start, end = times.start_time, times.end_time
-    if width is None:
-        return Plan(start, end, None, None, now)
-    if isinstance(query.end, int):
-        aligned = _ceil(end, width)
-        end = aligned if aligned < LAST_SECOND else end
-    step = None
-    if concurrency > 1 and query.page is None:
-        full = FULL_PAGE[query.bucket_width or ""]
-        step = min(query.page_limit or full, full) * width
-    return Plan(start - start % width, end, width, step, now)
-
-
-def _ceil(instant: int, width_s: int | None) -> int:
+def round_up(instant: int, width_s: int | None) -> int:
+    """Round an instant up to the start of a bucket; leave it if the width is unknown."""
     return -(-instant // (width_s or 1)) * (width_s or 1)

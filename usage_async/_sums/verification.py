@@ -25,7 +25,7 @@ from usage_async.errors import IncompleteError
 _STEP = 5000
 """Buckets that are compared in one turn of the event loop: some 12 ms."""
 
-Figures = dict[str, int | Decimal]
+BucketFigures = dict[str, int | Decimal]
 """The sums of one bucket, by metric; amounts by currency."""
 
 
@@ -74,8 +74,8 @@ class Verification:
 
 
 @attrs.define
-class Reading:
-    """Reading of a range, kept to be compared: a few figures a bucket.
+class RangeFigures:
+    """Figures of a range, kept to be compared: a few figures a bucket.
 
     Attributes:
         as_of: Unix seconds at which it began.
@@ -86,7 +86,7 @@ class Reading:
 
     as_of: int
     settle_after: timedelta = SETTLES_AFTER
-    figures: dict[int, Figures] = attrs.field(factory=dict)
+    figures: dict[int, BucketFigures] = attrs.field(factory=dict)
     unsettled: list[int] = attrs.field(factory=list)
 
     def add(self, bucket: UsageTimeBucket[Any]) -> None:
@@ -109,7 +109,7 @@ class Reading:
         came = self.figures.keys() | set(self.unsettled)
         return tuple(start for start in read.ended(self.as_of) if start not in came)
 
-    def differing(self, other: Reading) -> Generator[None, None, tuple[int, ...]]:
+    def differing(self, other: RangeFigures) -> Generator[None, None, tuple[int, ...]]:
         """Find the starts at which two readings contradict each other, or only one has figures.
 
         A step compares some of them, since a month of minutes would hold the event loop.
@@ -122,13 +122,13 @@ class Reading:
             found += [start for start in some if not self.agrees(other, start)]
         return tuple(found)
 
-    def agrees(self, other: Reading, start: int) -> bool:
+    def agrees(self, other: RangeFigures, start: int) -> bool:
         """Tell whether two readings have the bucket of a start, with the same figures."""
         return _agree(self.figures.get(start), other.figures.get(start))
 
 
-def _figures(rows: Iterable[UsageResult]) -> Figures:
-    sums: Figures = {}
+def _figures(rows: Iterable[UsageResult]) -> BucketFigures:
+    sums: BucketFigures = {}
     for row in rows:
         for attribute in fields_of(type(row)):
             value = getattr(row, attribute.name)
@@ -140,7 +140,7 @@ def _figures(rows: Iterable[UsageResult]) -> Figures:
     return sums
 
 
-def _agree(one: Figures | None, other: Figures | None) -> bool:
+def _agree(one: BucketFigures | None, other: BucketFigures | None) -> bool:
     """Tell whether figures are equal; a quiet bucket equals zeros.
 
     An optional metric that only one of them has does not count: the service leaves some out.

@@ -1,4 +1,4 @@
-"""The plan: windows tile the range, whatever it is."""
+"""Windows: they tile the range, whatever it is."""
 
 from itertools import pairwise
 
@@ -8,20 +8,20 @@ from hypothesis import strategies as st
 from values import DAY, START
 
 from usage_async import TimeRange
-from usage_async._api.endpoints import WIDTH_SECONDS
+from usage_async._api.endpoints import FULL_PAGE, WIDTH_SECONDS
 from usage_async._query.request import build
-from usage_async._query.windows import FULL_PAGE, Window, plan
+from usage_async._query.windows import Window
 
 NOW = START + 400 * DAY
 
 
-def make_plan(start, end, *, now=NOW, concurrency=8, name="completions", **params):
+def uncut(start, end, *, now=NOW, concurrency=8, name="completions", **params):
     query = build(name, {"start_time": start, "end_time": end, **params})
-    return plan(query, TimeRange(start, end), now=now, concurrency=concurrency)
+    return query.uncut(TimeRange(start, end), now=now, concurrency=concurrency)
 
 
 def cuts(left):
-    """All the windows of a plan."""
+    """Cut a range into all its windows."""
     found = []
     while (cut := left.cut()) is not None:
         window, left = cut
@@ -30,11 +30,11 @@ def cuts(left):
 
 
 def windows(start, end, **more):
-    return cuts(make_plan(start, end, **more))
+    return cuts(uncut(start, end, **more))
 
 
 @st.composite
-def plans(draw):
+def ranges(draw):
     width = draw(st.sampled_from(list(WIDTH_SECONDS)))
     seconds = WIDTH_SECONDS[width]
     start = draw(st.integers(0, 4 * 10**9))
@@ -49,7 +49,7 @@ def plans(draw):
     return start, end, now, concurrency, params
 
 
-@given(plans())
+@given(ranges())
 def test_windows_tile_the_range_without_gap_or_overlap(case):
     start, end, now, concurrency, params = case
     found = windows(start, end, now=now, concurrency=concurrency, **params)
@@ -64,7 +64,7 @@ def test_windows_tile_the_range_without_gap_or_overlap(case):
     assert sum(window.start > now for window in found) <= 1
 
 
-@given(plans())
+@given(ranges())
 def test_a_window_is_at_most_a_full_page(case):
     start, end, now, concurrency, params = case
     found = windows(start, end, now=now, concurrency=concurrency, **params)
@@ -83,20 +83,20 @@ def test_an_end_is_not_moved_past_the_last_year():
         query = build("completions", {"start_time": START, "end_time": f"{day}T23:59:00+00:00"})
         midnight = 253_402_300_800 - DAY * (1 if day.endswith("31") else 2)
         times = query.resolve(NOW)
-        assert plan(query, times, now=NOW, concurrency=8).end == midnight + seconds
+        assert query.uncut(times, now=NOW, concurrency=8).end == midnight + seconds
 
 
 def test_windows_are_cut_as_they_are_needed():
-    year = make_plan(START, START + 365 * DAY, bucket_width="1m", limit=1)
+    year = uncut(START, START + 365 * DAY, bucket_width="1m", limit=1)
     window, rest = year.cut()
     assert (window.end, rest.start) == (START + 60, START + 60)
     assert len(cuts(rest.after(START + 364 * DAY))) == 1440
 
 
-@given(plans(), st.integers(0, 4 * 10**9))
-def test_a_floor_leaves_the_same_buckets_of_a_plan_as_of_its_windows(case, floor):
+@given(ranges(), st.integers(0, 4 * 10**9))
+def test_a_floor_leaves_the_same_buckets_of_a_range_as_of_its_windows(case, floor):
     start, end, now, concurrency, params = case
-    whole = make_plan(start, end, now=now, concurrency=concurrency, **params)
+    whole = uncut(start, end, now=now, concurrency=concurrency, **params)
     left = [rest for window in cuts(whole) if (rest := window.after(floor))]
     again = cuts(whole.after(floor))
     assert [window.end for window in again[-1:]] == [window.end for window in left[-1:]]

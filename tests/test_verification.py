@@ -20,7 +20,7 @@ from usage_async import (
     dumps,
 )
 from usage_async._query.windows import Window
-from usage_async._sums.verification import Reading
+from usage_async._sums.verification import RangeFigures
 from usage_async.emulator import Emulator, Quirks
 
 DAY = 86_400
@@ -30,7 +30,7 @@ MIDDAY = int(datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp())
 
 def reading(*days, as_of=NOW):
     """A reading of buckets of a day each, given as `(day, rows)`."""
-    made = Reading(as_of)
+    made = RangeFigures(as_of)
     for day, rows in days:
         made.add(
             UsageTimeBucket(start_time=day * DAY, end_time=(day + 1) * DAY, results=tuple(rows))
@@ -228,7 +228,7 @@ async def test_what_cannot_be_compared_is_not_called_whole():
             await client.query("/organization/usage/new", period="7d").verify()
     others = UsageTimeBucket(start_time=0, end_time=DAY, other_results=(tokens(1),))
     with pytest.raises(IncompleteError, match="another kind"):
-        Reading(NOW).add(others)
+        RangeFigures(NOW).add(others)
 
 
 @pytest.mark.parametrize(

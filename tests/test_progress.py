@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from values import DAY, START
 
 from usage_async import PaginationError, UsageCompletionsResult, UsageResponse, UsageTimeBucket
-from usage_async._engine.window import WindowReading
+from usage_async._engine.progress import WindowProgress
 from usage_async._query.windows import Window
 
 NOW = START + 400 * DAY
@@ -27,7 +27,7 @@ def page(*days, cursor=None, **more):
     )
 
 
-class Reading(WindowReading):
+class Reading(WindowProgress):
     """It is given the buckets of the page before only where it looks back, as by a merge."""
 
     before = ()

@@ -37,7 +37,7 @@ _MOST_EMPTY_PAGES = 100
 
 
 @attrs.define(eq=False, kw_only=True)
-class WindowReading(Generic[R]):
+class WindowProgress(Generic[R]):
     """State of the reading of one window.
 
     Attributes:

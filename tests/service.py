@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 from faultserver import FaultServer, Request, Wire
 
@@ -67,6 +68,46 @@ def serve(params: Iterable[tuple[str, str]], size: Callable[[int], int] | None =
     return page(data, f"page_{rest}{mark}" if rest < end else None)
 
 
+class SlowService:
+    """A transport that answers after some turns of the loop, which depend on the request.
+
+    Attributes:
+        fail: Replies by the day on which a request starts, instead of the days themselves.
+        sent: The start of every request, and its cursor.
+        in_flight: Number of requests that are being answered.
+        most: The most that were ever being answered.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        size: Callable[[int], int] | None = None,
+        fail: Mapping[int, Any] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.size = size
+        self.fail = fail or {}
+        self.sent: list[tuple[int, str | None]] = []
+        self.in_flight = self.most = 0
+
+    async def __call__(
+        self, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str]
+    ) -> Any:
+        given = dict(params)
+        start = int(given["start_time"])
+        self.sent.append((start, given.get("page")))
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            await turns(crc32(f"{self.seed} {params}".encode()) % 7)
+            failure = self.fail.get((start - START) // DAY)
+            if failure is not None:
+                return failure
+            return 200, {}, serve(params, self.size)
+        finally:
+            self.in_flight -= 1
+
+
 async def honest(request: Request, wire: Wire) -> None:
     """Behave well."""
     await wire.reply(serve(request.params), headers={"x-request-id": "req_1"})
@@ -75,6 +116,16 @@ async def honest(request: Request, wire: Wire) -> None:
 def client_of(server: FaultServer, **options: Any) -> UsageClient:
     """A client of a server; the real clock is fine where nothing is retried."""
     return UsageClient(**{"admin_key": KEY, "base_url": server.url, **options})
+
+
+def over(transport: Any, **options: Any) -> UsageClient:
+    """A client over a fake transport, by a clock that passes only by sleeping."""
+    return UsageClient(transport=transport, runtime=Clock().runtime, **options)
+
+
+def numbers(buckets: Iterable[Any]) -> list[int]:
+    """The day of each bucket, from `START` on."""
+    return [(bucket.start_time - START) // DAY for bucket in buckets]
 
 
 def days(client: UsageClient, count: int, **params: Any) -> Any:

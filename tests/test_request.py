@@ -1,4 +1,4 @@
-"""Queries and times: what is taken, what is refused, and with which words."""
+"""Queries: what is taken, what is refused, and with which words."""
 
 import re
 import sys

@@ -121,7 +121,7 @@ async def test_fault_02_a_wrong_certificate_fails_at_once_without_retry(clock):
     context.load_cert_chain(SAMPLES / "self_signed.pem")
     async with FaultServer(honest, ssl=context) as server:
         error = await fails(server, APIConnectionError, clock)
-        assert "not to be trusted" in error.message
+        assert "cannot be trusted" in error.message
         assert not server.requests
         assert not clock.slept
         trusting = ssl.create_default_context(cafile=SAMPLES / "self_signed.pem")
@@ -136,7 +136,7 @@ async def test_fault_02_plain_text_where_tls_is_due_fails_at_once(clock):
     server = await asyncio.start_server(plain, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, UsageClient(KEY, base_url=url, runtime=clock.runtime) as client:
-        with pytest.raises(APIConnectionError, match="not to be trusted"):
+        with pytest.raises(APIConnectionError, match="cannot be trusted"):
             await days(client, 1).collect()
     assert not clock.slept
 
@@ -173,7 +173,7 @@ async def test_fault_03_a_tls_handshake_that_breaks_off_is_retried(clock):
         with pytest.raises(APIConnectionError) as caught:
             await days(client, 1).collect()
     assert len(accepted) == 5
-    assert caught.value.message == f"no whole answer from 127.0.0.1:{port}: ConnectionResetError"
+    assert caught.value.message == f"no complete reply from 127.0.0.1:{port}: ConnectionResetError"
 
 
 def begun(head, *, then):
@@ -238,7 +238,7 @@ async def test_fault_06_corrupt_gzip_and_a_false_encoding_are_retried(clock, fau
         assert await recovers(server, clock) == 1
     async with FaultServer(fault) as server:
         error = await fails(server, ResponseError, clock)
-        assert "another encoding than it claims" in error.message
+        assert "not in the Content-Encoding that it names" in error.message
         assert len(server.requests) == 3
 
 
@@ -259,7 +259,7 @@ async def test_fault_07_unreadable_http_is_never_taken_for_a_400(clock, fault):
         assert await recovers(server, clock) == 1
     async with FaultServer(fault) as server:
         error = await fails(server, ResponseError, clock)
-        assert "did not reply in readable HTTP" in error.message
+        assert "replied, but not in valid HTTP" in error.message
         assert not isinstance(error, APIStatusError)
 
 
@@ -348,11 +348,18 @@ async def drip(_, wire):
 @pytest.mark.parametrize(
     ("fault", "limits", "message"),
     [
-        pytest.param(hang, Timeout(read_s=4), "was silent for 4 s", id="hang, read"),
-        pytest.param(hang, Timeout(total_s=4), "no whole answer within 4 s", id="hang, total"),
-        pytest.param(drip, Timeout(total_s=4), "no whole answer within 4 s", id="drip, total"),
+        pytest.param(hang, Timeout(read_s=4), "sent nothing for 4 s", id="hang, read"),
         pytest.param(
-            begun(LONG, then=hang), Timeout(read_s=4), "was silent for 4 s", id="half a body, read"
+            hang, Timeout(total_s=4), "did not reply completely within 4 s", id="hang, total"
+        ),
+        pytest.param(
+            drip, Timeout(total_s=4), "did not reply completely within 4 s", id="drip, total"
+        ),
+        pytest.param(
+            begun(LONG, then=hang),
+            Timeout(read_s=4),
+            "sent nothing for 4 s",
+            id="half a body, read",
         ),
     ],
 )
@@ -381,7 +388,7 @@ async def test_fault_11_a_connection_that_is_never_accepted_meets_a_timeout(cloc
     policy, timeout = RetryPolicy(attempts=1), Timeout(connect_s=4)
     client = UsageClient(KEY, base_url=url, retry=policy, timeout=timeout)
     async with silent, client:
-        with pytest.raises(APITimeoutError, match=r"took no connection within 4 s"):
+        with pytest.raises(APITimeoutError, match=r"did not accept a connection within 4 s"):
             await days(client, 1).collect()
         await left.wait()
 
@@ -607,7 +614,7 @@ async def test_fault_16_openai_base_url_is_ignored_with_a_log_line(clock, monkey
             async with UsageClient(KEY) as client:
                 assert await days(client, 1).collect()
         assert not gateway.accepted
-    assert "OPENAI_BASE_URL is set, and not read" in caplog.text
+    assert "OPENAI_BASE_URL is set, but not read" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -675,8 +682,8 @@ def with_cursors(*cursors):
     [
         pytest.param(["a", "a"], "in a circle", id="repeated"),
         pytest.param(["a", "b", "c", "a"], "in a circle", id="a loop of three"),
-        pytest.param([None], "gives no cursor", id="no cursor"),
-        pytest.param([""], "gives no cursor", id="an empty cursor"),
+        pytest.param([None], "sent no next_page", id="no cursor"),
+        pytest.param([""], "sent no next_page", id="an empty cursor"),
     ],
 )
 async def test_fault_20_cursors_that_lead_nowhere_are_an_error_and_no_end(clock, cursors, message):
@@ -885,7 +892,7 @@ async def test_fault_25_a_closed_client_and_a_second_entry_are_refused():
     async with client:
         stream = days(client, 2, limit=1).stream()
         await anext(stream)
-        with pytest.raises(ConfigurationError, match="entered before"):
+        with pytest.raises(ConfigurationError, match="already entered"):
             await client.__aenter__()
     await client.close()
     for use in (client.__aenter__, days(client, 1).collect, stream.__anext__):

@@ -343,7 +343,7 @@ async def test_what_an_async_callable_gives_must_be_a_key(clock, key):
 
     transport = Scripted(None)
     async with client_of(transport, clock, admin_key=give) as client:
-        with pytest.raises(ConfigurationError, match="the admin key is not a text"):
+        with pytest.raises(ConfigurationError, match="the admin key must be a string"):
             await days(client, 1).collect()
     assert not transport.sent
 
@@ -477,7 +477,7 @@ async def test_no_transport_is_asked_for_a_path_outside_the_organization(clock, 
     transport = Scripted(None)
     async with client_of(transport, clock) as client:
         asked = Request(path, [], PageDecoder(UsageCompletionsResult))
-        with pytest.raises(QueryError, match="no path below /organization/"):
+        with pytest.raises(QueryError, match="not a path below /organization/"):
             await client._engine.fetcher.fetch(asked)
     assert not transport.sent
 

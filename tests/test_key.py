@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(monkeypatch, tmp_pa
 def test_a_key_in_place_of_its_file_is_not_told(monkeypatch, value):
     monkeypatch.setenv("OPENAI_ADMIN_KEY_FILE", value)
     del value
-    with pytest.raises(ConfigurationError, match="holds what is the path of no file") as error:
+    with pytest.raises(ConfigurationError, match="holds no path of a file") as error:
         find_key()
     assert_tells_no_key(error.value)
 
@@ -116,7 +116,7 @@ def assert_tells_no_key(error):
 def test_what_is_no_key_is_refused_without_being_told(key):
     source = conceal(key)
     del key
-    with pytest.raises(ConfigurationError, match="the admin key is") as error:
+    with pytest.raises(ConfigurationError, match="the admin key must") as error:
         KeyCustody(source)
     assert_tells_no_key(error.value)
 
@@ -127,7 +127,7 @@ async def test_what_a_callable_gives_is_checked_too(key):
         return key
 
     made = custody(source)
-    with pytest.raises(ConfigurationError, match="the admin key is"):
+    with pytest.raises(ConfigurationError, match="the admin key must"):
         await made.authorization()
 
 

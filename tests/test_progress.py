@@ -108,7 +108,7 @@ def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
             [0, 1, 2, 3, 4],
             "repeated-bucket",
             1,
-            "the bucket that starts at 2024-11-02T00:00:00Z came twice, and counts once",
+            "the bucket that starts at 2024-11-02T00:00:00Z was sent twice, and counts once",
             id="repeated in a page",
         ),
         pytest.param(
@@ -116,7 +116,7 @@ def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
             [0, 1, 2, 3, 4],
             "repeated-bucket",
             2,
-            "came twice",
+            "was sent twice",
             id="repeated in the next page",
         ),
         pytest.param(
@@ -124,7 +124,7 @@ def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
             [0, 1, 2, 3, 4],
             "bucket-outside-range",
             -1,
-            "the bucket that starts at 2024-10-31T00:00:00Z was sent unasked",
+            "the bucket that starts at 2024-10-31T00:00:00Z lies outside of the requested range",
             id="before the range",
         ),
         pytest.param(
@@ -132,7 +132,7 @@ def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
             [0, 1, 2, 3, 4],
             "bucket-outside-range",
             5,
-            "was sent unasked by this request, and was dropped",
+            "lies outside of the requested range, and was dropped",
             id="after the range",
         ),
     ],
@@ -161,9 +161,9 @@ def test_what_is_missing_or_too_much_is_told(pages, days, notice, day, says):
             id="much later",
         ),
         pytest.param([page(0, 2, cursor="a"), page(1)], "came after later ones", id="late"),
-        pytest.param([page(0, has_more=True)], "gives no cursor", id="no cursor"),
-        pytest.param([page(0, has_more=True, next_page="")], "gives no cursor", id="empty cursor"),
-        pytest.param([page(has_more=True)], "gives no cursor", id="empty page, no cursor"),
+        pytest.param([page(0, has_more=True)], "sent no next_page", id="no cursor"),
+        pytest.param([page(0, has_more=True, next_page="")], "sent no next_page", id="empty cursor"),
+        pytest.param([page(has_more=True)], "sent no next_page", id="empty page, no cursor"),
         pytest.param([page(0, cursor="a"), page(1, cursor="a")], "in a circle", id="repeats"),
         pytest.param(
             [page(0, cursor="a"), page(1, cursor="b"), page(2, cursor="c"), page(3, cursor="a")],

@@ -222,7 +222,7 @@ def test_values_that_repeat_are_sent_once_in_their_order():
         pytest.param("completions", {"batch": 1}, "takes True or False", id="flag as number"),
         pytest.param("costs", {"bucket_width": "1h"}, "bucket_width '1d', not '1h'", id="width"),
         pytest.param("costs", {"bucket_width": 86400}, "not 86400", id="width as number"),
-        pytest.param("costs", {"limit": 0}, "limit is the buckets a page", id="limit 0"),
+        pytest.param("costs", {"limit": 0}, "limit is the number of buckets a page", id="limit 0"),
         pytest.param("costs", {"limit": True}, "not True", id="limit as flag"),
         pytest.param("costs", {"limit": "5"}, "not '5'", id="limit as text"),
         pytest.param("costs", {"page": ""}, "page takes a cursor, not ''", id="empty cursor"),

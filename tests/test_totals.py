@@ -465,7 +465,7 @@ def test_a_note_that_is_asked_for_as_a_group_keeps_rows_apart(name, first, secon
     ],
 )
 def test_a_figure_is_no_group(kind, name):
-    with pytest.raises(QueryError, match=f"'{name}' is a figure"):
+    with pytest.raises(QueryError, match=f"'{name}' is a metric"):
         summed(kind, by=[name])
 
 
@@ -519,7 +519,7 @@ def test_rows_of_another_kind_have_no_sum(one):
 
 
 def test_of_an_unknown_endpoint_nothing_can_be_added():
-    with pytest.raises(IncompleteError, match="unknown kind have no sum"):
+    with pytest.raises(IncompleteError, match="how to add up results of an unknown kind"):
         Totals(UnknownResult, "", as_of=LATER)
 
 

@@ -289,7 +289,7 @@ async def test_a_closed_session_is_told_so():
     session = aiohttp.ClientSession()
     await session.close()
     async with UsageClient(KEY, session=session) as client:
-        with pytest.raises(ConfigurationError, match="handed in is closed"):
+        with pytest.raises(ConfigurationError, match="passed to the client is closed"):
             await days(client, 1).collect()
 
 

@@ -1,4 +1,4 @@
-"""The client: its options, and a method an endpoint."""
+"""UsageClient: its options, and one method for each endpoint."""
 
 from __future__ import annotations
 
@@ -87,37 +87,41 @@ _CENTURY = timedelta(days=36525)
 
 
 class UsageClient:
-    """Reads the usage and the costs of one organization.
+    """Client for the usage and the costs of one organization.
 
-    An async context manager, or `await client.close()`. It may be used from any task of one event
-    loop. Every endpoint is a method that makes a query; a query sends nothing until it is used.
+    It is an async context manager; without `async with`, call `await client.close()`. It may be
+    used in all tasks of one event loop. Each endpoint has a method that makes a query. A query
+    sends nothing until it is used.
 
     Args:
-        admin_key: An admin key, or an async callable that gives one (asked again once after a 401,
-            so that keys can rotate). Else `OPENAI_ADMIN_KEY`, else the file that
-            `OPENAI_ADMIN_KEY_FILE` names.
-        base_url: Where the key may go; else `USAGE_ASYNC_BASE_URL`, else the API of OpenAI.
-            `OPENAI_BASE_URL` is not read. https, or http to loopback.
-        organization: Sent as `OpenAI-Organization`, for a key of several organizations.
-        concurrency: The most requests in flight, over all queries of this client; with 1, cursors
-            are followed one after another.
-        timeout: Of one request.
-        retry: How often and how long a request is tried again.
-        max_page_bytes: The most bytes of one reply, decompressed.
-        settle_after: Time after its end for which a bucket's figures may still be revised; younger
-            figures are marked by a notice (`unsettled`), and `verify` does not compare them.
+        admin_key: Admin key of the organization, or an async callable that returns it. The callable
+            is called once more after a 401, so that keys can rotate. Default: the environment
+            variable `OPENAI_ADMIN_KEY`, else the content of the file that `OPENAI_ADMIN_KEY_FILE`
+            names.
+        base_url: URL of the API, https or http to loopback. Default: `USAGE_ASYNC_BASE_URL`, else
+            the API of OpenAI. `OPENAI_BASE_URL` is not read.
+        organization: Id of the organization, sent as `OpenAI-Organization`. Needed only for a key
+            of several organizations.
+        concurrency: The most requests in flight over all queries of this client. With 1, pages are
+            requested one after another.
+        timeout: Time limits of one request.
+        retry: Limits of retrying a request.
+        max_page_bytes: Size limit of one reply, after decompression.
+        settle_after: Time after its end in which a bucket may still be revised. Younger figures are
+            marked by a notice (`unsettled`), and `verify` does not compare them.
         proxy: URL of an HTTP proxy. The environment is not read.
-        ssl: A context with other certificates than the system's.
-        session: An aiohttp session to use; it stays the caller's to close.
-        transport: Stands in for the network: `(path, params, headers) -> (status, headers, body)`.
-        on_notice: Called with every `Notice` of every run.
-        trace: Called with a `RequestEvent` after every try of a request.
-        limiter: Bounds the requests in flight of all clients that it is given to, fairly. Each
-            client still has its `concurrency`, and slows down after a 429 for itself.
+        ssl: TLS context, for other certificates than those of the system.
+        session: The aiohttp session to use. The client does not close it.
+        transport: Coroutine function that replaces the network, as in tests:
+            `(path, params, headers) -> (status, headers, body)`.
+        on_notice: Function that is called with every `Notice` of every run.
+        trace: Function that is called with a `RequestEvent` after every try of a request.
+        limiter: Bound on the requests in flight that this client shares with others, fairly. It
+            does not replace `concurrency`, and each client slows down after a 429 for itself.
         runtime: Clocks, sleep and chance, for tests.
 
     Raises:
-        ConfigurationError: No key, or an option that cannot be.
+        ConfigurationError: There is no key, or an option is invalid.
     """
 
     def __init__(
@@ -179,7 +183,7 @@ class UsageClient:
 
     @property
     def limiter(self) -> AdaptiveLimiter:
-        """Limiter of this client: its requests in flight, and the most there may be."""
+        """Limiter of this client; it shows its requests in flight and their present limit."""
         return self._engine.fetcher.limiter
 
     def completions(
@@ -191,29 +195,29 @@ class UsageClient:
     def embeddings(
         self, **params: Unpack[UsageEmbeddingsParams]
     ) -> UsageQuery[UsageEmbeddingsResult]:
-        """Tokens that were embedded."""
+        """Tokens of embeddings."""
         return self._query("embeddings", UsageEmbeddingsResult, params)
 
     def moderations(
         self, **params: Unpack[UsageModerationsParams]
     ) -> UsageQuery[UsageModerationsResult]:
-        """Tokens that were moderated."""
+        """Tokens of moderations."""
         return self._query("moderations", UsageModerationsResult, params)
 
     def images(self, **params: Unpack[UsageImagesParams]) -> UsageQuery[UsageImagesResult]:
-        """Images that were generated, edited or varied."""
+        """Generated, edited and varied images."""
         return self._query("images", UsageImagesResult, params)
 
     def audio_speeches(
         self, **params: Unpack[UsageAudioSpeechesParams]
     ) -> UsageQuery[UsageAudioSpeechesResult]:
-        """Characters that were spoken."""
+        """Characters of synthesized speech."""
         return self._query("audio_speeches", UsageAudioSpeechesResult, params)
 
     def audio_transcriptions(
         self, **params: Unpack[UsageAudioTranscriptionsParams]
     ) -> UsageQuery[UsageAudioTranscriptionsResult]:
-        """Seconds of audio that were transcribed."""
+        """Seconds of transcribed audio."""
         return self._query("audio_transcriptions", UsageAudioTranscriptionsResult, params)
 
     def vector_stores(
@@ -245,22 +249,22 @@ class UsageClient:
         return self._query("decisions", UsageDecisionsResult, params)
 
     def costs(self, **params: Unpack[CostsParams]) -> UsageQuery[CostsResult]:
-        """Money, by day; it may be revised for some days."""
+        """Costs by day. The service may revise them for some days."""
         return self._query("costs", CostsResult, params)
 
     def query(
         self, name_or_path: str, /, *, unchecked: bool = False, **params: Any
     ) -> UsageQuery[Any]:
-        """Make a query by the name of its endpoint, or for what this release does not know.
+        """Make a query of an endpoint that is named, even of one that this release does not know.
 
         Args:
-            name_or_path: A name of `ENDPOINTS`, or a path such as `/organization/usage/brand_new`,
-                whose results are `UnknownResult`.
-            unchecked: Send parameters and values that this release does not know.
-            params: The endpoint's parameters.
+            name_or_path: Name in `ENDPOINTS`, or a path such as `/organization/usage/brand_new`. An
+                unknown endpoint gives results of the class `UnknownResult`.
+            unchecked: True to send parameters and values that this release does not know.
+            params: Parameters of the endpoint.
 
         Raises:
-            QueryError: A parameter that the endpoint does not take.
+            QueryError: The endpoint does not take a parameter or its value.
         """
         query = self._built(name_or_path, params, unchecked=unchecked)
         return UsageQuery(self._engine, query, query.endpoint.result_class)
@@ -273,25 +277,27 @@ class UsageClient:
             return build(name, params, unchecked=unchecked)
         except QueryError as error:
             failure = error
-        # It quotes what was passed, which may be the key, given in the wrong place.
+        # The message quotes the parameters, one of which may be the key by mistake.
         raise self._engine.fetcher.told(failure)
 
     async def gather(self, *queries: UsageQuery[Any]) -> list[list[UsageTimeBucket[Any]]]:
-        """Collect several queries at the same time, under the one limit of this client.
+        """Collect several queries concurrently, within the `concurrency` of this client.
 
         Returns:
             The buckets of each query, in the order of the queries.
 
         Raises:
-            UsageError: What the first query that failed ended in; the others are cancelled.
+            UsageError: A query failed. The others are cancelled.
         """
         return await together(query.collect() for query in queries)
 
     async def close(self) -> None:
-        """End every request of this client, and its own session; can be called again.
+        """Cancel every request of this client, and close its own session.
+
+        It may be called several times.
 
         Raises:
-            ConfigurationError: It was used in another event loop.
+            ConfigurationError: The client was used in another event loop.
         """
         self._engine.check_loop()
         try:
@@ -303,7 +309,9 @@ class UsageClient:
     async def __aenter__(self) -> Self:
         self._engine.check_usable()
         if self._entered:
-            raise ConfigurationError("this client was entered before; make another one")
+            raise ConfigurationError(
+                "this client was already entered by async with; make another client"
+            )
         self._entered = True
         return self
 
@@ -323,12 +331,12 @@ for _endpoint in ENDPOINTS.values():
 
 def _organization(text: str) -> str:
     if not PRINTABLE.fullmatch(text):
-        # It may be the key, given in the wrong place.
+        # The message does not quote it: it may be the key by mistake.
         raise ConfigurationError("organization takes an id such as 'org-…', without blanks")
     return text
 
 
 def _base_url() -> Secret:
     if "OPENAI_BASE_URL" in os.environ:
-        _log.info("OPENAI_BASE_URL is set, and not read: see %s", BASE_URL_VARIABLE)
+        _log.info("OPENAI_BASE_URL is set, but not read; set %s instead", BASE_URL_VARIABLE)
     return Secret(os.environ.get(BASE_URL_VARIABLE) or BASE_URL)

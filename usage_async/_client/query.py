@@ -25,21 +25,19 @@ from usage_async._http.fetch import in_turns
 from usage_async._query.request import CheckedQuery
 from usage_async._query.times import TimeRange
 from usage_async._query.windows import Window, round_up
-from usage_async._sums.totals import Summary, Totals
+from usage_async._sums.totals import STEP_ROWS, Summary, Totals
 from usage_async._sums.verification import RangeFigures, Verification
 from usage_async.errors import QueryError
 
 R = TypeVar("R", bound=UsageResult)
 
-_LARGE = 1000
-"""Rows of a bucket that are added up in one turn of the event loop: some 5 ms."""
-
 
 @attrs.frozen
 class UsageQuery(Generic[R]):
-    """Query of one endpoint. It sends nothing until it is used, and can be used again.
+    """Query of one endpoint. It sends nothing until it is used, and can be used several times.
 
-    Equal queries of one client are equal. `async for` over it gives its buckets, by time.
+    `async for` over a query gives its buckets in order of time. Queries of one client with equal
+    parameters are equal.
     """
 
     _engine: Engine
@@ -51,7 +49,7 @@ class UsageQuery(Generic[R]):
 
     @property
     def endpoint(self) -> Endpoint:
-        """The endpoint that is asked."""
+        """Endpoint of the query."""
         return self._query.endpoint
 
     @property
@@ -61,12 +59,12 @@ class UsageQuery(Generic[R]):
 
     @property
     def group_by(self) -> tuple[str, ...]:
-        """The dimensions that it groups by."""
+        """Dimensions that the query groups by."""
         return self._query.group_by
 
     @property
     def filters(self) -> Mapping[str, tuple[str, ...]]:
-        """The filters, by parameter, with the values as they are sent."""
+        """Values of the filters, as they are sent, by parameter."""
         return MappingProxyType(dict(self._query.filters))
 
     def __aiter__(self) -> Stream[UsageTimeBucket[R]]:
@@ -77,20 +75,20 @@ class UsageQuery(Generic[R]):
         return start(self._engine, self._query, self._kind, _buckets)
 
     def pages(self) -> Stream[UsageResponse[R]]:
-        """Begin a run that gives pages, one after another.
+        """Begin a run that gives pages, which are requested one after another.
 
-        A page's `next_page` can be saved: `page=` with the very arguments of this query goes on
-        from there, where its times are absolute.
+        The `next_page` of a page can be saved. A query with the same arguments and `page=` reads on
+        from there, if its times are absolute.
         """
-        # A cursor is bound to the range that it was made with, so the range stays in one piece.
+        # A cursor works with the range that it was made with only, so the range is not cut.
         return start(self._engine, self._query, self._kind, _page, concurrency=1)
 
     def results(self) -> Stream[tuple[UsageTimeBucket[R], R]]:
-        """Begin a run that gives every result, with its bucket."""
+        """Begin a run that gives every result together with its bucket."""
         return start(self._engine, self._query, self._kind, _results)
 
     def rows(self) -> Stream[UsageRow]:
-        """Begin a run that gives every result as a flat row, those of other kinds too."""
+        """Begin a run that gives every result, including those of other kinds, as a flat row."""
         return start(self._engine, self._query, self._kind, _rows)
 
     async def collect(self) -> list[UsageTimeBucket[R]]:
@@ -99,48 +97,47 @@ class UsageQuery(Generic[R]):
             return [bucket async for bucket in stream]
 
     async def first(self) -> UsageTimeBucket[R] | None:
-        """Read the first bucket, by one request; None where there is none."""
-        # A cursor is bound to the limit that it was made with.
+        """Read the first bucket by one request; None if there is none."""
+        # A cursor works with the limit that it was made with only.
         one = self._query if self._query.page else attrs.evolve(self._query, limit=1)
         async with start(self._engine, one, self._kind, _buckets, concurrency=1) as stream:
             return await anext(stream, None)
 
     async def total(self) -> R:
-        """Add everything up, exactly. Missing buckets are notices: `summary` carries them.
+        """Add up everything, exactly. Missing buckets are notices, which `summary` returns.
 
         Raises:
-            IncompleteError: There are rows of a kind that has no known sum.
+            IncompleteError: There are rows of a kind that this release cannot add up.
             MixedCurrencyError: There are amounts in several currencies.
         """
         return (await self._add_up(())).total()
 
     async def totals(self, *dimensions: str) -> list[R]:
-        """Add everything up by the dimensions that the query groups by.
+        """Add up everything by the dimensions that the query groups by.
 
         Args:
-            dimensions: Some of them only.
+            dimensions: Dimensions to keep; by default all that the query groups by.
 
         Returns:
-            One row a group, the largest first by the endpoint's measure; several currencies are
-            several rows.
+            One row for each group and currency, the largest first by the endpoint's measure.
 
         Raises:
             QueryError: The query does not group by the dimension.
-            IncompleteError: There are rows of a kind that has no known sum.
+            IncompleteError: There are rows of a kind that this release cannot add up.
         """
         self._check(dimensions)
         totals = await self._add_up(dimensions or self._query.group_by)
         return await in_turns(totals.groups_in_steps())
 
     async def summary(self, *dimensions: str) -> Summary[R]:
-        """Add everything up, in total and by dimension, and say how far to trust it.
+        """Add up everything, in total and by dimension, with the facts that limit its meaning.
 
         Args:
-            dimensions: Some of the dimensions that the query groups by; all of them by default.
+            dimensions: Dimensions to keep; by default all that the query groups by.
 
         Raises:
             QueryError: The query does not group by the dimension.
-            IncompleteError: There are rows of a kind that has no known sum.
+            IncompleteError: There are rows of a kind that this release cannot add up.
             MixedCurrencyError: There are amounts in several currencies.
         """
         self._check(dimensions)
@@ -167,21 +164,21 @@ class UsageQuery(Generic[R]):
         )
 
     async def verify(self, *, strict: bool = False) -> Verification:
-        """Prove that what this query reads is whole.
+        """Prove that the figures of this query are complete.
 
-        Every expected bucket must come exactly once, and over settled buckets the groups must add
-        up to the ungrouped figure of a second, cheaper query. Where they do not, whole buckets of
-        both are read again once, since figures may have been revised in between. A query without
-        groups has nothing to compare. The whole range is verified, from a saved cursor as well.
+        Every expected bucket must come exactly once. In settled buckets, the groups must add up to
+        the figures of a second query without groups. Buckets that differ are read once more by both
+        queries, since they may have been revised in between. For a query without groups, only the
+        presence of its buckets is checked. A saved cursor is ignored: the whole range is verified.
 
         Args:
-            strict: Raise unless everything is proven.
+            strict: True to raise unless the proof succeeds.
 
         Raises:
-            IncompleteError: There are rows of a kind that has no known sum; or, with `strict`,
-                buckets are missing or differ.
+            IncompleteError: There are rows of a kind that this release cannot add up. With
+                `strict`: buckets are missing or differ, or none was checked.
         """
-        self._totals((), 0)  # refuses a kind whose figures nobody can compare
+        self._totals((), 0)  # raises if figures of this kind cannot be added up
         query = attrs.evolve(self._query, page=None)
         grouped, window = await self._read(query)
         differing: tuple[int, ...] = ()
@@ -208,10 +205,10 @@ class UsageQuery(Generic[R]):
         return verification
 
     async def _read_whole(self, window: Window) -> RangeFigures:
-        """Read the ungrouped figures of a range that was read with groups."""
+        """Read the figures without groups of a range that was read with groups."""
         if window.start >= window.end:
             return RangeFigures(window.start)
-        # The very range: without groups the history may begin earlier.
+        # Exactly the same range: without groups, the history may begin earlier.
         end = round_up(window.end, window.width_s)
         same = attrs.evolve(self._query, page=None, group_by=(), start=window.start, end=end)
         reading, _ = await self._read(same)
@@ -241,15 +238,15 @@ class UsageQuery(Generic[R]):
 
 
 async def _add(totals: Totals[R], bucket: UsageTimeBucket[R]) -> None:
-    """Add a bucket up; a large one leaves the event loop its turns."""
-    if len(bucket.results) <= _LARGE:
+    """Add a bucket to sums; give the event loop turns if the bucket is large."""
+    if len(bucket.results) <= STEP_ROWS:
         totals.add(bucket)
     else:
         await in_turns(totals.add_in_steps(bucket))
 
 
 def _buckets(page: UsageResponse[R]) -> Iterable[UsageTimeBucket[R]]:
-    # A large page is freed bucket by bucket: in one piece it would hold the event loop.
+    # A page is freed bucket by bucket: freeing a large one in one go would block the event loop.
     left = deque(page.data)
     del page
     while left:

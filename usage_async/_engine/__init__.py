@@ -1,1 +1,1 @@
-"""Runs: one reading of a query, its windows merged into one stream."""
+"""Runs: one reading of a query, whose windows are merged into one stream."""

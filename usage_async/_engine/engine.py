@@ -1,4 +1,4 @@
-"""Engine: the event loop, the tasks and the fetcher that all runs of one client share."""
+"""Engine: the event loop, the tasks and the fetcher that all runs of a client share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run coroutines concurrently; the first failure cancels the rest and is raised as it is."""
+    """Run coroutines concurrently; the first failure cancels the others and is raised."""
     failure: BaseException
     try:
         async with asyncio.TaskGroup() as group:
@@ -35,11 +35,11 @@ class Engine:
     """Owner of one client's tasks; it ends them when the client is closed.
 
     Attributes:
-        fetcher: Reads pages.
-        on_notice: Hook that is called with the notices of every run.
-        settle_after: Time after its end for which a bucket may still be revised.
-        closed: True after the client was closed.
-        loop: The event loop of the first use; the only one that the client works in.
+        fetcher: Sender of all requests.
+        on_notice: Hook that is called with every notice of every run.
+        settle_after: Time after its end in which a bucket may still be revised.
+        closed: True once the client is closed.
+        loop: Event loop of the first use. The client works in no other one.
     """
 
     fetcher: Fetcher

@@ -1,18 +1,20 @@
-"""Merge: the pages of one run, read ahead concurrently and given in order of time.
+"""Merge: the pages of one run, requested concurrently and given in order of time.
 
-Theory of operation. The range is cut into windows. A window is read by its first page and then by
-cursors. Up to `concurrency` windows have their first page requested ahead. The *head* is the
-earliest window that is not read completely, and only the head follows cursors. The invariants:
+Theory of operation. The range is cut into windows. The first page of a window is requested by its
+times, further pages by cursors. The *head* is the earliest window that is not read completely.
+Beside the next page of the head, the first pages of the windows behind it are requested ahead. The
+invariants:
 
-- *Order*: only pages of the head are given. So buckets rise, whatever order the replies come in.
-- *Bound*: at most `concurrency` pages exist at a time, the caller's current page included. A page
-  that was read ahead stays bytes until its turn. Bytes take less memory than objects, and objects
-  are cheapest while they are still in the processor's caches.
+- *Order*: only pages of the head are given to the caller, and only the head follows cursors. So
+  buckets come by rising start, in whatever order the replies arrive.
+- *Bound*: at most `concurrency` pages exist at a time, including the one that the caller holds. A
+  page that was read ahead stays bytes until its turn: bytes take less memory than objects, and
+  objects are processed fastest directly after they were made.
 - *Errors in order*: a failure is raised when the turn of its page comes. Until then, no further
-  window is begun. Only a refused key (401, 403) does not wait, because nothing else can succeed.
+  window is begun. A refused key (401, 403) is raised at once, because nothing else can succeed.
 - *No leak*: tasks refer to the engine and the run, never to the merge or its stream. So a dropped
-  stream is collected, and its `__del__` cancels the tasks. A reference back would keep the stream,
-  and with it the tasks, alive.
+  stream is collected, and its `__del__` cancels the tasks. If a task referred to the stream, the
+  event loop would keep both alive.
 """
 
 from __future__ import annotations
@@ -49,11 +51,11 @@ R = TypeVar("R", bound=UsageResult)
 
 @attrs.frozen(eq=False)
 class _Page(Generic[R]):
-    """A page that is being read, or waits for its turn.
+    """A page that is being requested, or waits for its turn.
 
     Attributes:
-        task: The request.
-        turn: Set when the caller waits for the page, which is not decoded before.
+        task: Task of the request.
+        turn: Event that is set when the caller waits for the page, which is not decoded before.
     """
 
     task: asyncio.Task[Decoded[R]]
@@ -70,7 +72,7 @@ def _retrieve(urgent: asyncio.Future[BaseException], task: asyncio.Task[Any]) ->
     """Retrieve the error of a finished task, so that asyncio does not log it as unretrieved.
 
     Args:
-        urgent: Receives the error of a refused key, which must not wait for its turn.
+        urgent: Future for the error of a refused key, which does not wait for its turn.
         task: The finished task.
     """
     error = None if task.cancelled() else task.exception()
@@ -80,12 +82,12 @@ def _retrieve(urgent: asyncio.Future[BaseException], task: asyncio.Task[Any]) ->
 
 @attrs.define(eq=False)
 class Merge(Generic[R]):
-    """The pages of a run, by time.
+    """Pages of a run, in order of time.
 
     Attributes:
-        engine: Starts the requests, and cancels them when the client is closed.
-        run: The run.
-        notices: Receives the notices.
+        engine: Engine of the client. It starts the requests, and cancels them on `close`.
+        run: Constants of the run.
+        notices: Notices of the run.
         times: The range that is read; a clamp moves its start.
         uncut: The part of the range that has not been cut into windows.
     """
@@ -115,7 +117,7 @@ class Merge(Generic[R]):
         """Give the next page; None at the end.
 
         Raises:
-            UsageError: The page's request failed, or any request was refused with 401 or 403.
+            UsageError: The request of the page failed, or any request was refused (401, 403).
         """
         self.engine.check_usable()
         if self._urgent is None:
@@ -146,7 +148,7 @@ class Merge(Generic[R]):
             yield window
 
     def _begin(self, head: WindowProgress[R], urgent: asyncio.Future[BaseException]) -> None:
-        """Start as many requests as fit: the head's next page, then first pages of windows."""
+        """Start as many requests as are allowed: the next page of the head, then first pages."""
         has_failed = any(page.has_failed for page in self._ahead.values())
         for window in self._left():
             if window in self._ahead:
@@ -178,15 +180,14 @@ class Merge(Generic[R]):
     ) -> tuple[UsageTimeBucket[R], ...]:
         """Decode the previous page again if the checks need it, which is rare.
 
-        Only its bytes are kept. Its objects would take more memory, and would push those of the
-        next page out of the processor's caches.
+        Only its bytes are kept, since its objects would take more memory.
         """
         if self._reread is None or not head.looks_back(page):
             return ()
         return (await in_turns(self._reread())).page.data
 
     def _resumed(self, page: UsageResponse[R]) -> Iterator[Notice]:
-        """Report that a run from a saved cursor gives only a part of the range."""
+        """Report that a run from a saved cursor gives only a part of its range."""
         if self.run.query.page is not None and not self._has_begun and page.data:
             begin = iso(page.data[0].start_time)
             message = f"read from a saved cursor: the figures begin at {begin}"
@@ -194,7 +195,7 @@ class Merge(Generic[R]):
         self._has_begun = self._has_begun or bool(page.data)
 
     def _unaligned(self, page: UsageResponse[R]) -> Iterator[Notice]:
-        """Report buckets that extend beyond the range that was asked for."""
+        """Report buckets that extend beyond the requested range."""
         asked = self.run.requested
         for bucket in page.data[:1]:
             if bucket.start_time < asked.start_time:
@@ -210,14 +211,14 @@ class Merge(Generic[R]):
             self.notices.tell(Notice(code="unsettled", message=message, starts=starts))
 
     def _clamp(self, error: RangeUnavailableError, head: WindowProgress[R]) -> None:
-        """Drop the part before the history from all remaining windows."""
+        """Remove the part before the history from all remaining windows."""
         floor = int(error.earliest.timestamp())
         left = {window: window.after(floor) for window in self._windows}
         if left[head.window] == head.window:
             raise error
         for notice in head.give_up():
             self.notices.tell(notice)
-        # The history's begin moves at midnight, possibly after a part of this window was read.
+        # The history may lose a day at midnight, after a part of this window was read.
         left[head.window] = head.window.after(max(floor, head.next_start))
         for window, rest in left.items():
             if rest != window and window in self._ahead:
@@ -235,13 +236,13 @@ class Merge(Generic[R]):
             self.notices.tell(Notice(code="clamped", message=message))
 
     def release(self) -> None:
-        """Release the pages, since a caller may keep the stream for its notices."""
+        """Release the pages. A caller may keep the closed stream for its notices."""
         self._ahead.clear()
         self._given_up.clear()
         self._reread = None
 
     def cancel(self) -> list[asyncio.Task[Any]]:
-        """Cancel every request, and give the tasks that are still ending."""
+        """Cancel every request; give the tasks that have not ended."""
         tasks = [*(page.task for page in self._ahead.values()), *self._given_up]
         ending = [task for task in tasks if not task.done() and not task.get_loop().is_closed()]
         for task in ending:

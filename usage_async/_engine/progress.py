@@ -1,13 +1,14 @@
-"""Window reading: checks the pages of one window as they come.
+"""Window progress: a check of the pages of one window as they come.
 
 Theory of operation. The service may repeat, reorder, leave out or add buckets, and its cursors may
-lead nowhere. A reading keeps the first start that is still due. The invariants:
+lead in a circle. The progress keeps the *due* start: the earliest start that has not come. The
+invariants:
 
-- *Rising*: a bucket is given only if it starts at or after the due start, so none is given twice.
-- *Nothing is silently lost*: a start that is skipped, or still due at the end although its bucket
-  has ended, becomes a notice. A bucket that comes too late is an error.
-- *It ends*: a cursor is followed once, and so are at most `_MOST_EMPTY_PAGES` pages without a new
-  bucket.
+- *Rising*: a bucket is given only if it starts at the due start or later. So none is given twice.
+- *Nothing is silently lost*: a start that is skipped, or that is still due at the end although its
+  bucket has ended, becomes a notice. A bucket that comes after a later one is an error.
+- *It ends*: no cursor is followed twice, and at most `_MOST_EMPTY_PAGES` pages without a new bucket
+  are followed in a row.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=UsageResult)
 
 _MOST_EMPTY_PAGES = 100
-"""Most consecutive pages without a new bucket that are followed."""
+"""Most pages without a new bucket that are followed in a row."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class WindowProgress(Generic[R]):
-    """State of the reading of one window.
+    """Progress of reading one window.
 
     Attributes:
         window: The window.
-        now: Unix seconds; a bucket that ended by then is expected, even if empty.
-        cursor: Cursor of the next request; None for the first page.
-        done: True if nothing is left to read.
+        now: Unix seconds. A bucket that ended by then is expected, even if it is empty.
+        cursor: Cursor of the next page; None for the first page.
+        done: True if no page is left to read.
     """
 
     window: Window
@@ -52,7 +53,7 @@ class WindowProgress(Generic[R]):
     cursor: str | None = None
     done: bool = False
     _due: int | None = attrs.field(init=False)
-    """First start that has not come yet; None if unknown, as after a saved cursor."""
+    """First start that has not come; None if it is unknown, as after a saved cursor."""
     _missing: list[range] = attrs.field(factory=list, init=False)
     _cursors: set[str] = attrs.field(init=False)
     _empty_pages: int = attrs.field(default=0, init=False)
@@ -65,11 +66,11 @@ class WindowProgress(Generic[R]):
 
     @property
     def next_start(self) -> int:
-        """First start that has not come yet; if unknown, the start of the window."""
+        """First start that has not come; the start of the window if that is unknown."""
         return self.window.start if self._due is None else self._due
 
     def looks_back(self, page: UsageResponse[R]) -> bool:
-        """Tell if a page may repeat earlier buckets, so that `accept` needs the page before."""
+        """Tell if a page may repeat buckets, so that `accept` needs those of the previous page."""
         due = self._due
         return due is not None and any(bucket.start_time < due for bucket in page.data)
 
@@ -80,13 +81,13 @@ class WindowProgress(Generic[R]):
 
         Args:
             page: The page as it came.
-            before: Buckets of the previous page, to recognise repetitions.
+            before: Buckets of the previous page, by which repetitions are recognized.
 
         Returns:
-            The page with only the buckets to give, by rising start, and notices about the others.
+            The page with the buckets to give, by rising start; and notices about all others.
 
         Raises:
-            PaginationError: Going on would lose or double figures, or would never end.
+            PaginationError: Further reading would lose or double figures, or would never end.
         """
         notices: list[Notice] = []
         data = page.data
@@ -98,7 +99,7 @@ class WindowProgress(Generic[R]):
         return (page if data == page.data else attrs.evolve(page, data=data)), notices
 
     def _is_due(self, data: tuple[UsageTimeBucket[R], ...]) -> bool:
-        """Accept a page of exactly the next buckets, as nearly all are, or give False."""
+        """Accept a page if it holds exactly the next buckets, as nearly every page does."""
         width = self.window.width_s
         if self._due is None or not width:
             return False
@@ -120,12 +121,12 @@ class WindowProgress(Generic[R]):
         for bucket in sorted(data, key=lambda bucket: bucket.start_time):
             start = bucket.start_time
             if self._is_outside(bucket):
-                said = "was sent unasked by this request, and was dropped"
+                said = "lies outside of the requested range, and was dropped"
                 notices.append(_notice("bucket-outside-range", start, said))
             elif (same := recent.get(start)) is not None:
                 if same != bucket:
                     raise PaginationError(f"two different buckets start at {iso(start)}")
-                notices.append(_notice("repeated-bucket", start, "came twice, and counts once"))
+                notices.append(_notice("repeated-bucket", start, "was sent twice, and counts once"))
             elif not start < bucket.end_time <= LAST_SECOND:
                 msg = f"the bucket that starts at {iso(start)} ends at {iso(bucket.end_time)}"
                 raise PaginationError(msg)
@@ -149,14 +150,14 @@ class WindowProgress(Generic[R]):
         self._due = start + (width or 1)
 
     def _follow(self, page: UsageResponse[R], *, found: bool) -> None:
-        """Follow `has_more` and the cursor, unless they contradict each other."""
+        """Take over the cursor, unless it contradicts `has_more` or leads in a circle."""
         self._empty_pages = 0 if found else self._empty_pages + 1
         cursor = page.next_page
         self.done = not page.has_more or (not page.data and self._is_complete())
         if self.done:
             return
         if not cursor:
-            raise PaginationError("the service says that there is more, but gives no cursor to it")
+            raise PaginationError("has_more is true, but the service sent no next_page")
         if cursor in self._cursors or self._empty_pages > _MOST_EMPTY_PAGES:
             raise PaginationError("the service's cursors lead in a circle")
         self._cursors.add(cursor)
@@ -165,8 +166,8 @@ class WindowProgress(Generic[R]):
     def _is_complete(self) -> bool:
         """Tell if an empty page with a cursor ends the window.
 
-        A running last bucket may come behind empty pages. So the clock decides only after more
-        empty pages than any sane server would send.
+        The last bucket may be running, and come behind empty pages. So the clock decides only
+        after more empty pages than a working service sends.
         """
         if not self.window.width_s or self._missing:
             return False
@@ -177,13 +178,13 @@ class WindowProgress(Generic[R]):
         return self._due >= self.window.end
 
     def _still_due(self) -> range:
-        """Give the starts that have not come although their buckets have ended."""
+        """Give the starts of ended buckets that have not come."""
         if self._due is None:
             return range(0)
         return attrs.evolve(self.window, start=self._due).ended(self.now)
 
     def give_up(self) -> Iterator[Notice]:
-        """Report gaps in the part that was read; the rest is not going to be read."""
+        """Report gaps in the part that was read. The rest will not be read."""
         return self._gaps(self._missing)
 
     def _gaps(self, gaps: Iterable[range]) -> Iterator[Notice]:

@@ -27,11 +27,11 @@ class Run(Generic[R]):
 
     Attributes:
         query: The query.
-        kind: Class of the endpoint's own rows.
-        now: Unix seconds at which the run began; relative times are resolved against it.
+        kind: Class of the rows of the endpoint.
+        now: Unix seconds at which the run began. Relative times are resolved against it.
         requested: The range that was asked for.
-        concurrency: Most pages that are held, the caller's current page included.
-        settled_before: Unix seconds; buckets that ended by then are final.
+        concurrency: The most pages that exist at a time, including the one that the caller holds.
+        settled_before: Unix seconds. Buckets that ended by then are final.
     """
 
     query: CheckedQuery
@@ -54,13 +54,14 @@ class Run(Generic[R]):
 
 @attrs.define(eq=False)
 class Notices:
-    """The notices of one run, without repetitions.
+    """Notices of one run, without repetitions.
 
     Attributes:
         endpoint: Name of the endpoint.
-        place: Endpoint and, if known, organization, for log lines.
+        place: Name of the endpoint and, if it is known, of the organization, for log lines.
         hook: The client's `on_notice`.
-        expected: Codes that the query implies; they are logged as information, not as warnings.
+        expected: Codes that are implied by the query. They are logged as information, not as
+            warnings.
         told: Notices so far, in order.
     """
 

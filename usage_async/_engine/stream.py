@@ -1,6 +1,6 @@
 """Stream: the async iterator that a caller holds, over the pages of one run.
 
-A stream that broke off never looks like a finished one.
+A stream that broke off never looks like a finished one: every further read raises.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ R = TypeVar("R", bound="UsageResult")
 T = TypeVar("T")
 
 _TURN_S = 0.01
-"""Seconds for which items at hand are given without yielding to the event loop. They are real time,
-whatever the client's clock, because they bound the wait of everything else on the loop."""
+"""Seconds after which a stream yields to the event loop although it has items at hand. They are
+real time, whatever the client's clock is, because they bound the wait of all other tasks."""
 
 
 class Stream(Generic[T]):
     """One run of a query: an async iterator that reads ahead, and an async context manager.
 
-    Leaving `async with` waits until every request has ended. After a bare `break`, the dropped
-    stream cancels its requests. After a failure, a cancellation or a caller's timeout within
-    `anext`, every further `anext` raises: a run that broke off must not look like a finished one.
+    Leaving `async with` waits until every request has ended. A stream that is dropped, as after
+    `break`, cancels its requests. After an error, a cancellation or a caller's timeout within
+    `anext`, every further `anext` raises.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Stream(Generic[T]):
 
     @property
     def requested(self) -> TimeRange:
-        """The range that was asked for, with relative times as resolved when the run began."""
+        """Range that was asked for. Its relative times were resolved when the run began."""
         return self._merge.run.requested
 
     @property
     def start_time(self) -> int:
-        """Start of the range that is read, Unix seconds, inclusive; a clamp moves it."""
+        """Start of the range that is read, Unix seconds, inclusive. `clamp` may move it."""
         return self._merge.times.start_time
 
     @property
@@ -75,7 +75,7 @@ class Stream(Generic[T]):
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """The notices so far."""
+        """Notices so far."""
         return tuple(self._merge.notices.told)
 
     def __aiter__(self) -> Self:
@@ -145,11 +145,11 @@ def start(
     """Begin a run; resolve all relative times against one instant.
 
     Args:
-        engine: The client's engine.
+        engine: Engine of the client.
         query: The query to read.
-        kind: Class of the endpoint's own rows.
-        flatten: Makes the stream's items from a page.
-        concurrency: Most pages that are held; by default the client's own concurrency.
+        kind: Class of the rows of the endpoint.
+        flatten: Function that makes the items of the stream from a page.
+        concurrency: The most pages that exist at a time; by default that of the client.
 
     Raises:
         QueryError: The range is empty or begins in the future.
@@ -165,8 +165,7 @@ def start(
         settled_before=now - engine.settle_after // timedelta(seconds=1),
     )
     name = query.endpoint.name
-    # Whoever reads the present gets figures that may be revised, and "7d" hardly ever begins at the
-    # border of a bucket.
+    # Recent figures are always unsettled, and "7d" hardly ever begins at the start of a bucket.
     expected = (
         {"unsettled", "start-aligned"} if isinstance(query.start, timedelta) else {"unsettled"}
     )

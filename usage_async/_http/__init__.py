@@ -1,1 +1,1 @@
-"""Requests: the key, the network, limits, retries. The only package that waits for sockets."""
+"""Requests: key, transport, limits and retries. No other package waits for sockets."""

@@ -1,8 +1,9 @@
-"""Fetch: one request, tried again until its reply has been read whole.
+"""Fetch: one request, tried again until its reply has been read completely.
 
-The text of a service may echo the key, and leaves this module without it. A reply is redacted
-before anything is cut from it: an error's whole, a page's where it is not exactly as declared.
-Every error then passes `Fetcher.told`, since transports raise errors of their own.
+Text of the service may echo the key, and is redacted before it leaves this file. It is redacted
+before it is shortened, because a part of a key cannot be recognized: an error reply as a whole, a
+page only if it is not exactly as declared. Every error then passes `Fetcher.told`, because a
+caller's transport raises errors of its own.
 """
 
 from __future__ import annotations
@@ -46,24 +47,24 @@ _log = logging.getLogger("usage_async")
 _OK = range(200, 300)
 _LONGEST_TEXT = 4096
 _SMALL_BYTES = 1 << 16
-"""A page that is read at once: some 3 ms with care, even if several of them arrive together."""
+"""Largest reply that is decoded without giving the event loop turns. It takes up to 3 ms."""
 
 
 @attrs.frozen(kw_only=True)
 class RequestEvent:
-    """One try of one request, when it is over.
+    """One finished try of a request.
 
     Attributes:
         method: Always `GET`.
-        path: Below the base URL.
-        attempt: Which try it was, from 1.
-        seconds: From its start to the last byte; waiting for a slot and decoding not included.
-        ended_at: When the last byte came, Unix seconds. The event itself may come later: a page is
-            decoded, and so known to be whole, shortly before its turn.
-        status: The HTTP status; None where there was no reply.
-        bytes: Size of the body, decompressed.
-        request_id: The service's `x-request-id`.
-        error: Class of the error that it ended in.
+        path: Path below the base URL.
+        attempt: Number of the try, from 1.
+        seconds: Time from its start to the last byte, without the wait for a slot and decoding.
+        ended_at: Unix seconds at which the last byte came. The event itself may come later, because
+            a page is decoded shortly before its turn, and is not known to be complete before.
+        status: The HTTP status; None if there was no reply.
+        bytes: Size of the body after decompression.
+        request_id: The `x-request-id` of the reply.
+        error: Name of the class of the error that the try ended in.
     """
 
     method: str = "GET"
@@ -80,7 +81,12 @@ class RequestEvent:
 
 
 async def in_turns(steps: Generator[None, None, T], *, is_small: bool = False) -> T:
-    """Take the steps of a reading; the event loop gets a turn before each, unless it is small."""
+    """Run a generator to its end; give the event loop a turn before each step.
+
+    Args:
+        steps: The generator; its return value is returned.
+        is_small: True to give the event loop no turns.
+    """
     while True:
         if not is_small:
             await asyncio.sleep(0)
@@ -95,23 +101,27 @@ _LOCKS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 
 
 def _decoding() -> asyncio.Lock:
-    """The lock of the running event loop that bounds decoding: all clients share its turns."""
+    """Give the lock of the running event loop that lets one of all its clients decode at a time."""
     loop = asyncio.get_running_loop()
     return _LOCKS.setdefault(loop, asyncio.Lock())
 
 
 class Decoder(Protocol[T_co]):
-    """Reads the bodies of replies: a page of usage, a list of names, one object."""
+    """Reader of the bodies of replies, such as pages of usage, lists of names, or one object."""
 
     def probe(self, body: bytes, redactor: Redactor) -> ResponseError | None:
-        """Tell at a glance what `decode` would refuse; None where it takes too long to know."""
+        """Check a body at once, without reading all of it.
+
+        Returns:
+            The error that `decode` would raise; None if there is none, or only `decode` can tell.
+        """
         ...
 
     def decode(self, body: bytes, redactor: Redactor) -> Generator[None, None, T_co]:
-        """Read a body, a step at a time.
+        """Read a body step by step.
 
         Raises:
-            ResponseError: It is not what it should be.
+            ResponseError: The body is not what the request asked for.
         """
         ...
 
@@ -121,13 +131,14 @@ class Request(Generic[T]):
     """One request, over all its tries.
 
     Attributes:
-        path: Below the base URL.
-        params: Names and values, as they are sent.
-        decoder: Reads its reply.
-        turn: Set when the caller waits for the reply; until then it stays bytes.
-        attempt: Number of the try, from 1.
-        begun: Start of the first try on the runtime's monotonic clock, put off by the time that
-            replies waited for their turn, which is no fault of the service's; None before it.
+        path: Path below the base URL.
+        params: Names and values of the query string.
+        decoder: Reader of its reply.
+        turn: Event that is set when the caller waits for the reply, which stays bytes until then.
+        attempt: Number of the current try, from 1.
+        begun: Start of the first try on the runtime's monotonic clock, None before it. It is moved
+            on by the time that replies waited for their turn, so that the retry deadline does not
+            include it.
     """
 
     path: str
@@ -140,7 +151,7 @@ class Request(Generic[T]):
 
 @attrs.frozen(eq=False)
 class _Reply:
-    """A reply of a transport; its repr does not show the text of the service."""
+    """Reply of a transport. Its repr shows no text of the service."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
@@ -151,7 +162,18 @@ class _Reply:
 
 @attrs.define(eq=False, kw_only=True)
 class Fetcher:
-    """Sender of all requests of a client: it authorizes, limits, observes and retries them."""
+    """Sender of all requests of a client: it authorizes, limits, traces and retries them.
+
+    Attributes:
+        transport: Sends one request.
+        custody: Holds the key.
+        limiter: Bounds the requests in flight.
+        policy: Limits of retrying.
+        runtime: Clocks, sleep and chance.
+        headers: Headers of every request, without the key.
+        trace: Hook that is called with every finished try.
+        budget: Retry tokens that are left.
+    """
 
     transport: Transport
     custody: KeyCustody
@@ -166,15 +188,15 @@ class Fetcher:
         self.budget = RetryBudget(self.policy.budget)
 
     async def fetch(self, request: Request[T]) -> T:
-        """Send a request until its reply has been read, or there is no use in another try.
+        """Send a request until its reply has been read, or no further try is allowed.
 
         Raises:
-            QueryError: The path is none below `/organization/`, or the URL would hold the key;
-                nothing was sent.
-            UsageError: The failure of the last try.
+            QueryError: The path is not below `/organization/`, or the URL would hold the key.
+                Nothing was sent.
+            UsageError: The last try failed.
         """
         if not is_allowed(request.path):
-            raise QueryError(f"{self._text(request.path)!r} is no path below /organization/")
+            raise QueryError(f"{self._text(request.path)!r} is not a path below /organization/")
         renewed = False
         while True:
             authorization = await self.custody.authorization()
@@ -182,7 +204,7 @@ class Fetcher:
             try:
                 return await self._try(request, {**self.headers, **authorization})
             except UsageError as error:
-                # Its frames hold the reply, which would live and be shown with it.
+                # The frames of its traceback hold the reply.
                 failure = error.with_traceback(None)
             if isinstance(failure, AuthenticationError) and not renewed:
                 renewed = await self.custody.renew(authorization.get("Authorization"))
@@ -194,10 +216,10 @@ class Fetcher:
         texts = (request.path, *(value for _, value in request.params))
         if any(str(key) in text for key in self.custody.redactor.keys for text in texts):
             # Proxies and servers log URLs.
-            raise QueryError("a path or a parameter holds the key; pass it as admin_key only")
+            raise QueryError("the path or a parameter holds the key; pass it as admin_key only")
 
     async def _wait_to_retry(self, request: Request[Any], failure: UsageError) -> None:
-        """Wait until a request may be tried again; raise its failure where it may not."""
+        """Wait until a request may be tried again; raise its failure if it may not."""
         now = self.runtime.monotonic()
         delay = next_delay(
             failure,
@@ -272,7 +294,7 @@ class Fetcher:
         decoder, redactor = request.decoder, self.custody.redactor
         is_early = not request.turn.is_set()
         if is_early:
-            # A reply that is none is tried again while the caller is still busy with others.
+            # A reply that is no page is asked for again before its turn comes.
             failure = decoder.probe(reply.body, redactor)
             if failure is not None:
                 raise failure
@@ -280,7 +302,7 @@ class Fetcher:
             since = self.runtime.monotonic()
             await request.turn.wait()
             request.begun = (request.begun or since) + self.runtime.monotonic() - since
-        # One at a time: replies that arrive together must not add up to one long turn.
+        # Replies that arrive together must not add up to one long turn of the event loop.
         async with _decoding():
             steps = decoder.decode(reply.body, redactor)
             value = await in_turns(steps, is_small=len(reply.body) <= _SMALL_BYTES)
@@ -292,7 +314,7 @@ class Fetcher:
         return shortened(redact(self.custody.redactor.text(text)))
 
     def told(self, error: E) -> E:
-        """Make an error fit to leave: without the key, bounded, its origin forgotten."""
+        """Remove the key, long texts and the traceback from an error that leaves the library."""
 
         def fit(value: Any) -> Any:
             if isinstance(value, str):
@@ -301,7 +323,7 @@ class Fetcher:
 
         error.args = fit(error.args)
         vars(error).update({name: fit(value) for name, value in vars(error).items()})
-        # Where it came from holds the reply, which would live and be shown with it.
+        # The frames of its origin hold the reply.
         error.__context__ = error.__cause__ = None
         return error.with_traceback(None)
 
@@ -314,7 +336,7 @@ class Fetcher:
             self.trace(event)
 
     def place(self, endpoint: str) -> str:
-        """Name an endpoint and, where it is known, the organization, for log lines."""
+        """Name an endpoint and, if it is known, the organization, for log lines."""
         organization = self.headers.get("OpenAI-Organization")
         return f"{endpoint} of {self._text(organization)}" if organization else endpoint
 

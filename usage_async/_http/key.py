@@ -1,8 +1,8 @@
-"""The admin key: where it comes from, and how it is kept out of every text.
+"""Custody of the admin key: its sources, its checks, its header, and its redaction.
 
-It reads the usage of a whole organization. From the moment that this library holds it, it is a
-`Secret`: a string whose repr tells nothing, so that tracebacks with locals stay clean. What comes
-back from the service may echo it: `KeyCustody.redactor` takes it out.
+The key can read the usage of a whole organization. This library holds it as a `Secret` from the
+start: a string whose repr does not show it, so that tracebacks with locals stay clean. The service
+may echo the key. `KeyCustody.redactor` removes it from all text of the service.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ KEY_FILE_VARIABLE = "OPENAI_ADMIN_KEY_FILE"
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _ADMIN_PREFIX = "sk-admin-"
 _KEYS_REDACTED = 64
-"""Keys that are remembered to be taken out of texts: a late reply may echo an old one. To
-look for so many in a text of 16 KiB takes 0.6 ms."""
+"""Most keys that the redactor of a client knows. A late reply may echo an earlier key. Searching a
+text of 16 KiB for 64 keys takes 0.6 ms."""
 
 _log = logging.getLogger("usage_async")
 
 KeySource = str | Callable[[], Awaitable[str]]
-"""A key, or what is awaited for one; asked again after a 401, so that keys can rotate."""
+"""A key, or an async callable that gives one. It is called again after a 401: keys can rotate."""
 
 
 class Secret(str):
-    """A string whose repr does not tell it, nor that of its parts."""
+    """String whose repr, and that of its parts, does not show it."""
 
     __slots__ = ()
 
@@ -44,17 +44,17 @@ class Secret(str):
         return "<secret>"
 
     def __getitem__(self, index: SupportsIndex | slice) -> Secret:
-        # What prints locals cuts long strings before it asks for their repr.
+        # Printers of locals shorten long strings before they call `repr`.
         return Secret(super().__getitem__(index))
 
 
 def concealed(text: str | None) -> str | None:
-    """Make an option a `Secret`, since a key may be in it by mistake, or a password."""
+    """Make an option a `Secret`; it may hold a password or, by mistake, a key."""
     return Secret(text) if isinstance(text, str) else text
 
 
 def conceal(source: object) -> KeySource | None:
-    """Make a key that was handed in a `Secret`; to be called before anything can fail."""
+    """Make a caller's key a `Secret`, before any frame that holds it can fail."""
     if isinstance(source, str):
         return Secret(source)
     is_source = source is None or callable(source)
@@ -63,10 +63,10 @@ def conceal(source: object) -> KeySource | None:
 
 @attrs.define(eq=False)
 class KeyCustody:
-    """Holds the key of one client, and makes the header that carries it.
+    """Holder of the key of one client; it makes the header that carries the key.
 
     Attributes:
-        redactor: Takes the key out of what the service says; after a rotation the old one, too.
+        redactor: Removes the key, and the keys before it, from text of the service.
     """
 
     _source: KeySource | None = attrs.field(repr=False)
@@ -80,7 +80,7 @@ class KeyCustody:
             self._take(self._source)
 
     async def authorization(self) -> dict[str, str]:
-        """Give the `Authorization` header; no header where there is no key."""
+        """Give the `Authorization` header; no header if there is no key."""
         if self._key is None and self._source is not None:
             await self.renew(None)
         bearer = self._bearer()
@@ -90,16 +90,16 @@ class KeyCustody:
         """Ask for the key again.
 
         Args:
-            refused: The `Authorization` that the service refused.
+            refused: Value of the `Authorization` header that the service refused.
 
         Returns:
-            Whether there is another key than the refused one.
+            True if the key differs from the refused one.
         """
         if self._source is None or isinstance(self._source, str):
             return False
         times_asked = self._times_asked
         async with self._lock:
-            # Whoever waited for the lock, waited for the answer.
+            # Another request may have asked while this one waited for the lock.
             if times_asked != self._times_asked or refused != self._bearer():
                 return refused != self._bearer()
             self._take(conceal(await self._source()))
@@ -119,7 +119,7 @@ def find_key() -> Secret:
     """Read the key from the environment.
 
     Raises:
-        ConfigurationError: There is none, or its file cannot be read.
+        ConfigurationError: There is no key, or its file cannot be read.
     """
     if key := os.environ.get(KEY_VARIABLE):
         return Secret(key)
@@ -131,16 +131,16 @@ def find_key() -> Secret:
         return Secret(Path(file).read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-    # A value that is the path of nothing may be the key itself.
-    named = f"names {file}" if os.path.lexists(file) else "holds what is the path of no file"
+    # A value that names no file may be the key itself, and is not shown.
+    named = f"names {file}" if os.path.lexists(file) else "holds no path of a file"
     raise ConfigurationError(f"{KEY_FILE_VARIABLE} {named}: it cannot be read: {reason}")
 
 
 def _checked(key: object) -> Secret:
     if not isinstance(key, Secret) or len(key) < SHORTEST_KEY or not PRINTABLE.fullmatch(key):
         msg = (
-            f"the admin key is not a text, is shorter than {SHORTEST_KEY} characters, or holds"
-            " blanks or what is not ASCII"
+            f"the admin key must be a string of at least {SHORTEST_KEY} printable ASCII"
+            " characters without blanks"
         )
         raise ConfigurationError(msg)
     if not key.startswith(_ADMIN_PREFIX):

@@ -26,13 +26,14 @@ class RetryPolicy:
 
     Attributes:
         attempts: The most tries of one request; 1 never retries.
-        base_s: The longest first delay; it doubles with each attempt.
-        cap_s: The longest delay. Delays are drawn evenly from zero up to it (full jitter).
-        deadline_s: How long after its first try a request may still be tried again.
-        retry_after_cap_s: The longest Retry-After that is waited for; a longer one is raised as
-            `RateLimitError`, so that the caller can reschedule.
-        budget: Tokens of one client: a retry costs 5, one after a timeout 10, a success gives 1
-            back. It bounds what a broken service is asked in total.
+        base_s: Upper bound of the first delay. It doubles with each try, up to `cap_s`. Each delay
+            is drawn uniformly between zero and its bound (full jitter).
+        cap_s: Upper bound of every delay.
+        deadline_s: Time after its first try within which a request may be tried again.
+        retry_after_cap_s: The longest Retry-After that is waited for. After a longer one,
+            `RateLimitError` is raised, so that the caller can reschedule.
+        budget: Retry tokens of one client, which bound the load on a broken service. A retry costs
+            5 tokens, a retry after a timeout 10; a success gives 1 back.
     """
 
     attempts: int = attrs.field(default=5, validator=attrs.validators.ge(1))
@@ -54,7 +55,7 @@ class RetryBudget:
         self.full = self.left
 
     def spend(self, failure: UsageError) -> bool:
-        """Pay for one retry; False if the tokens do not reach."""
+        """Pay for one retry; False if too few tokens are left."""
         cost = 10 if isinstance(failure, APITimeoutError) else 5
         if cost > self.left:
             return False
@@ -62,12 +63,12 @@ class RetryBudget:
         return True
 
     def give_back(self) -> None:
-        """Take note of a success."""
+        """Record a success, which gives one token back."""
         self.left = min(self.left + 1, self.full)
 
 
 def is_retryable(failure: UsageError, attempt: int) -> bool:
-    """Tell whether the same request may succeed later."""
+    """Tell if the same request may succeed later."""
     match failure:
         case APIConnectionError():
             return failure.retryable
@@ -88,14 +89,14 @@ def is_retryable(failure: UsageError, attempt: int) -> bool:
 def next_delay(
     failure: UsageError, attempt: int, *, policy: RetryPolicy, elapsed_s: float, jitter: float
 ) -> float | None:
-    """Decide on a retry.
+    """Decide if and when a request is tried again.
 
     Args:
-        failure: What the last try ended in.
-        attempt: How many tries there were, from 1.
+        failure: Error of the last try.
+        attempt: Number of the last try, from 1.
         policy: The client's policy.
         elapsed_s: Seconds since the first try began.
-        jitter: An even random number, at least 0 and below 1.
+        jitter: A uniform random number, at least 0 and below 1.
 
     Returns:
         Seconds to wait before the next try; None to give up.

@@ -1,9 +1,10 @@
-"""The network: the only room that knows aiohttp.
+"""Transport: one GET over the network. Only this file knows aiohttp's client.
 
-The seam is one coroutine over plain data, so that tests and recordings can stand in for it.
-aiohttp's exceptions carry the request's headers, and so the key: none of them leaves this room, not
-even as a `__context__`. What an exception says is kept, the error is raised after its block, and
-without the frames that it or a cancellation went through, since these hold the reply.
+A transport is one coroutine over plain data, so that a fake or a recording can replace it.
+
+aiohttp's exceptions carry the headers of the request, and so the key. None of them leaves this
+file, not even as a `__context__`: an error of ours takes over the message, and is raised outside of
+the `except` block. Tracebacks are dropped, because their frames hold the reply.
 """
 
 from __future__ import annotations
@@ -32,33 +33,33 @@ from usage_async.errors import (
 )
 
 Session: TypeAlias = aiohttp.ClientSession
-"""A caller's own session."""
+"""Session of aiohttp, which a caller may pass."""
 
 Reply = tuple[int, Mapping[str, str], bytes]
-"""HTTP status, headers (their names in any case), the whole body."""
+"""HTTP status; headers, whose names may have any case; the whole body."""
 
 Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaitable[Reply]]
-"""`(path, params, headers) -> (status, headers, body)`: one GET below the base URL. It raises
-`APIConnectionError`, `APITimeoutError` or `ResponseError`, and returns any status."""
+"""`(path, params, headers) -> (status, headers, body)`: one GET below the base URL. It returns any
+status, and raises `APIConnectionError`, `APITimeoutError` or `ResponseError`."""
 
 _KEY_IN_PATH = re.compile(r"/(?:sk|sess)-[^/]{16,}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 MAX_PAGE_BYTES = 64 << 20
-"""Default limit of a body, after decompression."""
+"""Default of the largest body, after decompression."""
 
 _JOINED_BYTES = 1 << 22
-"""A reply that is joined at its end, which is fastest. A larger one is written together as it
-comes, since joining 60 MB takes 25 ms, and gives its bytes without a copy."""
+"""Largest body whose chunks are joined at its end, which is fastest. The chunks of a larger body
+are copied into a buffer as they come: joining 60 MB would block the event loop for 25 ms."""
 
 
 @attrs.frozen(kw_only=True)
 class Timeout:
-    """Limits of one request in seconds; retries have a deadline of their own.
+    """Time limits of one request in seconds. `RetryPolicy` limits all its tries together.
 
     Attributes:
-        total_s: From its start to the last byte of the body.
-        connect_s: To open a connection, TLS included.
+        total_s: From the start to the last byte of the body.
+        connect_s: For opening a connection, including TLS.
         read_s: Between two reads of the reply.
     """
 
@@ -68,17 +69,17 @@ class Timeout:
 
 
 def check_base_url(text: str, redactor: Redactor) -> URL:
-    """Check where the key may go; what is wrong is told without the URL, which may hold it.
+    """Check a base URL, to which the key is sent. Messages do not quote it: it may hold the key.
 
     Args:
         text: The URL.
-        redactor: Knows the key.
+        redactor: Redactor of the client, which knows the key.
 
     Raises:
-        ConfigurationError: Not an https URL (http only to this machine), or one with a user, a
+        ConfigurationError: The URL is not https (http is allowed to loopback), or has a user, a
             query, a fragment or a key.
     """
-    # No frame of an error holds the URL, since what prints locals would tell it.
+    # No frame of the error has the URL as a local, which a printed traceback could show.
     if reason := _wrong_with(_parsed(text.rstrip("/")), redactor):
         raise ConfigurationError(f"base_url {reason}")
     return _parsed(text.rstrip("/"))
@@ -100,16 +101,16 @@ def _wrong_with(url: URL, redactor: Redactor) -> str | None:
 def _tells_key(url: URL, redactor: Redactor) -> bool:
     if redactor.text(str(url)) != str(url) or _KEY_IN_PATH.search(url.path):
         return True
-    # Names of hosts have no case, and are asked for in the clear.
+    # Host names are sent to DNS in the clear, and in any case.
     host = (url.host or "").lower()
     return Redactor(tuple(map(str.lower, redactor.keys))).text(host) != host
 
 
 def check_proxy(text: str) -> URL:
-    """Check a proxy; what is wrong with it is told without its password.
+    """Check the URL of a proxy. Messages do not quote it: it may hold a password.
 
     Raises:
-        ConfigurationError: Not an http or https URL.
+        ConfigurationError: It is not an http or https URL.
     """
     if not _parsed(text).host or _parsed(text).scheme not in ("http", "https"):
         raise ConfigurationError("proxy is not a URL such as http://proxy.example:3128")
@@ -124,21 +125,21 @@ def _parsed(text: str) -> URL:
 
 
 class AiohttpTransport:
-    """Sends GET requests below one base URL over an aiohttp session.
+    """Transport over an aiohttp session.
 
-    aiohttp itself sends a request once more, at once, where the connection ends before any header:
-    a kept connection that the service has closed meanwhile is no failure.
+    If a reused connection ends before any header of the reply, aiohttp sends the request once more
+    by itself. So a connection that the service closed while it was idle is no failure.
 
     Args:
-        base_url: As `check_base_url` gives it.
-        timeout: Of each request.
-        max_page_bytes: The most bytes of a body, after decompression.
-        proxy: URL of an HTTP proxy, for https; http goes to loopback, which needs none.
-        ssl: A context with other certificates; the default verifies against the system's.
-        session: The caller's session: used, never closed or reconfigured.
+        base_url: Base URL, as `check_base_url` gives it.
+        timeout: Time limits of each request.
+        max_page_bytes: Size limit of a body, after decompression.
+        proxy: URL of an HTTP proxy for https. Plain http goes to loopback only, without a proxy.
+        ssl: TLS context; by default certificates are verified against those of the system.
+        session: The caller's session, which is used but never closed or configured.
 
     Raises:
-        ConfigurationError: The session has its own `auth`, or the proxy is no URL.
+        ConfigurationError: The session has an `auth` of its own, or the proxy is not a URL.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class AiohttpTransport:
         self._limits = timeout
         self._timeout = aiohttp.ClientTimeout(
             total=timeout.total_s,
-            # It counts the wait for a free connection, and a caller's session may have few.
+            # It includes the wait for a free connection, of which a caller's session may have few.
             connect=timeout.connect_s if session is None else None,
             sock_connect=timeout.connect_s,
             sock_read=timeout.read_s,
@@ -181,7 +182,7 @@ class AiohttpTransport:
             return await self._get(session, url, headers)
         except UsageError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 - none of aiohttp's may leave this room
+        except Exception as error:  # noqa: BLE001 - no exception of aiohttp may leave this file
             failure = self._failure(error)
         except asyncio.CancelledError as error:
             failure = error
@@ -218,12 +219,12 @@ class AiohttpTransport:
         return large.getvalue() if size > _JOINED_BYTES else b"".join(chunks)
 
     def _failure(self, error: Exception) -> UsageError:
-        """Say in our words what aiohttp raised."""
+        """Translate an exception of aiohttp into an error of ours."""
         place = f"{self._base_url.host}:{self._base_url.port}"
         failure: UsageError
         match error:
             case aiohttp.ClientSSLError():
-                msg = f"the TLS certificate or connection of {place} is not to be trusted"
+                msg = f"the TLS connection to {place} cannot be trusted"
                 failure = APIConnectionError(
                     f"{msg}: {_what(error)}", retryable=False, is_untrusted=True
                 )
@@ -235,16 +236,18 @@ class AiohttpTransport:
             case TimeoutError():
                 failure = APITimeoutError(f"{place} {self._lateness(error)}")
             case aiohttp.ClientPayloadError() if _is_wrongly_encoded(error):
-                failure = ResponseError(f"{place} replied in another encoding than it claims")
+                failure = ResponseError(
+                    f"the reply from {place} is not in the Content-Encoding that it names"
+                )
             case aiohttp.ClientResponseError():
-                failure = ResponseError(f"{place} did not reply in readable HTTP")
+                failure = ResponseError(f"{place} replied, but not in valid HTTP")
             case aiohttp.InvalidURL():
                 failure = ConfigurationError("the session's proxy is not a URL")
             case ValueError():
                 msg = f"aiohttp will not send the key to {place}: {_what(error)}"
                 failure = ConfigurationError(f"{msg} (such as those of a netrc file)")
             case aiohttp.ClientError() | OSError():
-                failure = APIConnectionError(f"no whole answer from {place}: {_what(error)}")
+                failure = APIConnectionError(f"no complete reply from {place}: {_what(error)}")
             case _:
                 msg = f"the request to {place} failed: {type(error).__name__}: {_what(error)}"
                 failure = APIConnectionError(msg, retryable=False)
@@ -252,15 +255,15 @@ class AiohttpTransport:
 
     def _lateness(self, error: TimeoutError) -> str:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return f"took no connection within {self._limits.connect_s:g} s"
+            return f"did not accept a connection within {self._limits.connect_s:g} s"
         if isinstance(error, aiohttp.SocketTimeoutError):
-            return f"was silent for {self._limits.read_s:g} s"
-        return f"gave no whole answer within {self._limits.total_s:g} s"
+            return f"sent nothing for {self._limits.read_s:g} s"
+        return f"did not reply completely within {self._limits.total_s:g} s"
 
     def _session(self) -> Session:
         if self._given_session is not None:
             if self._given_session.closed:
-                raise ConfigurationError("the session that was handed in is closed")
+                raise ConfigurationError("the session that was passed to the client is closed")
             return self._given_session
         if self._own_session is None:
             self._own_session = aiohttp.ClientSession(
@@ -271,13 +274,13 @@ class AiohttpTransport:
         return self._own_session
 
     async def close(self) -> None:
-        """Close the session, unless it is the caller's."""
+        """Close the session, unless the caller passed it."""
         if self._own_session is not None:
             await self._own_session.close()
 
 
 def _what(error: Exception) -> str:
-    # What says that there is no connection says twice where to.
+    # The connector's message names host and port, as ours does; only its cause is added.
     reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     return redact(str(reason)) or type(reason).__name__
 

@@ -1,1 +1,1 @@
-"""Queries: times, checked parameters, and the windows of a range. Pure."""
+"""Queries: times, checked parameters, allowed paths, and the windows of a range. Pure."""

@@ -1,6 +1,6 @@
-"""Query: the checked parameters of an endpoint, hashable. Pure.
+"""Checked queries: the parameters of an endpoint as a hashable value. Pure.
 
-Relative times stay symbolic in a query. `resolve` turns them into Unix seconds, once for each run,
+Relative times stay symbolic in a query. `resolve` turns them into Unix seconds, once in each run,
 against a single `now`.
 """
 
@@ -37,21 +37,21 @@ Params = list[tuple[str, str]]
 
 @attrs.frozen
 class CheckedQuery:
-    """A checked query of one endpoint; equal parameters make equal, equally hashed queries.
+    """Checked query of one endpoint. Equal parameters make equal queries with equal hashes.
 
     Attributes:
         endpoint: The endpoint.
         start: Unix seconds, a time before now, or a period that moves with the calendar.
         end: Unix seconds, or a time before now; None means now.
-        bucket_width: None only for an unknown endpoint.
-        group_by: Dimensions to split by.
+        bucket_width: Width of a bucket; None only for an unknown endpoint.
+        group_by: Dimensions to group by.
         filters: Pairs of a filter and its values.
-        limit: Buckets of a page, never a total; None means the most that the API accepts.
-        page: A saved cursor.
-        clamp: True to skip the part of the range that is older than the history.
-        unchecked_params: Parameters unknown to this release, as the pairs to send.
-        unknown_values: Filters and their values that are unknown to this release, as pairs.
-        is_unchecked: True if unknown names and values were let through.
+        limit: Number of buckets a page, never a total; None means the most that the API accepts.
+        page: Saved cursor.
+        clamp: True to skip the part of the range before the history begins.
+        unchecked_params: Pairs to send of parameters that this release does not know.
+        unknown_values: Pairs of a filter and a value that this release does not know.
+        is_unchecked: True if unknown names and values were accepted.
         given: The parameters as they were given, for printing.
     """
 
@@ -71,21 +71,21 @@ class CheckedQuery:
 
     @property
     def width_s(self) -> int | None:
-        """Seconds of a bucket; None if unknown."""
+        """Seconds of a bucket; None if they are unknown."""
         return WIDTH_SECONDS.get(self.bucket_width or "")
 
     @property
     def page_limit(self) -> int | None:
-        """The `limit` to send: the given one, else the largest allowed; None if unknown."""
+        """The `limit` to send: the given or else the largest one; None if that is unknown."""
         return self.limit or self.endpoint.limits.get(self.bucket_width or "")
 
     def resolve(self, now: int) -> TimeRange:
-        """Turn symbolic times into Unix seconds: the range asked for, not aligned to buckets.
+        """Give the range that is asked for in Unix seconds, not aligned to buckets.
 
-        A relative end is moved back to the border of a bucket.
+        Only a relative end is aligned: it is moved back to the end of a bucket.
 
         Args:
-            now: Unix seconds; also the end of a range that has none.
+            now: Unix seconds; also the end of a range that has no other end.
 
         Raises:
             QueryError: The range is empty or begins in the future.
@@ -110,7 +110,7 @@ class CheckedQuery:
             value = now - int(value.total_seconds())
         if value is None:
             return now
-        return value if value >= 0 else _refuse("times before 1970 cannot be asked for")
+        return value if value >= 0 else _refuse("a time is before 1970")
 
     def uncut(self, times: TimeRange, *, now: int, concurrency: int) -> UncutRange:
         """Give the range to read, which is then cut into windows.
@@ -135,7 +135,7 @@ class CheckedQuery:
         return UncutRange(start - start % width, end, width, step, now)
 
     def params(self, start: int, end: int, *, limit: int | None, page: str | None) -> Params:
-        """Give the pairs of the query string; an array repeats its key."""
+        """Give the pairs of the query string; a list repeats its name."""
         pairs = [
             ("start_time", str(start)),
             ("end_time", str(end)),
@@ -162,11 +162,11 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
     Args:
         name_or_path: A name of `ENDPOINTS`, or a path such as `/organization/usage/brand_new`.
         params: Parameters as in the endpoint's TypedDict; None counts as left out.
-        unchecked: Send names and values that are unknown to this release.
+        unchecked: True to send names and values that this release does not know.
 
     Raises:
         QueryError: The endpoint does not take a name, value, range or group. The message lists what
-            it takes.
+            the endpoint takes.
     """
     endpoint = _find(name_or_path)
     lenient = unchecked or endpoint.name not in ENDPOINTS
@@ -252,7 +252,10 @@ def _limit(endpoint: Endpoint, value: Any, width: str | None, *, unchecked: bool
     cap = None if unchecked else endpoint.limits.get(width or "")
     if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value > (cap or value):
         upto = f"from 1 to {cap} at {width}" if cap else "of at least 1"
-        _refuse(f"limit is the buckets a page: {endpoint.name} takes an int {upto}, not {value!r}")
+        _refuse(
+            f"limit is the number of buckets a page; {endpoint.name} takes an int {upto},"
+            f" not {value!r}"
+        )
     return value
 
 
@@ -284,7 +287,7 @@ def _text(value: Any) -> str:
 
 
 def _listed(value: Any) -> Any:
-    """Make a list of an iterable; leave strings, bytes and mappings alone.
+    """Make a list of an iterable; leave strings, bytes and mappings as they are.
 
     Sets are sorted, so that equal sets make equal queries.
     """
@@ -296,14 +299,14 @@ def _listed(value: Any) -> Any:
 
 def _not_empty(name: str, values: list[Any]) -> list[Any]:
     if not values:
-        _refuse(f"{name} is empty, which would read everything; leave it out to mean that")
+        _refuse(f"{name} is empty, which would read everything; to read everything, leave it out")
     return values
 
 
 def _range(
     values: dict[str, Any],
 ) -> tuple[int | timedelta | Calendar, int | timedelta | None]:
-    """Remove the three time parameters from the values, and read them."""
+    """Remove the three time parameters from the values; give start and end."""
     start, end = values.pop("start_time", None), values.pop("end_time", None)
     period = values.pop("period", None)
     if period is not None:

@@ -1,6 +1,7 @@
-"""Times: ranges, instants and periods, read from human notations. Pure, and always UTC.
+"""Times: instants, periods and ranges, read from what people write. Pure, and always UTC.
 
-A relative time stays symbolic until a run begins: a timedelta before now, or a word of `CALENDAR`.
+A relative time stays symbolic until a run begins: as a timedelta before now, or as a word of
+`CALENDAR`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CALENDAR: dict[Calendar, tuple[Unit, int]] = {
     "this-year": ("year", 0),
     "last-year": ("year", 1),
 }
-"""Periods that move with the calendar: unit, and number of units ago. `this-…` ends now."""
+"""Periods that move with the calendar: unit, and number of units ago. A running period ends now."""
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": DAY_S}
@@ -51,9 +52,9 @@ _PERIOD = re.compile(
 )
 _WEEK_DAY = re.compile(r"[0-9]{4}-W[0-9]{2}-[1-7]")
 _SECONDS = re.compile(r"[0-9]{9,16}")
-"""Unix seconds as text. Eight digits are a date: `20261001`."""
+"""Unix seconds as text. Eight digits are a date, such as `20261001`."""
 _MILLISECONDS_FROM = 10**11
-"""Unix seconds reach this in the year 5138; milliseconds passed it in 1973."""
+"""Least number that is taken for milliseconds: they passed it in 1973, seconds will in 5138."""
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _LONGEST: dict[Unit, int] = {"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
 

@@ -1,1 +1,1 @@
-"""Exact sums, and the verification of a reading. Pure."""
+"""Exact sums, and the verification that figures are complete. Pure."""

@@ -1,7 +1,7 @@
-"""Exact sums: pure, over buckets as they come.
+"""Exact sums over buckets. Pure.
 
-Sums run in a decimal context of the library's own, which never rounds: a sum is exact, or an
-error.
+Sums are computed in a decimal context of this library, which never rounds: a sum is exact, or it is
+an error. The decimal context of the thread does not matter.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _FIGURES = ("flow", "level", "money", "quantity")
 _MONEY = ("amount", "quantity", "quantity_unit")
 """Fields of money, whose sums have rules of their own."""
 
-_STEP_ROWS = 1000
-"""Rows of a step: some 3 ms."""
+STEP_ROWS = 1000
+"""Rows that are added up in one step: some 3 ms."""
 
 
 def add(one: Decimal, other: Decimal) -> Decimal:
-    """Add two Decimals exactly, whatever the thread's context says.
+    """Add two Decimals exactly.
 
     Raises:
-        UsageError: The exact sum is none that `models` accepts.
+        UsageError: The exact sum is outside of the range of an amount.
     """
     return _checked(EXACT.add(one, other))
 
@@ -59,6 +59,18 @@ def _checked(value: Decimal) -> Decimal:
         raise UsageError("these amounts have no exact sum that is a plain decimal") from None
 
 
+def check_kinds(bucket: UsageTimeBucket[Any]) -> None:
+    """Check that a bucket holds rows of its own kind only.
+
+    Raises:
+        IncompleteError: It holds rows of another kind, whose figures cannot be added or compared.
+    """
+    if bucket.other_results:
+        # The kinds are text of the service, which only the notices of the stream redact and quote.
+        msg = f"the bucket that starts at {bucket.start} holds rows of another kind"
+        raise IncompleteError(msg, differing=[bucket.start_time])
+
+
 def _tuple(groups: Iterable[R]) -> tuple[R, ...]:
     return tuple(groups)
 
@@ -68,14 +80,13 @@ class Summary(Generic[R]):
     """A total, its groups, and how far to trust them.
 
     Attributes:
-        total: Everything, in one row.
-        groups: One row a group, the largest first; they add up to the total.
-        requested: The range that was asked for.
-        covered: From the first bucket that came to the end of the last; None if none came.
-        settled_through: The figures before this instant are not expected to change any more; None
-            if all may.
-        as_of: The instant at which the run began.
-        notices: What a careful reader should know.
+        total: Sum of all rows.
+        groups: Sum of each group, the largest first. They add up to the total.
+        requested: Range that was asked for.
+        covered: Range from the first bucket that came to the end of the last; None if none came.
+        settled_through: Instant before which no figure is expected to change; None if all may.
+        as_of: Instant at which the run began.
+        notices: Facts about the figures that a careful reader should know.
     """
 
     total: R
@@ -92,7 +103,7 @@ class Summary(Generic[R]):
 _Unit = tuple[str | None, str | None]
 _UNKNOWN_UNIT: _Unit = (None, None)
 _DIFFERENT = object()
-"""A note on which rows do not agree."""
+"""Value of a note on which the rows of a group differ."""
 
 
 @attrs.define(eq=False)
@@ -100,11 +111,11 @@ class _Sum:
     """Sums of one group, in the order in which `Totals` names the fields.
 
     Attributes:
-        flows: Sums by metric; None until a row has it.
-        notes: Descriptions that all rows agree on which have them, else `_DIFFERENT`.
-        levels: Sums by metric within the bucket that starts at `level_start`.
-        amounts: Sums by currency.
-        quantities: Sums by currency and unit; None where several have no sum that is known.
+        flows: Sum of each flow; None until a row has it.
+        notes: Value of each note on which all rows that have it agree; else `_DIFFERENT`.
+        levels: Sum of each level within the bucket that starts at `level_start`.
+        amounts: Sum of the amounts by currency.
+        quantities: Sum of the quantities by currency and unit; None if their units are unknown.
     """
 
     flows: tuple[int | None, ...]
@@ -121,12 +132,12 @@ class _Sum:
     def add_money(self, row: CostsResult) -> None:
         currency = None
         if row.amount is not None:
-            # Codes of ISO 4217 have no case: `USD` is no other money.
+            # `USD` and `usd` are the same currency.
             currency = row.amount.currency.lower()
             so_far = self.amounts.get(currency, _ZERO)
             self.amounts[currency] = EXACT.add(so_far, row.amount.value)
         if row.quantity is not None:
-            # Without a unit, only what is billed as the same line item surely has the same unit.
+            # Quantities without a unit are known to have the same one only within a line item.
             unit = (row.quantity_unit, None if row.quantity_unit else row.line_item)
             self.add_quantity(currency, unit, row.quantity)
 
@@ -141,7 +152,7 @@ class _Sum:
             self.quantities[key] = EXACT.add(so_far, value)
 
     def without_zeros(self) -> _Sum:
-        """Leave out amounts that add nothing to others; one is left where all are zero."""
+        """Drop amounts of zero, which add nothing to others; keep one of them if all are zero."""
         amounts = {currency: value for currency, value in self.amounts.items() if value}
         if not amounts and self.amounts:
             amounts = {min(self.amounts): _ZERO}
@@ -192,37 +203,40 @@ def _agreed(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class Totals(Generic[R]):
-    """Adds buckets up, by time, kept apart by some of their dimensions and, always, by currency.
+    """Sums of buckets that are added by rising start, grouped by dimensions and by currency.
 
-    Flows are added over all buckets, levels over the rows of one: the last that has ended, or the
-    running one where none has. A bucket without rows is a figure, too: nothing was there.
+    Flows are added up over all buckets. Levels are added up over the rows of a single bucket: the
+    last bucket that has ended, or the running one if none has. A bucket without rows counts as
+    zero.
 
-    A quantity has a sum within one unit. Without a unit, it has one within one line item; several
-    rows with neither have none. A note is kept where all rows agree that have it, and where they
-    are rows of what it describes: `project_name` in the sum of one project. Currencies are written
-    in lower case.
+    Quantities are added up within one unit. Quantities without a unit are added up within one line
+    item; several of them without a line item have no sum. A note is kept if all rows that have it
+    agree, and if the groups keep apart what it describes: `project_name` is kept in the sum of one
+    project. Currencies become lowercase.
 
     Args:
-        kind: The class of the rows.
-        measure: The metric that ranks the groups.
-        dimensions: What to keep apart; the rest is added up. What is no field of the class is
-            looked up in `extra`.
-        as_of: Unix seconds at which the figures were asked for: buckets that end later are running.
+        kind: Class of the rows.
+        measure: Metric by which the groups are ranked.
+        dimensions: Dimensions to group by. One that is not a field of the class is looked up in
+            `extra`.
+        as_of: Unix seconds at which the run began. Buckets that end later are running.
 
     Raises:
-        IncompleteError: The kind is one whose metrics this release does not know.
-        QueryError: A dimension is a figure, which has no groups.
+        IncompleteError: This release does not know the metrics of the kind.
+        QueryError: A dimension is a metric, by which rows cannot be grouped.
     """
 
     def __init__(
         self, kind: type[R], measure: str, dimensions: Sequence[str] = (), *, as_of: int
     ) -> None:
         if kind is UnknownResult:
-            raise IncompleteError("results of an unknown kind have no sum that this release knows")
+            raise IncompleteError(
+                "this release does not know how to add up results of an unknown kind"
+            )
         fields = {a.name: a for a in fields_of(kind) if a.name != "extra"}
         for name in dimensions:
             if name in fields and fields[name].metadata["kind"] in _FIGURES:
-                raise QueryError(f"{name!r} is a figure, which is added up: it has no groups")
+                raise QueryError(f"{name!r} is a metric, which is added up; group by a dimension")
         known = [name for name in dict.fromkeys(dimensions) if name in fields]
         flows = [name for name in fields if fields[name].metadata["kind"] == "flow"]
         levels = [name for name in fields if fields[name].metadata["kind"] == "level"]
@@ -251,30 +265,27 @@ class Totals(Generic[R]):
         self._level_start: int | None = None
 
     def add(self, bucket: UsageTimeBucket[R]) -> None:
-        """Add a bucket up.
+        """Add a bucket.
 
         Raises:
-            IncompleteError: It holds rows of another kind.
+            IncompleteError: The bucket holds rows of another kind.
         """
         for _ in self.add_in_steps(bucket):
             pass
 
     def add_in_steps(self, bucket: UsageTimeBucket[R]) -> Generator[None, None, None]:
-        """Add a bucket up, a step at a time: a large one would hold an event loop.
+        """Add a bucket step by step, since a large one would block an event loop.
 
         Raises:
-            IncompleteError: It holds rows of another kind.
+            IncompleteError: The bucket holds rows of another kind.
         """
-        if bucket.other_results:
-            # Their kinds are the service's words; the stream's notices quote them with care.
-            msg = f"the bucket that starts at {bucket.start} holds rows of another kind"
-            raise IncompleteError(msg, differing=[bucket.start_time])
+        check_kinds(bucket)
         if self._level_start is None or bucket.end_time <= self._as_of:
             self._level_start = bucket.start_time
-        for start in range(0, len(bucket.results), _STEP_ROWS):
+        for start in range(0, len(bucket.results), STEP_ROWS):
             if start:
                 yield
-            self._add_rows(bucket.results[start : start + _STEP_ROWS], bucket.start_time)
+            self._add_rows(bucket.results[start : start + STEP_ROWS], bucket.start_time)
 
     def _add_rows(self, rows: Sequence[R], start: int) -> None:
         has_levels = bool(self._no_levels) and start == self._level_start
@@ -297,7 +308,7 @@ class Totals(Generic[R]):
                 group.add_money(row)
 
     def groups(self) -> list[R]:
-        """Give one row a group, the largest first."""
+        """Give the sum of each group, the largest first."""
         steps = self.groups_in_steps()
         while True:
             try:
@@ -307,23 +318,23 @@ class Totals(Generic[R]):
                 return groups
 
     def groups_in_steps(self) -> Generator[None, None, list[R]]:
-        """Give one row a group, the largest first, a step at a time."""
+        """Give the sum of each group, the largest first, step by step."""
         rows: list[R] = []
         ranks: list[tuple[Any, ...]] = []
         for number, (key, group) in enumerate(self._sums.items(), 1):
             for row in self._rows(key, group):
                 rows.append(row)
                 ranks.append((*self._rank(row), repr(key)))
-            if number % _STEP_ROWS == 0:
+            if number % STEP_ROWS == 0:
                 yield
         order = sorted(range(len(rows)), key=ranks.__getitem__)
         yield
         return [rows[number] for number in order]
 
     def total(self) -> R:
-        """Give everything in one row; zeros where there was nothing.
+        """Give the sum of all rows; zeros if there were none.
 
-        An amount of zero adds nothing to those of another currency.
+        Amounts of zero do not count as amounts in another currency.
 
         Raises:
             MixedCurrencyError: There are amounts in several currencies.
@@ -340,8 +351,8 @@ class Totals(Generic[R]):
         value = getattr(row, self._measure)
         if not isinstance(value, CostsResultAmount):
             return -(value or 0), 0
-        # The minus sign would round as the thread's context says. Floats keep the order but for
-        # ties, and sort in a quarter of the time: 40,000 groups would hold an event loop.
+        # `-value` would round in the thread's context. Floats sort four times as fast as Decimals,
+        # which only break ties; 40,000 groups would block an event loop.
         exact = value.value.copy_negate()
         return float(exact), exact
 

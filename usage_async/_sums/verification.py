@@ -1,4 +1,4 @@
-"""The proof that a result is whole: pure, over two readings of the same range."""
+"""Verification: the proof that the figures of a range are complete. Pure."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from usage_async._api.results import (
     UsageResult,
 )
 from usage_async._query.windows import Window
-from usage_async._sums.totals import add
+from usage_async._sums.totals import add, check_kinds
 from usage_async.errors import IncompleteError
 
 _STEP = 5000
-"""Buckets that are compared in one turn of the event loop: some 12 ms."""
+"""Buckets that are compared in one step: some 12 ms."""
 
 BucketFigures = dict[str, int | Decimal]
-"""The sums of one bucket, by metric; amounts by currency."""
+"""Sums of one bucket, by metric; amounts by currency."""
 
 
 @attrs.frozen(kw_only=True)
 class Verification:
-    """Proof of a range. Each attribute but `compared` holds starts of buckets, rising.
+    """Result of `verify`. All attributes but `compared` hold rising starts of buckets.
 
     Attributes:
-        checked: Settled buckets that came and, where there was something to compare, whose groups
-            add up to the service's own ungrouped figure. A bucket that is sent again as it was
-            counts once, and is a notice.
+        checked: Settled buckets that came. If the query has groups, they add up to the figures that
+            the service gives without groups.
         unsettled: Buckets that may still be revised, and were not compared.
-        missing: Buckets that ended, and never came.
-        differing: Settled buckets that did not add up or were not there, in two readings.
-        compared: Dimensions of the groups that were added up and compared with the ungrouped
-            figure; empty where the query has no groups, so that only presence was checked.
+        missing: Buckets that ended, and were not sent.
+        differing: Settled buckets whose groups did not add up or that were not sent, when read
+            twice.
+        compared: Dimensions of the groups that were added up and compared with figures without
+            groups. Empty if the query has no groups: then only the presence of buckets was checked.
     """
 
     checked: tuple[int, ...]
@@ -56,10 +56,10 @@ class Verification:
         return bool(self.checked) and not self.missing and not self.differing
 
     def raise_if_incomplete(self) -> None:
-        """Insist on the proof.
+        """Raise unless `ok` is true.
 
         Raises:
-            IncompleteError: Buckets are missing or differ, or there was nothing to check.
+            IncompleteError: Buckets are missing or differ, or none was checked.
         """
         if self.ok:
             return
@@ -75,13 +75,13 @@ class Verification:
 
 @attrs.define
 class RangeFigures:
-    """Figures of a range, kept to be compared: a few figures a bucket.
+    """Figures of a range, bucket by bucket, to be compared with those of another reading.
 
     Attributes:
-        as_of: Unix seconds at which it began.
-        settle_after: Time after its end for which a bucket may still be revised.
-        figures: The sums of each settled bucket, by its start.
-        unsettled: The starts of the others.
+        as_of: Unix seconds at which the reading began.
+        settle_after: Time after its end in which a bucket may still be revised.
+        figures: Sums of each settled bucket, by its start.
+        unsettled: Starts of the other buckets.
     """
 
     as_of: int
@@ -90,30 +90,24 @@ class RangeFigures:
     unsettled: list[int] = attrs.field(factory=list)
 
     def add(self, bucket: UsageTimeBucket[Any]) -> None:
-        """Take note of a bucket.
+        """Add a bucket.
 
         Raises:
-            IncompleteError: It holds rows of another kind, which cannot be compared.
+            IncompleteError: The bucket holds rows of another kind.
         """
-        if bucket.other_results:
-            start = bucket.start_time
-            msg = f"the bucket that starts at {bucket.start} holds rows of another kind"
-            raise IncompleteError(msg, differing=[start])
+        check_kinds(bucket)
         if bucket.is_settled(datetime.fromtimestamp(self.as_of, UTC), after=self.settle_after):
             self.figures[bucket.start_time] = _figures(bucket.results)
         else:
             self.unsettled.append(bucket.start_time)
 
     def missing(self, read: Window) -> tuple[int, ...]:
-        """Give the starts of what was read whose buckets are over and did not come."""
+        """Give the starts of ended buckets of a range that did not come."""
         came = self.figures.keys() | set(self.unsettled)
         return tuple(start for start in read.ended(self.as_of) if start not in came)
 
     def differing(self, other: RangeFigures) -> Generator[None, None, tuple[int, ...]]:
-        """Find the starts at which two readings contradict each other, or only one has figures.
-
-        A step compares some of them, since a month of minutes would hold the event loop.
-        """
+        """Find the starts at which two readings differ, or only one has figures, step by step."""
         starts = sorted(self.figures.keys() | other.figures.keys())
         found: list[int] = []
         for begin in range(0, len(starts), _STEP):
@@ -123,7 +117,7 @@ class RangeFigures:
         return tuple(found)
 
     def agrees(self, other: RangeFigures, start: int) -> bool:
-        """Tell whether two readings have the bucket of a start, with the same figures."""
+        """Tell if both readings have a bucket with this start and the same figures."""
         return _agree(self.figures.get(start), other.figures.get(start))
 
 
@@ -141,9 +135,9 @@ def _figures(rows: Iterable[UsageResult]) -> BucketFigures:
 
 
 def _agree(one: BucketFigures | None, other: BucketFigures | None) -> bool:
-    """Tell whether figures are equal; a quiet bucket equals zeros.
+    """Tell if the figures of two buckets are equal; an empty bucket equals zeros.
 
-    An optional metric that only one of them has does not count: the service leaves some out.
+    A metric that only one of them has is not compared, because the service omits some metrics.
     """
     if one is None or other is None:
         return False

@@ -31,8 +31,8 @@ def usage_async(dataset: Dataset, *, fast: bool = True) -> Decode:
     return run
 
 
-def careful(dataset: Dataset) -> Decode:
-    """This library, its careful lane alone: cattrs."""
+def tolerant(dataset: Dataset) -> Decode:
+    """This library, its tolerant reader alone: cattrs."""
     return usage_async(dataset, fast=False)
 
 
@@ -90,7 +90,7 @@ def _dict_rows(page: Any) -> int:
 
 DECODERS: dict[str, Callable[[Dataset], Decode]] = {
     "usage_async": usage_async,
-    "usage_async, careful": careful,
+    "usage_async, tolerant": tolerant,
     "typed, no probe": typed,
     "structs": structs,
     "openai": openai,

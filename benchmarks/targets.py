@@ -68,9 +68,9 @@ _PROMISES = (
         at_least=True,
     ),
     _Promise(
-        text="10 MB page, CPU: openai / ours, careful lane",
+        text="10 MB page, CPU: openai / ours, tolerant reader",
         one=(_PAGE, OFFICIAL),
-        other=(_PAGE, f"{OURS}, careful"),
+        other=(_PAGE, f"{OURS}, tolerant"),
         figure="cpu_s",
         bound=2,
         at_least=True,

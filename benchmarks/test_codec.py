@@ -18,7 +18,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("decoder", ["usage_async", "usage_async, careful", "typed, no probe"])
+@pytest.mark.parametrize("decoder", ["usage_async", "usage_async, tolerant", "typed, no probe"])
 def test_decode(benchmark: Any, decoder: Any, name: Any) -> None:
     dataset = PAGES[name]
     body, decode = page(dataset), DECODERS[decoder](dataset)

@@ -47,12 +47,12 @@ from usage_async._codec.pages import decode, probe
 from usage_async._codec.redactor import Redactor
 from usage_async._codec.replies import QUOTED_BYTES, decode_error
 
-FAST, CAREFUL = make_converter(fast=True), make_converter(fast=False)
+FAST, TOLERANT = make_converter(fast=True), make_converter(fast=False)
 NOW = 1_795_348_800
 BUCKET = one_bucket()
 
 every_page = pytest.mark.parametrize(("name", "endpoint"), PAGES.items(), ids=PAGES)
-both_lanes = pytest.mark.parametrize("using", [FAST, CAREFUL], ids=["fast", "careful"])
+both_readers = pytest.mark.parametrize("using", [FAST, TOLERANT], ids=["fast", "tolerant"])
 
 
 @pytest.fixture(params=[1, 300, 1 << 20], ids=["a row a batch", "small batches", "one batch"])
@@ -84,7 +84,7 @@ def steps(body, kind, using=FAST):
 
 
 @every_page
-@both_lanes
+@both_readers
 @pytest.mark.usefixtures("batch_bytes")
 def test_every_page_from_the_wire_is_decoded(name, endpoint, using):
     kind = ENDPOINTS[endpoint].result_class
@@ -102,7 +102,7 @@ def test_however_it_is_cut_a_page_is_what_it_is(name, size, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "BATCH_BYTES", size)
         patch.setattr(codec, "WHOLE_BYTES", size)
-        for using in (FAST, CAREFUL):
+        for using in (FAST, TOLERANT):
             assert decoded(body, kind, using).page == page
 
 
@@ -113,7 +113,7 @@ def test_however_it_is_cut_a_page_is_what_it_is(name, size, data):
         pytest.param(1 << 20, 1, id="all in one"),
     ],
 )
-@both_lanes
+@both_readers
 def test_the_event_loop_gets_its_turn_between_batches(monkeypatch, using, size, batches):
     body = one_page(*three_days())
     monkeypatch.setattr(codec, "WHOLE_BYTES", 0)
@@ -147,7 +147,7 @@ def test_no_batch_is_larger_than_it_may_be(monkeypatch):
     assert len(sizes) > 20
 
 
-@both_lanes
+@both_readers
 @pytest.mark.usefixtures("batch_bytes")
 @pytest.mark.parametrize(
     ("day", "row"), [(0, 0), (0, 3), (1, 1)], ids=["first row", "last row", "next bucket"]
@@ -161,7 +161,7 @@ def test_a_refused_row_is_told_by_its_place_in_the_page(using, day, row):
     assert error.value.path in str(error.value)
 
 
-@both_lanes
+@both_readers
 @pytest.mark.usefixtures("batch_bytes")
 @pytest.mark.parametrize(
     ("page", "path"),
@@ -184,7 +184,7 @@ def test_what_is_refused_is_told_by_its_place(using, page, path):
     assert len(error.value.snippet) <= 200
 
 
-@both_lanes
+@both_readers
 @pytest.mark.usefixtures("batch_bytes")
 @pytest.mark.parametrize(
     "body",
@@ -243,7 +243,7 @@ def test_a_flipped_byte_gives_what_the_json_says_or_is_refused(name, data):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(codec, "BATCH_BYTES", size)
             patch.setattr(codec, "WHOLE_BYTES", size)
-            for using in (FAST, CAREFUL):
+            for using in (FAST, TOLERANT):
                 try:
                     outcomes.append(decoded(bytes(body), kind, using).page)
                 except ResponseError:
@@ -251,11 +251,11 @@ def test_a_flipped_byte_gives_what_the_json_says_or_is_refused(name, data):
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
-def test_a_repeated_key_counts_once_the_same_in_every_lane(batch_bytes):
+def test_a_repeated_key_counts_once_the_same_by_every_reader(batch_bytes):
     row = b'{"object":"organization.usage.completions.result","input_tokens":1,"input_tokens":2,'
     row += b'"output_tokens":0,"num_model_requests":1}'
     body = one_page(one_bucket()).replace(b'"results": []', b'"results": [%b]' % row)
-    for using in (FAST, CAREFUL):
+    for using in (FAST, TOLERANT):
         (bucket,) = decoded(body, UsageCompletionsResult, using).page.data
         assert bucket.results[0].input_tokens == 2
 
@@ -368,7 +368,7 @@ GATEWAY_KEY = "gw.canary+/=9"
 
 @pytest.mark.usefixtures("batch_bytes")
 @pytest.mark.parametrize("drift", [{}, {f"is {GATEWAY_KEY}": GATEWAY_KEY}], ids=["none", "some"])
-@both_lanes
+@both_readers
 def test_values_stay_exact_even_if_they_hold_the_key(using, drift):
     rows = [completion(model=GATEWAY_KEY, **drift), completion(model=f"a {GATEWAY_KEY}")]
     if drift:
@@ -382,7 +382,7 @@ def test_values_stay_exact_even_if_they_hold_the_key(using, drift):
 
 
 @pytest.mark.usefixtures("batch_bytes")
-@both_lanes
+@both_readers
 def test_what_is_refused_is_told_without_the_key(using):
     body = one_page(one_bucket(completion(**{GATEWAY_KEY: 1, "model": [GATEWAY_KEY]})))
     with pytest.raises(ResponseError, match="expected a string, got \\['") as error:
@@ -397,7 +397,7 @@ def test_a_word_of_the_api_as_key_does_not_let_a_row_pass():
         decoded(body, kind, FAST, Redactor(("num_sessions",)))
 
 
-HUGE = "x" * (codec.CAREFUL_BYTES + codec.MOST_BYTES)
+HUGE = "x" * (codec.TOLERANT_BYTES + codec.MOST_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ HUGE = "x" * (codec.CAREFUL_BYTES + codec.MOST_BYTES)
         pytest.param({"data": [BUCKET, BUCKET | {"results": HUGE}]}, "$.data[1]", id="no rows"),
     ],
 )
-@both_lanes
+@both_readers
 def test_what_would_hold_the_event_loop_is_refused(using, page, path):
     body = json.dumps(json.loads(one_page()) | page).encode()
     with pytest.raises(ResponseError) as error:
@@ -424,20 +424,20 @@ def test_what_would_hold_the_event_loop_is_refused(using, page, path):
     assert error.value.path == path
 
 
-@both_lanes
-def test_careful_reading_takes_smaller_steps(monkeypatch, using):
+@both_readers
+def test_the_tolerant_reader_takes_smaller_steps(monkeypatch, using):
     sizes = []
 
     class Watching(type(FAST)):
-        def loads_careful(self, data, cl):
+        def loads_tolerant(self, data, cl):
             sizes.append(len(data))
-            return using.loads_careful(data, cl)
+            return using.loads_tolerant(data, cl)
 
     watching = Watching()
     watching.fast = using.fast
     monkeypatch.setattr(codec, "WHOLE_BYTES", 8000)
     monkeypatch.setattr(codec, "BATCH_BYTES", 8000)
-    monkeypatch.setattr(codec, "CAREFUL_BYTES", 2000)
+    monkeypatch.setattr(codec, "TOLERANT_BYTES", 2000)
     rows = [completion(input_tokens=index, new=1) for index in range(200)]
     days = [one_bucket(*rows), *(one_bucket(row, start=START + DAY) for row in rows)]
     body = one_page(*days)
@@ -458,7 +458,7 @@ def test_few_of_many_names_are_told():
 def test_a_cursor_that_holds_the_key_is_not_followed(more):
     body = one_page(has_more=True, next_page=f"page_{GATEWAY_KEY}", **more)
     redactor = Redactor((GATEWAY_KEY,))
-    with pytest.raises(PaginationError, match="not sent back in a URL") as error:
+    with pytest.raises(PaginationError, match="not sent in a URL") as error:
         decoded(body, UsageCompletionsResult, FAST, redactor)
     assert "canary" not in repr(vars(error.value))
     assert type(probe(body, UsageCompletionsResult, FAST, redactor)) is PaginationError
@@ -467,7 +467,7 @@ def test_a_cursor_that_holds_the_key_is_not_followed(more):
 # Notices
 
 
-@both_lanes
+@both_readers
 def test_names_are_shortened(using):
     days = [one_bucket(completion(**{"x" * 9999: 1}), {"object": "y" * 9999})]
     for notice in decoded(one_page(*days), UsageCompletionsResult, using).notices:
@@ -475,7 +475,7 @@ def test_names_are_shortened(using):
 
 
 @pytest.mark.usefixtures("batch_bytes")
-@both_lanes
+@both_readers
 def test_what_this_release_does_not_know_is_told_once_a_page(using):
     cost = one_row("costs", amount={"value": "1", "currency": "usd", "rate": 2})
     days = [

@@ -43,7 +43,8 @@ from usage_async import (
     UsageTimeBucket,
     UsageVectorStoresResult,
 )
-from usage_async._api.fields import FIELDS, NO_EXTRA, exact_decimal, fields_of, plain
+from usage_async._api.fields import FIELDS, fields_of
+from usage_async._api.values import NO_EXTRA, exact_decimal, plain
 
 TOKENS = UsageCompletionsResult(input_tokens=1, output_tokens=2, num_model_requests=3)
 

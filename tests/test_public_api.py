@@ -90,7 +90,7 @@ def entry(name: str, value: Any) -> str:
 
 def class_entry(name: str, kind: type) -> str:
     """Describe a class: what its public bases have just so is not said again."""
-    bases = [base for base in kind.__mro__[1:] if is_ours(base) and base.__name__[0] != "_"]
+    bases = [base for base in kind.__mro__[1:] if is_public(base)]
     near = [base for base in bases if not any(base in other.__mro__[1:] for other in bases)]
     near += [base for base in kind.__bases__ if issubclass(base, Exception) and not is_ours(base)]
     named = ["TypedDict"] if typing.is_typeddict(kind) else [base.__name__ for base in near]
@@ -104,6 +104,14 @@ def class_entry(name: str, kind: type) -> str:
         if not any(base.get(member) == entry for base in inherited)
     ]
     return textwrap.indent("\n".join([heading, *own]), "    ").removeprefix("    ")
+
+
+def is_public(kind: type) -> bool:
+    """Tell if a class is ours, and can be imported by its users."""
+    if kind.__module__ == __name__:
+        return kind.__name__[0] != "_"
+    doors = (usage_async, *public_modules(usage_async))
+    return is_ours(kind) and any(kind.__name__ in exported(door) for door in doors)
 
 
 def is_ours(kind: type) -> bool:

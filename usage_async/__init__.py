@@ -10,7 +10,7 @@ for aiohttp.
 
 from typing import TYPE_CHECKING
 
-from usage_async._api.door import door
+from usage_async._api.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from usage_async._api.endpoints import (
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     )
     from usage_async._api.endpoints import (
         UsageWebSearchCallsParams as UsageWebSearchCallsParams,
-    )
-    from usage_async._api.fields import (
-        Extra as Extra,
     )
     from usage_async._api.pages import (
         Notice as Notice,
@@ -118,6 +115,7 @@ if TYPE_CHECKING:
     from usage_async._api.results import (
         UsageWebSearchCallsResult as UsageWebSearchCallsResult,
     )
+    from usage_async._api.values import Extra as Extra
     from usage_async._api.version import __version__ as __version__
     from usage_async._client.client import (
         UsageClient as UsageClient,
@@ -236,7 +234,7 @@ _HOMES = {
     "DerivedLineItem": "_api.results",
     "ENDPOINTS": "_api.endpoints",
     "Endpoint": "_api.endpoints",
-    "Extra": "_api.fields",
+    "Extra": "_api.values",
     "IncompleteError": "errors",
     "InternalServerError": "errors",
     "Limiter": "_http.limiter",
@@ -297,4 +295,4 @@ _HOMES = {
 
 if not TYPE_CHECKING:  # type checkers read the imports above
     __all__ = list(_HOMES)
-    __getattr__, __dir__ = door(__name__, {**_HOMES, "__version__": "_api.version"})
+    __getattr__, __dir__ = lazy_exports(__name__, {**_HOMES, "__version__": "_api.version"})

@@ -1,25 +1,26 @@
-"""Everything that this library raises on purpose.
+"""Errors that this library raises.
 
     UsageError
     ├── ConfigurationError (ValueError)     no key, an impossible option, a closed client
-    ├── QueryError (ValueError)             a parameter that this endpoint does not take
-    ├── APIConnectionError                  the service never gave a usable answer
+    ├── QueryError (ValueError)             a parameter that the endpoint does not take
+    ├── APIConnectionError                  no whole reply came: retryable, is_untrusted
     │   └── APITimeoutError
     ├── APIStatusError                      status, code, param, request_id, message
     │   ├── BadRequestError                 400
-    │   │   └── RangeUnavailableError       earliest: where the history begins
+    │   │   └── RangeUnavailableError       earliest
     │   ├── AuthenticationError             401
     │   ├── PermissionDeniedError           403, missing_scopes
     │   ├── NotFoundError                   404
     │   ├── RateLimitError                  429, retry_after
     │   └── InternalServerError             5xx
-    ├── ResponseError                       2xx, but not a page: where, and a snippet
-    │   └── PaginationError                 cursors or buckets that contradict each other
-    ├── IncompleteError                     figures that cannot be proven whole
-    └── MixedCurrencyError                  money that has no single sum
+    ├── ResponseError                       2xx, but not a page: path, snippet, request_id
+    │   └── PaginationError                 cursors or buckets contradict each other
+    ├── IncompleteError                     figures cannot be proven complete: missing, differing
+    └── MixedCurrencyError                  several currencies have no single sum: currencies
 
-Errors carry data besides text, pickle, and never hold a key: what they quote of the service passes
-`_codec.redactor`, which knows the client's own key, and `redact`, which knows what keys look like.
+Errors carry data besides their text, and they can be pickled. They never hold a key. What they
+quote of the service passes `_codec.redactor`, which knows the client's own key, and `redact`, which
+knows the form of keys.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SNIPPET_LENGTH = 200
 
 
 def redact(text: str) -> str:
-    """Replace everything that looks like an API key, masked ones too, by `sk-…` or `sess-…`."""
+    """Replace what looks like an API key, masked ones included, by `sk-…` or `sess-…`."""
     return _SECRET.sub(r"\1-…", text)
 
 
@@ -51,10 +52,10 @@ def snippet(body: bytes) -> str:
 
 
 class UsageError(Exception):
-    """The base of every error of this library.
+    """Base class of all errors of this library.
 
-    Args:
-        message: One line for a person; also `str(error)`.
+    Attributes:
+        message: One line for a person, the same as `str(error)`.
     """
 
     def __init__(self, message: str) -> None:
@@ -63,19 +64,19 @@ class UsageError(Exception):
 
 
 class ConfigurationError(UsageError, ValueError):
-    """The client cannot work as it was set up; no request was sent."""
+    """The client cannot work as it is set up. No request was sent."""
 
 
 class QueryError(UsageError, ValueError):
-    """A parameter that the endpoint does not take; no request was sent."""
+    """The endpoint does not take a parameter or its value. No request was sent."""
 
 
 class APIConnectionError(UsageError):
-    """The service was never reached, or broke off before an answer was whole.
+    """The service was not reached, or the connection broke before the reply was whole.
 
     Attributes:
-        retryable: Whether the same request may succeed later (not so for a wrong certificate).
-        is_untrusted: Whether it was TLS that failed.
+        retryable: True if the same request may succeed later; False for a wrong certificate.
+        is_untrusted: True if TLS failed.
     """
 
     def __init__(self, message: str, *, retryable: bool = True, is_untrusted: bool = False) -> None:
@@ -85,18 +86,18 @@ class APIConnectionError(UsageError):
 
 
 class APITimeoutError(APIConnectionError):
-    """No whole answer within the timeouts of the client."""
+    """No whole reply came within the timeouts of the client."""
 
 
 class APIStatusError(UsageError):
     """The service answered with an error status.
 
     Attributes:
-        status: The HTTP status.
-        code: The service's `error.code`, where it sent one.
-        param: The parameter that the service complains about, where it named one.
-        request_id: The service's `x-request-id`, to quote to its support.
-        retry_after: Seconds after which the service asks to be called again, if it said so.
+        status: HTTP status.
+        code: `error.code` of the reply; None if it has none.
+        param: Parameter that the service refuses; None if it names none.
+        request_id: `x-request-id` of the reply, for the support of the service.
+        retry_after: Seconds after which the service may be asked again; None if it does not say.
     """
 
     def __init__(
@@ -123,11 +124,11 @@ class BadRequestError(APIStatusError):
 
 
 class RangeUnavailableError(BadRequestError):
-    """400: the range begins before the service's history, or before a grouping's floor.
+    """400: the range begins before the history of the service, or of a grouping.
 
     Attributes:
-        earliest: The first instant that the service offers, an aware UTC datetime. Ask from there,
-            or pass `clamp=True` to the query.
+        earliest: First instant that the service offers, an aware UTC datetime. Start there, or pass
+            `clamp=True` to the query.
     """
 
     def __init__(self, message: str, *, earliest: datetime = EPOCH, **data: Any) -> None:
@@ -143,7 +144,7 @@ class PermissionDeniedError(APIStatusError):
     """403: the key may not read this.
 
     Attributes:
-        missing_scopes: The scopes that the service named, such as `api.usage.read`.
+        missing_scopes: Scopes that the service names, such as `api.usage.read`.
     """
 
     def __init__(self, message: str, *, missing_scopes: Iterable[str] = (), **data: Any) -> None:
@@ -156,7 +157,7 @@ class NotFoundError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests (`retry_after` says for how long), or no quota."""
+    """429: too many requests, for `retry_after` seconds, or no quota."""
 
 
 class InternalServerError(APIStatusError):
@@ -164,13 +165,13 @@ class InternalServerError(APIStatusError):
 
 
 class ResponseError(UsageError):
-    """A successful answer that is not a page.
+    """The reply is successful, but it is not the JSON that was expected.
 
     Attributes:
-        path: Where in the JSON it went wrong, such as `$.data[0].results[3].amount.value`.
-        snippet: The start of the body, escaped, at most 200 characters.
-        request_id: The service's `x-request-id`, to quote to its support.
-        retryable: Whether asking again may help (not so for a reply that is too large).
+        path: Place in the JSON, such as `$.data[0].results[3].amount.value`.
+        snippet: Start of the body, escaped, at most 200 characters.
+        request_id: `x-request-id` of the reply, for the support of the service.
+        retryable: True if the same request may succeed later; False for a reply that is too large.
     """
 
     def __init__(
@@ -190,15 +191,15 @@ class ResponseError(UsageError):
 
 
 class PaginationError(ResponseError):
-    """Cursors or buckets contradict each other: going on would lose or double figures."""
+    """Cursors or buckets contradict each other. Reading on would lose or double figures."""
 
 
 class IncompleteError(UsageError):
-    """A figure cannot be proven whole.
+    """A figure cannot be proven complete.
 
     Attributes:
-        missing: Starts of the buckets that never came, Unix seconds.
-        differing: Starts of the buckets whose groups do not add up, Unix seconds.
+        missing: Starts of the buckets that did not come, in Unix seconds.
+        differing: Starts of the buckets whose groups do not add up, in Unix seconds.
     """
 
     def __init__(
@@ -210,10 +211,10 @@ class IncompleteError(UsageError):
 
 
 class MixedCurrencyError(UsageError):
-    """Amounts in several currencies have no single sum; `totals()` keeps them apart.
+    """Amounts in several currencies have no single sum. `totals()` keeps them apart.
 
     Attributes:
-        currencies: The currencies found, sorted.
+        currencies: Currencies of the amounts, sorted.
     """
 
     def __init__(self, message: str, *, currencies: Iterable[str] = ()) -> None:
@@ -228,4 +229,4 @@ STATUS_ERRORS: Mapping[int, type[APIStatusError]] = {
     404: NotFoundError,
     429: RateLimitError,
 }
-"""The error class of a status; 5xx is `InternalServerError`, any other `APIStatusError`."""
+"""Error class of a status. Any other is `InternalServerError` (5xx) or `APIStatusError`."""

@@ -1,8 +1,8 @@
-"""The endpoints, each described once.
+"""Table of the endpoints. Each endpoint is described once, here.
 
-The parameters of an endpoint are a TypedDict, and its fields are a result class. `ENDPOINTS` joins
-them. Everything else is derived: the hints of a TypedDict give the groups and filters that queries
-are checked against, the terminal offers and the emulator serves.
+The parameters of an endpoint are a TypedDict, and the fields of its rows are a result class.
+`ENDPOINTS` joins the two. Everything else is derived from them: the groups and filters that queries
+are checked against, that the terminal offers and that the emulator serves.
 
 "Adding an endpoint" in CONTRIBUTING.md lists the places of a new one.
 """
@@ -36,10 +36,10 @@ FULL_PAGE: Mapping[str, int] = {"1m": 1440, "1h": 168, "1d": 31}
 seen to send only 31."""
 _COSTS_LIMITS = {"1d": 180}
 DEFAULT_LIMITS: Mapping[str, int] = {"1m": 60, "1h": 24, "1d": 7}
-"""Buckets of a page when no `limit` is sent. Source of all limits: the API reference, 2026-11."""
+"""Buckets of a page if no `limit` is sent. Source of all limits: the API reference, 2026-11."""
 
 
-# The API adds values to these. With `| str`, editors offer the known ones and any other is allowed.
+# The API adds values to these. With `| str`, editors offer the known values and accept any other.
 _Size = Literal["256x256", "512x512", "1024x1024", "1792x1792", "1024x1792", "1792x1024"]
 _Source = Literal["image.generation", "image.edit", "image.variation"]
 _ContextLevel = Literal["low", "medium", "high"]
@@ -169,8 +169,8 @@ class Filter:
         dimension: Dimension whose values it selects, such as `project_id`.
         type: `bool`, or `str` for a list of strings.
         choices: Values that this release knows; empty if any string is valid.
-        is_open: True if the API adds values. A value outside of `choices` is then sent, with a
-            notice.
+        is_open: True if the API may add values. A value that is not in `choices` is then sent, and
+            a notice tells of it.
     """
 
     dimension: str
@@ -183,8 +183,8 @@ class Filter:
 class Endpoint:
     """One endpoint of the API.
 
-    It stands for code rather than for a value: `dumps` does not take it, and it is pickled by its
-    name, so that a pickle holds no more than that and is read by another release, too.
+    An endpoint stands for code and is no value: `dumps` refuses it. A pickle holds its name alone,
+    so that another release can read it.
 
     Attributes:
         name: The API's name for it; also the name of the client's method.
@@ -222,7 +222,7 @@ class Endpoint:
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         if _by_name(self.name) is not self:
-            raise TypeError(f"{self.name!r} is not pickled: it is no endpoint of ENDPOINTS")
+            raise TypeError(f"endpoint {self.name!r} cannot be pickled: it is not in ENDPOINTS")
         return _by_name, (self.name,)
 
     @property
@@ -265,7 +265,7 @@ def signature(endpoint: Endpoint, returns: Any) -> Signature:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """Give the strings of the `Literal` within a hint; empty without a `Literal`."""
+    """Give the strings of the `Literal` within a hint; none without a `Literal`."""
     if get_origin(hint) is Literal:
         return get_args(hint)
     return next(filter(None, map(_choices, get_args(hint))), ())
@@ -289,7 +289,7 @@ class _AnyParams(_Range, total=False):
 
 @cache
 def unknown_endpoint(path: str) -> Endpoint:
-    """Describe an endpoint newer than this library: only its path is known."""
+    """Describe an endpoint that this release does not know, by its path alone."""
     return Endpoint(path, path, models.UnknownResult, _AnyParams, MappingProxyType({}), "")
 
 

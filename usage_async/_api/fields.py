@@ -1,27 +1,23 @@
-"""Fields of results: meaning, unit and way of adding up; and the exact values that they hold.
+"""Fields of results: meaning, unit and way of adding up.
 
-`FIELDS` describes each field once. The classes of `results` take their order, their attrs metadata
-and their docstrings from it.
+`FIELDS` describes each field once. The classes of `results` take the order of their fields, their
+attrs metadata and their docstrings from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from decimal import (
-    MAX_EMAX,
-    MAX_PREC,
-    MIN_EMIN,
-    Context,
-    Decimal,
-    Inexact,
-    InvalidOperation,
-    Overflow,
-)
-from typing import Any, Literal, TypeVar, cast, dataclass_transform
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 import attrs
 
+from usage_async._api.codegen import on_the_wire
+
+_T = TypeVar("_T")
+
 Kind = Literal["flow", "level", "money", "quantity", "dimension", "note"]
+FIGURES: tuple[Kind, ...] = ("flow", "level", "money", "quantity")
+"""Kinds of the fields that add up."""
 
 
 @attrs.frozen
@@ -34,8 +30,8 @@ class FieldInfo:
             `quantity_unit`. A `dimension` can be grouped by. A `note` only informs.
         unit: Unit of a number; empty for text.
         doc: One sentence for the docstrings.
-        describes: Dimension whose value a note describes, such as `project_id`: rows that differ in
-            it share no such note. Empty where a note describes the organization.
+        describes: Dimension whose value a note describes, such as `project_id`. Rows that differ
+            in it share no such note. Empty if the note describes the organization.
     """
 
     kind: Kind
@@ -114,133 +110,8 @@ FIELDS: Mapping[str, FieldInfo] = {
 """Every field of every result and of `UsageRow`, in order of display."""
 
 
-class JsonNumber(Decimal):
-    """A Decimal that JSON writes as a number. Money, in contrast, is written as a string."""
-
-    __slots__ = ()
-
-
-class Extra(Mapping[str, Any]):
-    """An immutable, hashable mapping of JSON values.
-
-    Lists become tuples, and objects become `Extra`. Numbers with a fraction become Decimals: a
-    float goes through its shortest text, so that `0.1` is exactly 0.1.
-
-    Raises:
-        TypeError: A value that JSON does not have, or a key that is no string.
-        ValueError: NaN or infinity, or a text that UTF-8 cannot write: a lone surrogate.
-    """
-
-    __slots__ = ("_values",)
-    _values: dict[str, Any]
-
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self._values = {_key(key): _freeze(value) for key, value in (values or {}).items()}
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._values.items()))
-
-    def __repr__(self) -> str:
-        return f"Extra({self._values!r})" if self._values else "Extra()"
-
-    def __reduce__(self) -> tuple[type[Extra], tuple[dict[str, Any]]]:
-        return Extra, (self._values,)
-
-
-def _key(key: Any) -> str:
-    if isinstance(key, str):
-        return _writable(key)
-    raise TypeError(f"expected a string as key, got {type(key).__name__}")
-
-
-def _writable(text: str) -> str:
-    """Refuse a text with a lone surrogate, which no reply can have and no JSON text can be."""
-    if not text.isascii():
-        text.encode()
-    return text
-
-
-def _freeze(value: Any) -> Any:
-    if isinstance(value, str):
-        return _writable(value)
-    if value is None or isinstance(value, int | Extra | JsonNumber):
-        return value
-    if isinstance(value, Mapping):
-        return Extra(value)
-    if isinstance(value, list | tuple):
-        return tuple(map(_freeze, value))
-    if not isinstance(value, float | Decimal):
-        raise TypeError(f"expected a JSON value, got {type(value).__name__}")
-    number = JsonNumber(float.__repr__(value) if isinstance(value, float) else value)
-    if number.is_finite():
-        return number
-    raise ValueError(f"expected a number that JSON has, got {value}")
-
-
-NO_EXTRA = Extra()
-
-EXACT = Context(
-    prec=MAX_PREC,
-    Emax=MAX_EMAX,
-    Emin=MIN_EMIN,
-    traps=[Inexact, InvalidOperation, Overflow],
-)
-"""Context of all arithmetic. It never rounds, whatever the context of the thread is."""
-
-_MAX_EXPONENT = 308
-"""Largest power of ten of an IEEE 754 double, which JSON numbers are expected to fit in."""
-_MIN_EXPONENT = -6176
-"""Smallest power of ten of an IEEE 754 decimal128; the service sends `0E-6176`."""
-_ZERO = Decimal(0)
-_ONE = Decimal(1)
-
-
-def exact_decimal(value: Decimal) -> Decimal:
-    """Check that a Decimal fits a plain JSON decimal, and normalize it.
-
-    Equal numbers get one form: a whole number has no exponent, a fraction no trailing zeros, and
-    zero is `0`.
-
-    Raises:
-        TypeError: It is not a Decimal (a float is inexact: pass a string or a Decimal).
-        ValueError: It is NaN, infinite, 1e309 or more, or below 1e-6176 but not zero.
-    """
-    if not isinstance(value, Decimal):
-        raise TypeError(f"expected a Decimal, got {type(value).__name__}")
-    if not value:
-        return _ZERO
-    if value.is_finite() and _MIN_EXPONENT <= value.adjusted() <= _MAX_EXPONENT:
-        if value == EXACT.to_integral_value(value):
-            return EXACT.quantize(value, _ONE)
-        return EXACT.normalize(value)
-    raise ValueError(f"expected a plain finite decimal, got {str(value)[:40]}")
-
-
-def plain(value: Decimal) -> str:
-    """Write a Decimal exactly, without exponent and without trailing zeros.
-
-    A value that no amount can have (NaN, 1e309 or more, below 1e-6176) is written as by `str`:
-    spelled out, a short text such as `1e999999` would fill the memory.
-    """
-    if not value:
-        return "0"
-    if not _MIN_EXPONENT <= value.adjusted() <= _MAX_EXPONENT:
-        return str(value)
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
-    """Order attributes as in `FIELDS`, and attach its entries as metadata and documentation."""
+    """Order attributes as in `FIELDS`; take their metadata and the class docstring from it."""
     order = list(FIELDS)
     described = [
         a.evolve(metadata=attrs.asdict(FIELDS[a.name]))
@@ -257,49 +128,20 @@ def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.A
     return described
 
 
-def short_repr(self: Any) -> str:
-    """Write a value of an attrs class as a constructor call, without arguments at defaults."""
-    kind: Any = type(self)
-    shown = (
-        f"{a.name}={_shown(getattr(self, a.name))}"
-        for a in attrs.fields(kind)
-        if a.repr and (a.default is attrs.NOTHING or getattr(self, a.name) != a.default)
-    )
-    return f"{kind.__qualname__}({', '.join(shown)})"
+def fields_of(cls: Any, *kinds: Kind) -> tuple[attrs.Attribute[Any], ...]:
+    """Give the attrs attributes of a class of results.
 
-
-def _shown(value: Any) -> str:
-    return f"Decimal('{plain(value)}')" if isinstance(value, Decimal) else repr(value)
-
-
-def fields_of(cls: Any) -> tuple[attrs.Attribute[Any], ...]:
-    """Give the attrs attributes of a class that `described` made."""
-    return cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(cls))
-
-
-_T = TypeVar("_T")
-
-_WIRE_CLASSES: set[type] = set()
-
-
-def on_the_wire(cls: type[_T]) -> type[_T]:
-    """Register a class whose objects the fast path may fill.
-
-    The fast path skips constructors. Therefore a registered class does nothing in its constructor
-    but check its decimals. A caller's class is never registered, not even a subclass of a
-    registered one, because its constructor may do anything.
+    Args:
+        cls: The class.
+        kinds: Kinds of the fields to give; all fields if there are none.
     """
-    _WIRE_CLASSES.add(cls)
-    return cls
-
-
-def is_on_the_wire(cls: object) -> bool:
-    """Tell if a class is registered for the fast path."""
-    return cls in _WIRE_CLASSES
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
+    return tuple(a for a in fields if a.metadata.get("kind") in kinds) if kinds else fields
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))
 def described(cls: type[_T]) -> type[_T]:
+    """Make a class of rows: frozen, keyword-only, documented, and registered for generated code."""
     made = attrs.frozen(
         cls, kw_only=True, weakref_slot=False, repr=False, field_transformer=_describe
     )

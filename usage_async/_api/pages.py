@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
 import attrs
 
-from usage_async._api.fields import NO_EXTRA, Extra, on_the_wire, short_repr
+from usage_async._api.codegen import on_the_wire
+from usage_async._api.interval import Interval
 from usage_async._api.results import UsageResult, UsageRow, flat_row
+from usage_async._api.values import NO_EXTRA, Extra, short_repr
 
 R = TypeVar("R", bound=UsageResult)
 
 SETTLES_AFTER = timedelta(days=3)
-"""Time after its end for which a bucket may still be revised. Hours to days were seen."""
+"""Time after its end in which a bucket may still be revised. Hours to days were observed."""
 
 
 @on_the_wire
 @attrs.frozen(kw_only=True)
-class UsageTimeBucket(Generic[R]):
-    """The usage between two instants.
+class UsageTimeBucket(Interval, Generic[R]):
+    """Usage between two instants.
 
     Attributes:
         start_time: Unix seconds, inclusive.
         end_time: Unix seconds, exclusive.
         results: Rows of the endpoint's own kind. Empty means that nothing was used.
         other_results: Rows of another or an unknown kind.
-        start_time_iso: As sent; undocumented, and never used instead of `start_time`.
-        end_time_iso: As sent; undocumented, and never used instead of `end_time`.
+        start_time_iso: Start as the service writes it. Undocumented, and used for nothing.
+        end_time_iso: End as the service writes it. Undocumented, and used for nothing.
         extra: Fields of the reply that this release does not know, by name.
     """
 
@@ -42,27 +44,17 @@ class UsageTimeBucket(Generic[R]):
 
     __repr__ = short_repr
 
-    @property
-    def start(self) -> datetime:
-        """The start, inclusive, as an aware UTC datetime."""
-        return datetime.fromtimestamp(self.start_time, UTC)
-
-    @property
-    def end(self) -> datetime:
-        """The end, exclusive, as an aware UTC datetime."""
-        return datetime.fromtimestamp(self.end_time, UTC)
-
     def is_settled(self, now: datetime, *, after: timedelta = SETTLES_AFTER) -> bool:
         """Tell if this bucket is old enough to be final.
 
         Args:
-            now: The instant to judge from, aware.
-            after: Time after its end for which a bucket may still change.
+            now: Instant to compare with, an aware datetime.
+            after: Time after its end in which a bucket may still be revised.
         """
         return self.end + after <= now
 
     def rows(self) -> list[UsageRow]:
-        """Give every result of the bucket, including those of other kinds, as a flat row."""
+        """Give all results of the bucket as flat rows, those of other kinds included."""
         results: tuple[UsageResult, ...] = (*self.results, *self.other_results)
         return [flat_row(result, self.start_time, self.end_time) for result in results]
 
@@ -73,7 +65,7 @@ class UsageResponse(Generic[R]):
     """A page, as the API sends it.
 
     Attributes:
-        data: The buckets, by rising start.
+        data: Buckets by rising start.
         has_more: True if more pages follow.
         next_page: Cursor of the next page.
         extra: Fields of the reply that this release does not know, by name.
@@ -90,16 +82,16 @@ class UsageResponse(Generic[R]):
 
 @attrs.frozen(kw_only=True)
 class Notice:
-    """Something that a careful reader of the figures should know.
+    """Remark on the figures that a reader should know.
 
     Attributes:
-        code: Kind, for programs: `clamped`, `start-aligned`, `end-aligned`, `missing-bucket`,
-            `repeated-bucket`, `bucket-outside-range`, `unsettled`, `resumed`, `other-results`,
-            `unknown-field`, `unknown-value`.
+        code: Kind of remark, for programs: `clamped`, `start-aligned`, `end-aligned`,
+            `missing-bucket`, `repeated-bucket`, `bucket-outside-range`, `unsettled`, `resumed`,
+            `other-results`, `unknown-field`, `unknown-value`.
         message: One sentence for a person.
         endpoint: Name of the endpoint concerned.
-        starts: Starts of all buckets concerned, Unix seconds, rising; empty if it concerns no
-            bucket in particular.
+        starts: Starts of all buckets concerned, in rising Unix seconds; empty if the remark is not
+            about particular buckets.
     """
 
     code: str

@@ -1,7 +1,7 @@
-"""The result class of each endpoint, and the flat row that any result can be written as.
+"""Result class of each endpoint, and the flat row that any result can be written as.
 
-All classes are frozen, slotted, keyword-only, hashable and picklable. `fields` describes each
-field: its meaning, its unit and its way of adding up.
+All classes are frozen, slotted, keyword-only, hashable and picklable. The meaning, the unit and the
+way of adding up of each field are in `fields`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,14 @@ from typing import Any, Literal
 
 import attrs
 
-from usage_async._api.fields import (
-    NO_EXTRA,
-    Extra,
-    described,
-    exact_decimal,
-    fields_of,
-    on_the_wire,
-    short_repr,
-)
-from usage_async._api.fill import filler
+from usage_async._api.codegen import make_maker, on_the_wire
+from usage_async._api.fields import described, fields_of
+from usage_async._api.values import NO_EXTRA, Extra, exact_decimal, short_repr
 
 
 @described
 class UsageResult:
-    """One row of a bucket: the base of every kind of result."""
+    """Base class of all rows of a bucket."""
 
     object: str
     extra: Extra = NO_EXTRA
@@ -37,7 +30,7 @@ class UsageResult:
 
 @described
 class UnknownResult(UsageResult):
-    """A kind of result newer than this library: its fields are in `extra`, floats as Decimal."""
+    """A kind of result that this release does not know. All its fields are in `extra`."""
 
 
 @described
@@ -190,8 +183,8 @@ class CostsResultAmount:
     """An exact amount of money.
 
     Attributes:
-        value: Whole units of the currency (dollars, not cents), from the literal text of the reply,
-            without zeros at its end.
+        value: Amount in whole units of the currency (dollars, not cents). It has the digits of the
+            reply's text, without trailing zeros.
         currency: Lowercase ISO 4217 code, such as `usd`.
         extra: Fields of the reply that this release does not know, by name.
     """
@@ -208,11 +201,12 @@ class CostsResultAmount:
 
 @attrs.frozen
 class DerivedLineItem:
-    """Model and direction, read leniently from the text of a line item; not sent by the API.
+    """Model and direction, parsed from the text of a line item. The API does not send them.
 
     Attributes:
-        model: The model; None if the line item is a plain name.
-        direction: The billed part, such as `input` or `cached input`; None likewise.
+        model: Model; None if the line item is a plain name.
+        direction: Billed part, such as `input` or `cached input`; None if the line item is a plain
+            name.
     """
 
     model: str | None
@@ -223,7 +217,7 @@ class DerivedLineItem:
 
 @described
 class CostsResult(UsageResult):
-    """Money: the cost of a line item.
+    """Cost of a line item.
 
     If nothing was billed, `amount` is None and `amount_value` is 0.
     """
@@ -253,7 +247,7 @@ class CostsResult(UsageResult):
 
     @property
     def derived_line_item(self) -> DerivedLineItem:
-        """Split a `line_item` of the form `"<model>, <direction>"`; a plain name gives Nones."""
+        """Parts of a `line_item` of the form `"<model>, <direction>"`; Nones for a plain name."""
         model, comma, direction = (self.line_item or "").rpartition(",")
         model, direction = model.strip(), direction.strip()
         return DerivedLineItem(model, direction) if comma and model else DerivedLineItem(None, None)
@@ -261,10 +255,11 @@ class CostsResult(UsageResult):
 
 @described
 class UsageRow:
-    """One result of any kind as a flat row: the times of its bucket, all metrics, all dimensions.
+    """One result of any kind as a flat row: times of the bucket, all metrics, all dimensions.
 
     A metric is None if this kind of result lacks it, or if the service left it out. `amount` is the
-    Decimal alone. Its currency is in `currency`, and its unknown fields are in `extra`.
+    Decimal alone. The currency is in `currency`, and unknown fields of the amount are in `extra`
+    under `amount`.
     """
 
     start_time: int
@@ -327,15 +322,15 @@ def flat_row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
 
 @cache
 def _flattener(cls: Hashable) -> Callable[..., Any]:
-    """Make the function that writes one kind of result as a flat row."""
+    """Generate the function that writes one kind of result as a flat row."""
     values = {a.name: f"result.{a.name}" for a in fields_of(cls)}
     values |= {"start_time": "start_time", "end_time": "end_time"}
-    make = filler(UsageRow, ("result", "start_time", "end_time"), values)
+    make = make_maker(UsageRow, values, ("result", "start_time", "end_time"))
     if "amount" not in values:
         return make
     money = {"amount": "amount.value", "currency": "amount.currency", "extra": "extra"}
     arguments = ("result", "start_time", "end_time", "amount", "extra")
-    make_paid = filler(UsageRow, arguments, values | money)
+    make_paid = make_maker(UsageRow, values | money, arguments)
 
     def flatten(result: CostsResult, start_time: int, end_time: int) -> Any:
         amount, extra = result.amount, result.extra

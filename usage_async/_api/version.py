@@ -1,4 +1,4 @@
-"""The version of the installed package; `0` where it is not installed."""
+"""Version of the installed package; `0` if it is not installed."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,1 +1,1 @@
-"""Bytes into values and back: the converter, the fast path, pages, error replies. Pure."""
+"""Bytes into values and back: the converter, its two readers, pages, error replies. Pure."""

@@ -1,22 +1,25 @@
 """Pages: bytes into values, in steps.
 
-    a page of at most 2 MiB: loads_fast: just what is declared -> done
+Theory of operation
+
+    a page of at most 2 MiB -> fast path -> done
         |  larger, or refused
-    _opened: its buckets told apart, but not read (`Raw`)
-        |  in batches of at most 1 MiB, of buckets or of rows of a large one
-    loads_fast: just what is declared -> buckets
-        |  refused: in batches of at most 128 KiB
-    loads_careful: typed, and what is unknown kept -> buckets
+    `_opened`: split into buckets that are not read yet (`Raw`)
+        |  batches of at most 1 MiB: some buckets, or some rows of a large one
+    fast path -> buckets
+        |  refused: batches of at most 128 KiB
+    tolerant reader -> buckets
         |  refused
-        cattrs, which knows every spelling -> buckets
-        |  refused
-        once more without the client's key, since an error quotes what it refuses -> ResponseError
+    tolerant reader on a text without the client's key, since errors quote -> ResponseError
 
-Values are as they were sent, however they are read, even if they hold the key. What is quoted of
-them, in notices and errors, is without it.
+- `decode` is a generator that yields between two batches, so that the event loop gets its turn.
+  The sizes bound the time of a step to some 10 ms. A step without a bound would stall everything
+  else that the process does.
+- Values are as they were sent, even if they hold the key. Only what notices and errors quote is
+  without it.
+- A page that is cut into batches gives the same values as one that is read whole.
 
-`decode` is a generator that yields between two steps, so that the event loop gets its turn. `probe`
-tells a reply that is no page at all as soon as it arrives.
+`probe` recognizes a reply that is no page as soon as it arrives, before it waits for its turn.
 """
 
 from __future__ import annotations
@@ -51,26 +54,26 @@ R = TypeVar("R", bound=UsageResult)
 T = TypeVar("T")
 
 WHOLE_BYTES = 1 << 21
-"""Bytes that are read in one go where they hold just what is declared: some 6 ms."""
+"""Longest page that the fast path reads in one step, in bytes: some 6 ms."""
 BATCH_BYTES = 1 << 20
-"""Bytes that are decoded in one turn of the event loop: some 3 ms."""
-CAREFUL_BYTES = 1 << 17
-"""The same of what is read with care: some 5 to 10 ms."""
+"""Longest batch that the fast path reads in one step, in bytes: some 3 ms."""
+TOLERANT_BYTES = 1 << 17
+"""Longest batch that the tolerant reader reads in one step, in bytes: some 5 to 10 ms."""
 MOST_BYTES = 1 << 17
-"""Bytes of a page beside its buckets, and of a bucket beside its rows; and so many more than
-`CAREFUL_BYTES` that are read at once with care. No page of usage has as many; they would hold the
-event loop."""
+"""Most bytes of the fields of a page beside its buckets, and of a bucket beside its rows. A batch
+that cannot be cut may exceed `TOLERANT_BYTES` by as much. No page of usage comes near; more would
+stall the event loop."""
 LONGEST_CURSOR = 1 << 12
-"""Characters; servers take some 8,000 of a whole URL."""
+"""Longest cursor in characters. Servers accept URLs of some 8,000."""
 _MOST_NOTICES = 100
-"""Notices of a page; further ones are not told."""
+"""Most notices of a page. Further ones are dropped."""
 
 PROBED_BYTES = 1 << 18
-"""Bytes whose syntax is checked as soon as they arrive: some 0.2 ms. Of more, only the ends are
-looked at, which takes 5 µs."""
+"""Longest reply whose syntax is checked as soon as it arrives, in bytes: some 0.2 ms. Of a longer
+one, only the ends are checked, in 5 µs."""
 
 _HEAD_BYTES = 1 << 12
-"""Bytes of a page that a snippet is made of."""
+"""Bytes of a reply that a snippet is made from."""
 _OPENING = re.compile(rb"[ \t\r\n]*\{")
 _BATCH_PATH = re.compile(r"\$\[([0-9]+)\](?:\.results\[([0-9]+)\])?")
 
@@ -81,12 +84,12 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 @attrs.frozen
 class Decoded(Generic[R]):
-    """A page that was read.
+    """A decoded page.
 
     Attributes:
         page: The page.
-        notices: How it differs from what was expected.
-        reread: Begins to read it once more, as `decode` does.
+        notices: Remarks on what this release does not know of it.
+        reread: Function that begins to decode the page once more, as `decode` does.
     """
 
     page: UsageResponse[R]
@@ -96,12 +99,12 @@ class Decoded(Generic[R]):
 
 @attrs.frozen
 class _Batch:
-    """Part of a page that is read in one turn: buckets, or some rows of a large one.
+    """Part of a page that is read in one step: some buckets, or some rows of a large one.
 
     Attributes:
-        bucket: Index of the first bucket in the page's `data`.
-        first_row: Index of its first row in the bucket's `results`.
-        texts: JSON of buckets; none only ends a step.
+        bucket: Index of the first bucket in `data` of the page.
+        first_row: Index of the first row in `results` of that bucket.
+        texts: JSON of the buckets. An empty batch ends a step and holds nothing.
     """
 
     bucket: int
@@ -110,7 +113,7 @@ class _Batch:
 
     @property
     def text(self) -> bytes:
-        """One JSON array of the buckets."""
+        """JSON array of the buckets."""
         return b"[%b]" % b",".join(self.texts)
 
 
@@ -120,22 +123,23 @@ def probe(
     using: UsageConverter = converter,
     redactor: Redactor = NO_KEY,
 ) -> ResponseError | None:
-    """Tell at a glance what is no page; what passes may still be none.
+    """Check quickly if a reply can be a page. What passes may still turn out not to be one.
 
     Args:
-        body: The whole reply.
-        kind: The class of the endpoint's own rows.
-        using: The converter.
-        redactor: Takes the client's key out.
+        body: Whole reply.
+        kind: Class of the endpoint's own rows.
+        using: Converter.
+        redactor: Redactor of the client's key.
 
     Returns:
-        What `decode` would raise, perhaps in other words; None where it takes too long to know.
+        The error that `decode` would raise, perhaps in other words; None if a quick check finds
+        none.
     """
     try:
         if len(body) <= PROBED_BYTES:
             _opened(body, kind, using, redactor)
         elif missing := _missing(body):
-            raise ValueError(f"there is no {missing}")
+            raise ValueError(f"the reply has no {missing}")
     except PaginationError as error:
         return error
     except READING_ERRORS as error:
@@ -144,14 +148,14 @@ def probe(
 
 
 def _missing(body: bytes) -> str | None:
-    """Name a part that a page cannot be without; None where it may have all of them."""
+    """Name a part that every page has and this reply lacks; None if it may have all of them."""
     if not _OPENING.match(body):
         return "JSON object"
     end = body[-_HEAD_BYTES:].rstrip(b" \t\r\n")
     if end and not end.endswith(b"}"):
         return "end of the JSON object"
     for name, near in (b'"data"', body[:_HEAD_BYTES]), (b'"has_more"', body[-_HEAD_BYTES:]):
-        # With a backslash somewhere, the name may be written with escapes.
+        # The name may be written with escapes if there is a backslash anywhere.
         if name not in near and name not in body and b"\\" not in body:
             return f"field {name.decode()}"
     return None
@@ -160,17 +164,17 @@ def _missing(body: bytes) -> str | None:
 def decode(
     body: bytes, kind: type[R], using: UsageConverter = converter, redactor: Redactor = NO_KEY
 ) -> Generator[None, None, Decoded[R]]:
-    """Read a page, a batch a step.
+    """Decode a page, one batch in a step.
 
     Args:
-        body: The whole reply.
-        kind: The class of the endpoint's own rows.
-        using: The converter, whose `fast` chooses the lane.
-        redactor: Takes the client's key out of what notices and errors quote.
+        body: Whole reply.
+        kind: Class of the endpoint's own rows.
+        using: Converter, which decides if the fast path is taken.
+        redactor: Redactor of the client's key in the quotes of notices and errors.
 
     Raises:
-        ResponseError: It is not a page; `path` says where.
-        PaginationError: Its cursor holds the client's key, or is too long.
+        ResponseError: The reply is not a page; `path` is the place.
+        PaginationError: The cursor holds the client's key, or is too long.
     """
     reread = partial(decode, body, kind, using, redactor)
     buckets: list[UsageTimeBucket[R]] = []
@@ -191,8 +195,8 @@ def decode(
                 _add(buckets, batch, read or ())
                 yield
                 continue
-            for part in _batches(batch.texts, CAREFUL_BYTES, batch.bucket, batch.first_row):
-                read = _read_carefully(part, kind, using, redactor)
+            for part in _batches(batch.texts, TOLERANT_BYTES, batch.bucket, batch.first_row):
+                read = _read_tolerantly(part, kind, using, redactor)
                 _tell(notices, _drift(read, kind, redactor))
                 _add(buckets, part, read)
                 yield
@@ -205,16 +209,16 @@ def _check_cursor(cursor: str | None, redactor: Redactor) -> None:
     if cursor is None:
         return
     if len(cursor) > LONGEST_CURSOR:
-        msg = f"the service's cursor has {len(cursor)} characters, too many for a URL"
+        msg = f"the cursor of the service has {len(cursor)} characters, too many for a URL"
         raise PaginationError(msg, path="$.next_page")
     if redactor.text(cursor) != cursor:
         # Proxies and servers log URLs.
-        msg = "the service's cursor holds the key of this client, and is not sent back in a URL"
+        msg = "the cursor of the service holds the key of this client; it is not sent in a URL"
         raise PaginationError(msg, path="$.next_page")
 
 
 class _Shell(msgspec.Struct, forbid_unknown_fields=True):
-    """A page that holds just what is declared, its buckets not read yet."""
+    """Page without unknown fields, whose buckets are not read yet."""
 
     data: list[msgspec.Raw]
     has_more: msgspec.Raw
@@ -228,7 +232,7 @@ _shell = msgspec.json.Decoder(_Shell).decode
 def _opened(
     body: bytes, kind: type[R], using: UsageConverter, redactor: Redactor
 ) -> tuple[Sequence[msgspec.Raw], UsageResponse[R]]:
-    """Tell a page's buckets apart, and read its other fields."""
+    """Split a page into its buckets, and read its other fields."""
     try:
         fields = msgspec.structs.asdict(_shell(body))
         data = fields.pop("data")
@@ -245,15 +249,15 @@ def _opened(
 def _assembled(
     fields: dict[str, msgspec.Raw], name: str, values: Sequence[msgspec.Raw] = ()
 ) -> bytes:
-    """Make JSON of an object's own fields, and an array of some of what it is made of."""
+    """Write an object as JSON again: its own fields, and an array of some of its items."""
     size = sum(map(len, fields)) + sum(map(len, fields.values()))
     if size > MOST_BYTES:
-        raise ValueError(f"{size} bytes beside its {name}")
+        raise ValueError(f"an object has {size} bytes of fields beside its {name}")
     return msgspec.json.encode({**fields, name: values})
 
 
 def _without_key(read: Callable[[bytes], T], text: bytes, redactor: Redactor) -> T:
-    """Read; what it is refused for, which errors quote, is told without the client's key."""
+    """Read a text. If it is refused, read it without the client's key, since errors quote it."""
     try:
         return read(text)
     except READING_ERRORS:
@@ -267,13 +271,13 @@ def _without_key(read: Callable[[bytes], T], text: bytes, redactor: Redactor) ->
 def _batches(
     data: Sequence[bytes | msgspec.Raw], most: int, bucket: int = 0, row: int = 0
 ) -> Iterator[_Batch]:
-    """Group buckets, and cut those that are larger than a batch.
+    """Group buckets into batches, and cut buckets that are larger than a batch.
 
     Args:
         data: JSON of the buckets.
-        most: Bytes of a batch.
+        most: Most bytes of a batch.
         bucket: Index of the first bucket in the page.
-        row: Index of its first row in the bucket.
+        row: Index of the first row in that bucket.
     """
     for begin, end in _runs(data, most):
         if end == begin + 1 and len(data[begin]) > most:
@@ -283,7 +287,7 @@ def _batches(
 
 
 def _runs(texts: Sequence[bytes | msgspec.Raw], most: int) -> Iterator[tuple[int, int]]:
-    """Group texts into runs of at most so many bytes; one that is larger is alone."""
+    """Group texts into runs of at most so many bytes. A larger text is a run of its own."""
     begin = size = 0
     for index, text in enumerate(texts):
         if size and size + len(text) > most:
@@ -301,7 +305,7 @@ def _cut(bucket: bytes | msgspec.Raw, most: int, index: int, row: int) -> Iterat
         yield _Batch(index, row, ())
         rows = _split(fields.pop("results" if "results" in fields else "result"))
     except READING_ERRORS:
-        # Read as a whole, it tells what is wrong with it.
+        # Reading it whole gives the error, with its path.
         yield _Batch(index, row, (bucket,))
     else:
         for begin, end in [*_runs(rows, most)] or [(0, 0)]:
@@ -309,16 +313,16 @@ def _cut(bucket: bytes | msgspec.Raw, most: int, index: int, row: int) -> Iterat
             yield _Batch(index, row + begin, (text,))
 
 
-def _read_carefully(
+def _read_tolerantly(
     batch: _Batch, kind: type[R], using: UsageConverter, redactor: Redactor
 ) -> tuple[UsageTimeBucket[R], ...]:
     cls = tuple[UsageTimeBucket[kind], ...]  # type: ignore[valid-type] # a kind is a value
     text = batch.text
-    if len(text) > CAREFUL_BYTES + MOST_BYTES:
-        error = ValueError(f"{len(text)} bytes that cannot be read in parts")
+    if len(text) > TOLERANT_BYTES + MOST_BYTES:
+        error = ValueError(f"{len(text)} bytes cannot be read in parts")
         raise refused(error, redactor.head(text, _HEAD_BYTES), lambda _: _in_page("$[0]", batch))
     try:
-        return _without_key(lambda text: using.loads_careful(text, cls), text, redactor)
+        return _without_key(lambda text: using.loads_tolerant(text, cls), text, redactor)
     except READING_ERRORS as error:
         head = redactor.head(text, _HEAD_BYTES)
         raise refused(error, head, lambda path: _in_page(path, batch)) from None
@@ -335,7 +339,7 @@ def _add(
 
 
 def _in_page(path: str, batch: _Batch) -> str:
-    """Put a JSON path within a batch in terms of the page."""
+    """Translate a JSON path within a batch into one within the page."""
     match = _BATCH_PATH.match(path)
     if match is None:
         return path
@@ -361,7 +365,7 @@ def _tell(notices: dict[Notice, None], found: Iterator[Notice]) -> None:
 def _drift(
     buckets: Sequence[UsageTimeBucket[R]], kind: type[R], redactor: Redactor
 ) -> Iterator[Notice]:
-    """Name what a release newer than this one added to the wire."""
+    """Give a notice for each unknown kind of row and each unknown field."""
     for other in {row.object: None for bucket in buckets for row in bucket.other_results}:
         message = f"rows of kind {_name(other, redactor)} are in bucket.other_results"
         yield Notice(code="other-results", message=message)
@@ -387,7 +391,7 @@ def _name(text: str, redactor: Redactor) -> str:
 
 @attrs.frozen
 class PageDecoder(Generic[R]):
-    """Reader of an endpoint's pages, for `fetch`.
+    """Decoder of the pages of an endpoint, for `fetch`.
 
     Attributes:
         kind: Class of the endpoint's own rows.
@@ -396,9 +400,9 @@ class PageDecoder(Generic[R]):
     kind: type[R]
 
     def probe(self, body: bytes, redactor: Redactor) -> ResponseError | None:
-        """See `probe`."""
+        """Check a reply quickly; see the function `probe`."""
         return probe(body, self.kind, redactor=redactor)
 
     def decode(self, body: bytes, redactor: Redactor) -> Generator[None, None, Decoded[R]]:
-        """See `decode`."""
+        """Decode a page in steps; see the function `decode`."""
         return decode(body, self.kind, redactor=redactor)

@@ -1,19 +1,19 @@
-r"""Text of a service without the keys that it was sent, however it spells them.
+r"""Redaction of a client's own key in text of the service, in any usual spelling.
 
-A service that is broken, or that wants to be helpful, echoes the key: in an error's message, a
-header, the name of a field, escaped for JSON or HTML, percent-encoded, within base64. What looks
-like a key is known by `errors.redact`; a client's own key is known by itself, whatever it looks
-like. Text is redacted before it is cut, since nobody recognises a part of a key.
+A service may echo the key: in an error message, in a header or in the name of a field. It may
+escape the key for JSON or HTML, percent-encode it, or put it into base64. `errors.redact` finds
+what has the form of a key. This module finds the client's own key, whatever form it has. Text is
+redacted before it is cut, because a part of a key cannot be recognized.
 
-    text, as it came
+    text as it came
         |  "\u002d", "%2D", "&#45;" -> "-", again until nothing changes
     each of these texts
-        |  the last characters of the key, and as many before them as are the key's, too
-        |  what base64 makes of the key at each alignment, and all of base64 around it
-    text without what was found in any of them
+        |  find the last characters of the key, and all characters of the key before them
+        |  find the base64 of the key at each alignment, and the run of base64 around it
+    text without anything that was found in any of them
 
-Every text is searched, not only the last: what unescaping takes for an escape may be the key's own
-first or last characters. Each step takes time in proportion to the text.
+Every text is searched, not only the last one, because unescaping may take the first or last
+characters of the key itself for an escape. Each step takes time proportional to the text.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from urllib.parse import quote
 import attrs
 
 MARK = "…"
-"""Stands for a key. No key holds it, so that what is left around it never makes up a key."""
+"""Replacement of a key. No key holds it, so the text around it never joins into a key."""
 
 SHORTEST_KEY = 8
-"""Characters; what is shorter would be found in texts that have nothing to do with it. As many from
-the end of a key are taken out, too: services tell keys apart by them."""
+"""Shortest key in characters. A shorter one would be found in unrelated text. As many characters
+from the end of a key are redacted as well: services quote them to identify a key."""
 
 _LONGEST_NAME = 200
 _SHORTEST_PLAIN = 6
-"""The same of a key that holds escapes itself, and is shorter without them."""
+"""Shortest form of a key that holds escapes itself, after unescaping."""
 
 _SHORTEST_PART = 4
-"""Characters of a key at the end of a cut text that are worth to be dropped."""
+"""Fewest characters of a key that are dropped from the end of a cut text."""
 
 _MARK_BYTES = MARK.encode().decode("latin-1")
 _PREFIX = re.compile(r"\A(?:sk|sess)-(?:admin-|proj-|svcacct-)?")
@@ -47,43 +47,43 @@ _ESCAPED = re.compile(
     r"\\\\*(?:(?:u00|x)([2-7][0-9a-fA-F]))?|%(?:25)*([2-7][0-9a-fA-F])|&#[xX]0*([2-7][0-9a-fA-F]);"
     r"|&#0*(3[3-9]|[4-9][0-9]|1[01][0-9]|12[0-6]);|&(amp|lt|gt|quot|apos);"
 )
-"""A character of ASCII, escaped for JSON, for Python, in a URL or in HTML; else the backslashes
-before one that is only quoted."""
+"""Escape of an ASCII character in JSON, Python, URLs or HTML, or else the backslashes before a
+quoted character."""
 _BEGUN_ESCAPE = re.compile(
     r"(?:\\+(?:u0{0,2}|x)?[2-7]?|%(?:25)*[2-7]?|&#?\w{0,6})\Z", re.IGNORECASE
 )
 _LONGEST_ESCAPE = 32
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _LEVELS = 4
-"""Escapes of escapes; each level of them is a pass over the text."""
+"""Most levels of escapes within escapes. Each level takes a pass over the text."""
 _BASE64_RUN = re.compile(rf"[A-Za-z0-9+/_=-]{{{SHORTEST_KEY},}}")
 
 
 def shortened(text: str, most: int = _LONGEST_NAME) -> str:
-    """Cut a text that is longer than it may be; to be called after it was redacted."""
+    """Cut a long text. Redact before: a key that is cut is not found any more."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 @attrs.frozen
 class Redactor:
-    """Takes the keys of one client out of texts.
+    """Redactor of the keys of one client.
 
     Attributes:
-        keys: The present one, and those that it had before.
+        keys: Present key, and the keys before it.
     """
 
     keys: tuple[str, ...] = attrs.field(default=(), repr=False)
 
     def text(self, text: str) -> str:
-        """Give a text without the keys."""
+        """Replace the keys in a text."""
         return self._without(text, MARK, is_cut=False) if self.keys else text
 
     def head(self, body: bytes, most: int | None = None) -> bytes:
-        """Give the first bytes of a body without the keys.
+        """Replace the keys in the first bytes of a body. JSON stays JSON.
 
         Args:
-            body: As it came; JSON stays JSON.
-            most: How many bytes to take; a key that the cut goes through is dropped, too.
+            body: Body as it came.
+            most: Number of bytes to take; all if None. A key that the cut goes through is dropped.
         """
         head = body[:most]
         if not self.keys:
@@ -94,13 +94,13 @@ class Redactor:
 
     @cached_property
     def _written(self) -> tuple[tuple[str, str], ...]:
-        """Spellings of the keys: the end of each, and the whole of it."""
+        """Spellings of the keys: the end of each spelling, and the whole."""
         written = (pair for key in map(str, self.keys) for pair in _spellings(key))
         return tuple(dict.fromkeys(written))
 
     @cached_property
     def _encoded(self) -> tuple[str, ...]:
-        # A key's base64 holds that of its own end.
+        # The base64 of a key contains that of its end.
         encoded = (form for key in map(str, self.keys) for form in _in_base64(_parts(key)[-1]))
         return tuple(dict.fromkeys(encoded))
 
@@ -138,7 +138,7 @@ class Redactor:
             yield from _occurrences(text, end, whole)
         encoded = [form for form in self._encoded if form in text]
         if encoded:
-            # The characters around tell the rest of its first and last bytes.
+            # The characters around it encode the rest of its first and last bytes.
             for run in _BASE64_RUN.finditer(text):
                 if any(form in run[0] for form in encoded):
                     yield run.span()
@@ -152,17 +152,17 @@ class Redactor:
 
 
 NO_KEY = Redactor()
-"""For text that is read without a client."""
+"""Redactor of text that is read without a client."""
 
 
 def _parts(key: str) -> tuple[str, ...]:
-    """Give a key, and what follows its prefix where that is a secret by itself."""
+    """Give a key, and its part after the prefix if that is long enough to be a secret."""
     rest = _PREFIX.sub("", key)
     return (key, rest) if SHORTEST_KEY <= len(rest) < len(key) else (key,)
 
 
 def _occurrences(text: str, end: str, whole: str) -> Iterator[tuple[int, int]]:
-    """Find what ends a form of a key; each with as much of the form as stands before it."""
+    """Find the ends of a spelling, each with as much of the spelling as stands before it."""
     begin = text.find(end)
     while begin >= 0:
         stop = begin + len(end)
@@ -174,19 +174,19 @@ def _occurrences(text: str, end: str, whole: str) -> Iterator[tuple[int, int]]:
             else:
                 most = middle - 1
         yield stop - least, stop
-        # Ends of a key that repeats itself overlap.
+        # In a key that repeats itself, ends overlap.
         begin = text.find(end, begin + 1)
 
 
 def _begun(text: str, secret: str) -> int:
-    """Count the characters of a secret that a text ends with; 0 where too few to matter."""
+    """Count the first characters of a secret that a text ends with; 0 if they are too few."""
     most = min(len(secret) - 1, len(text))
     parts = range(most, _SHORTEST_PART - 1, -1)
     return next((part for part in parts if text.endswith(secret[:part])), 0)
 
 
 def _spellings(key: str) -> Iterator[tuple[str, str]]:
-    """Give the forms that encoders give a key, and the one that unescaping leaves of it."""
+    """Give the spellings of a key by usual encoders, and the key after unescaping."""
     for spell in _SPELLINGS:
         yield spell(key[-SHORTEST_KEY:]), spell(key)
     plain = _unescaped(key)
@@ -209,11 +209,11 @@ _SPELLINGS: tuple[Callable[[str], str], ...] = (
     lambda text: _backslashed(text).replace('"', '\\"'),
     html.escape,
 )
-"""Spelling character by character, so that the end of a form is the form of the end."""
+"""Encoders that work by character. So the end of a spelling is the spelling of the end."""
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """Give the characters of base64 that a secret alone decides on, at each alignment."""
+    """Give the base64 characters that depend on a secret alone, at each alignment."""
     data = secret.encode()
     for before in range(3):
         first, end = -(-8 * before // 6), 8 * (before + len(data)) // 6
@@ -226,7 +226,7 @@ def _may_be_escaped(text: str) -> bool:
 
 
 def _levels(text: str) -> Iterator[str]:
-    """Give a text, the same without its escapes, without their own escapes, and so on."""
+    """Give a text, then the unescaped text, then that unescaped again, and so on."""
     yield text
     for _ in range(_LEVELS):
         plain = _ESCAPED.sub(_meant, text) if _may_be_escaped(text) else text
@@ -241,7 +241,7 @@ def _unescaped(text: str) -> str:
 
 
 def _placed(text: str) -> Iterator[tuple[str, list[int]]]:
-    """Give the levels; tell of each character, and of the end, where it stood in the text."""
+    """Give the levels of a text, with the place in the text of each character and of the end."""
     places = list(range(len(text) + 1))
     for level in _levels(text):
         if level != text:
@@ -251,7 +251,7 @@ def _placed(text: str) -> Iterator[tuple[str, list[int]]]:
 
 
 def _moved(text: str, places: list[int]) -> list[int]:
-    """Give the places of the characters that unescaping leaves."""
+    """Give the places of the characters that are left after unescaping."""
     places = places.copy()
     kept: list[int] = []
     end = 0
@@ -261,13 +261,13 @@ def _moved(text: str, places: list[int]) -> list[int]:
         kept += places[match.start() : match.start() + len(char)]
         end = match.end()
         if not char:
-            # A quoting backslash belongs to what it quotes.
+            # A quoting backslash belongs to the character that it quotes.
             places[end] = places[match.start()]
     return kept + places[end:]
 
 
 def _meant(match: re.Match[str]) -> str:
-    """Give what an escape stands for."""
+    """Give the character that an escape stands for."""
     if digits := match[1] or match[2] or match[3]:
         return chr(int(digits, 16))
     if match[4]:

@@ -1,4 +1,4 @@
-"""Replies other than pages: error replies into errors, and the time to wait that a reply names."""
+"""Error replies: their bodies into errors, and their headers into the time to wait."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from usage_async.errors import (
 )
 
 QUOTED_BYTES = 1 << 14
-"""Bytes of an error reply that are read; what is longer is no error of this service. To look for
-the key takes 0.1 ms, and 20 ms where the reply is nothing but escapes of escapes."""
+"""Most bytes of an error reply that are read. This service sends no longer errors. Searching them
+for the key takes 0.1 ms, or 20 ms in the worst case, escapes of escapes throughout."""
 _LONGEST_QUOTE = 2048
-"""Characters of a service's own words that an error repeats at most."""
+"""Most characters of the service's message that an error repeats."""
 RETRY_AFTER_HEADERS = ("retry-after-ms", "retry-after", "date")
-"""The headers that `retry_after` reads."""
+"""Headers that `retry_after` reads."""
 
 _ADMIN_KEY_HELP = (
     "usage needs an admin key (sk-admin-…), which an organization owner makes at"
@@ -44,14 +44,14 @@ _MISSING_SCOPES = re.compile(r"[Mm]issing scopes?: ((?:[\w.:-]*\w)(?:, *[\w.:-]*
 def decode_error(
     status: int, headers: Mapping[str, str], body: bytes, now: float, redactor: Redactor = NO_KEY
 ) -> APIStatusError:
-    """Turn an error reply into its error.
+    """Turn an error reply into an error.
 
     Args:
-        status: The HTTP status, 300 or more.
-        headers: The reply's, with lowercase names.
+        status: HTTP status, 300 or more.
+        headers: Headers of the reply, with lowercase names.
         body: `{"error": {…}}`, `{"error": "…"}`, or anything else.
-        now: Unix seconds, to read a Retry-After date against.
-        redactor: Takes the client's key out.
+        now: Unix seconds. A date in `Retry-After` is read against them.
+        redactor: Redactor of the client's key.
     """
     body = redactor.head(body, QUOTED_BYTES)
     headers = {name: redactor.text(headers.get(name, "")) for name in RETRY_AFTER_HEADERS}
@@ -91,7 +91,7 @@ def _optional_text(value: object) -> str | None:
 
 
 def _earliest(message: str, code: str | None, param: str | None) -> datetime | None:
-    """Read where the history begins; None where the message does not say so."""
+    """Read the first instant of the history off a message; None if the message has none."""
     try:
         if code == "reporting_lookback_exceeded" and (day := _EARLIEST_DAY.search(message)):
             return datetime.fromisoformat(day[1]).replace(tzinfo=UTC)
@@ -103,15 +103,15 @@ def _earliest(message: str, code: str | None, param: str | None) -> datetime | N
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Read how long the service asks to be left alone.
+    """Read the time to wait that the service asks for.
 
     Args:
-        headers: The reply's, with lowercase names: `retry-after-ms`, or `retry-after` in seconds or
-            as an HTTP date, which is read against the reply's own `date`.
-        now: Unix seconds, where the reply has no `date`.
+        headers: Headers of the reply, with lowercase names: `retry-after-ms`, or `retry-after` in
+            seconds or as an HTTP date, which is read against the `date` of the reply.
+        now: Unix seconds, used if the reply has no `date`.
 
     Returns:
-        Seconds; None where there is no such header, or what it says is malformed or negative.
+        Seconds; None if there is no such header, or its value is malformed or negative.
     """
     milliseconds = _seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:

@@ -13,6 +13,7 @@ from typing import Literal, cast
 import attrs
 
 from usage_async._api.endpoints import DAY_S
+from usage_async._api.interval import Interval
 from usage_async.errors import QueryError
 
 Unit = Literal["day", "week", "month", "quarter", "year"]
@@ -60,7 +61,7 @@ _LONGEST: dict[Unit, int] = {"day": 1, "week": 7, "month": 31, "quarter": 92, "y
 
 
 @attrs.frozen
-class TimeRange:
+class TimeRange(Interval):
     """A range of time.
 
     Attributes:
@@ -70,16 +71,6 @@ class TimeRange:
 
     start_time: int
     end_time: int
-
-    @property
-    def start(self) -> datetime:
-        """The start, inclusive, as an aware UTC datetime."""
-        return datetime.fromtimestamp(self.start_time, UTC)
-
-    @property
-    def end(self) -> datetime:
-        """The end, exclusive, as an aware UTC datetime."""
-        return datetime.fromtimestamp(self.end_time, UTC)
 
 
 def parse_time(name: str, value: object) -> int | timedelta:

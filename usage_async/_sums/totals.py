@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from usage_async._api.fields import EXACT, NO_EXTRA, Extra, exact_decimal, fields_of, short_repr
-from usage_async._api.fill import maker, reader
+from usage_async._api.codegen import maker, reader
+from usage_async._api.fields import FIGURES, fields_of
 from usage_async._api.pages import (
     Notice,
     UsageTimeBucket,
@@ -26,15 +26,13 @@ from usage_async._api.results import (
     UnknownResult,
     UsageResult,
 )
+from usage_async._api.values import EXACT, NO_EXTRA, Extra, exact_decimal, short_repr
 from usage_async._query.times import TimeRange
 from usage_async.errors import IncompleteError, MixedCurrencyError, QueryError, UsageError
 
 R = TypeVar("R", bound=UsageResult)
 
 _ZERO = Decimal(0)
-
-_FIGURES = ("flow", "level", "money", "quantity")
-"""Kinds of field that are added up."""
 
 _MONEY = ("amount", "quantity", "quantity_unit")
 """Fields of money, whose sums have rules of their own."""
@@ -234,16 +232,17 @@ class Totals(Generic[R]):
                 "this release does not know how to add up results of an unknown kind"
             )
         fields = {a.name: a for a in fields_of(kind) if a.name != "extra"}
+        figures = {a.name for a in fields_of(kind, *FIGURES)}
         for name in dimensions:
-            if name in fields and fields[name].metadata["kind"] in _FIGURES:
+            if name in figures:
                 raise QueryError(f"{name!r} is a metric, which is added up; group by a dimension")
         known = [name for name in dict.fromkeys(dimensions) if name in fields]
-        flows = [name for name in fields if fields[name].metadata["kind"] == "flow"]
-        levels = [name for name in fields if fields[name].metadata["kind"] == "level"]
+        flows = [a.name for a in fields_of(kind, "flow")]
+        levels = [a.name for a in fields_of(kind, "level")]
         notes = {
-            name: a.metadata["describes"]
-            for name, a in fields.items()
-            if a.metadata["kind"] == "note" and name not in ("object", *known)
+            a.name: a.metadata["describes"]
+            for a in fields_of(kind, "note")
+            if a.name not in ("object", "extra", *known)
         }
         notes = {name: of for name, of in notes.items() if not of or of in known}
         money = [name for name in _MONEY if name in fields and name not in known]

@@ -124,9 +124,9 @@ class RangeFigures:
 def _figures(rows: Iterable[UsageResult]) -> BucketFigures:
     sums: BucketFigures = {}
     for row in rows:
-        for attribute in fields_of(type(row)):
+        for attribute in fields_of(type(row), "flow", "level"):
             value = getattr(row, attribute.name)
-            if attribute.metadata["kind"] in ("flow", "level") and value is not None:
+            if value is not None:
                 sums[attribute.name] = sums.get(attribute.name, 0) + value
         if isinstance(row, CostsResult) and row.amount is not None:
             key = f"amount {row.amount.currency.lower()}"

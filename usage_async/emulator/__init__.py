@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usage_async._api.door import door
+from usage_async._api.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from usage_async.emulator.demonstration import demo as demo
@@ -39,4 +39,4 @@ _HOMES = {
 
 if not TYPE_CHECKING:  # type checkers read the imports above
     __all__ = list(_HOMES)
-    __getattr__, __dir__ = door(__name__, _HOMES)
+    __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

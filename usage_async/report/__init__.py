@@ -9,7 +9,7 @@ are renderings. Before version 1.0, names of this package may change in minor re
 
 from typing import TYPE_CHECKING
 
-from usage_async._api.door import door
+from usage_async._api.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from usage_async.report.make import make_report as make_report
@@ -21,4 +21,4 @@ _HOMES = {"Plan": "plan", "Report": "plan", "make_report": "make", "read": "read
 
 if not TYPE_CHECKING:  # type checkers read the imports above
     __all__ = list(_HOMES)
-    __getattr__, __dir__ = door(__name__, _HOMES)
+    __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -6,16 +6,20 @@ from typing import Any
 
 import attrs
 
-from usage_async._api.fields import fields_of
+from usage_async._api.fields import FIELDS, FIGURES, Kind, fields_of
 from usage_async._api.pages import Notice
 from usage_async._client.query import UsageQuery
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals
 
-MEANT = ("flow", "level", "money")
+MEANT: tuple[Kind, ...] = ("flow", "level", "money")
 """The kinds of field that a person asks for."""
-NAMED_BY = {"project_id": "project_name", "user_id": "user_email"}
-"""The notes that tell the name of a dimension's value."""
+NAMED_BY = {
+    info.describes: name
+    for name, info in FIELDS.items()
+    if info.describes and FIELDS[info.describes].kind == "dimension"
+}
+"""Notes that tell the name of a dimension's value, by dimension."""
 
 
 def value_of(row: Any, name: str) -> Any:
@@ -25,11 +29,8 @@ def value_of(row: Any, name: str) -> Any:
 
 def metrics(row: Any) -> list[str]:
     """Name the fields of a row that add up."""
-    return [
-        a.name
-        for a in fields_of(type(row))
-        if a.metadata["kind"] in ("flow", "level", "money", "quantity") or a.name == "quantity_unit"
-    ]
+    figures = fields_of(type(row), *FIGURES)
+    return [a.name for a in fields_of(type(row)) if a in figures or a.name == "quantity_unit"]
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from usage_async._api.endpoints import Endpoint
+from usage_async._api.fields import fields_of
 from usage_async.emulator.organization import catalog
 from usage_async.emulator.organization.rhythm import RHYTHMS, mix, text_bits
 
@@ -118,12 +119,6 @@ class Sheet:
     leaves: tuple[Leaf, ...]
 
 
-def fields_of(result_class: type, *kinds: str) -> tuple[str, ...]:
-    """Give the names of a result's fields of some kinds, in the order of the class."""
-    fields = attrs.fields_dict(result_class)
-    return tuple(name for name, field in fields.items() if field.metadata.get("kind") in kinds)
-
-
 def make_sheet(
     seed: int, projects: Sequence[Project], keys: Sequence[ApiKey], endpoint: Endpoint
 ) -> Sheet:
@@ -136,11 +131,11 @@ def make_sheet(
         endpoint: Which.
     """
     result_class = endpoint.result_class
-    metrics = fields_of(result_class, "flow", "level")
+    metrics = [a.name for a in fields_of(result_class, "flow", "level")]
     events = next((name for name in catalog.COUNTS if name in metrics), "")
     sums = {name: catalog.SUMS.get(name, (name,)) for name in metrics}
     columns = tuple(dict.fromkeys((events, *(part for parts in sums.values() for part in parts))))
-    levels = tuple(map(columns.index, fields_of(result_class, "level")))
+    levels = tuple(columns.index(a.name) for a in fields_of(result_class, "level"))
     flows = {part: n for n, part in enumerate(columns) if n and n not in levels}
     use = catalog.USES.get(endpoint.name)
     if use is None:

@@ -9,8 +9,8 @@ from functools import lru_cache
 import attrs
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
+from usage_async._api.fields import FIGURES, fields_of
 from usage_async.emulator.organization.bill import Charge, bill
-from usage_async.emulator.organization.leaves import fields_of
 from usage_async.emulator.organization.organization import Key, Organization, Span
 from usage_async.emulator.organization.rhythm import mix
 from usage_async.emulator.quirks import Json, Quirks
@@ -191,9 +191,9 @@ def _blank(endpoint: Endpoint) -> Json:
     """Give a row in which nothing happened and nothing is grouped by."""
     result_class = endpoint.result_class
     zeros = fields_of(result_class, "flow", "level")
-    names = fields_of(result_class, "flow", "level", "money", "quantity", "dimension")
+    fields = fields_of(result_class, *FIGURES, "dimension")
     blank: Json = {"object": endpoint.object}
-    blank |= {name: 0 if name in zeros else None for name in names}
+    blank |= {a.name: 0 if a in zeros else None for a in fields}
     if "quantity" in blank:
         blank["quantity_unit"] = None
     return blank

@@ -8,8 +8,9 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
-from usage_async._api.fields import fields_of, plain
+from usage_async._api.fields import fields_of
 from usage_async._api.results import CostsResultAmount
+from usage_async._api.values import plain
 from usage_async.report.sums import MEANT, NAMED_BY, Sums, value_of
 from usage_async.report.terminal.page import Page
 from usage_async.report.text import clean, count, money, size
@@ -39,9 +40,9 @@ def _covered(sums: Sums) -> tuple[str | tuple[str, str], ...]:
 
 def _figures(page: Page, row: Any) -> None:
     rows: list[tuple[str, str, Text]] = []
-    for a in fields_of(type(row)):
+    for a in fields_of(type(row), *MEANT):
         value = getattr(row, a.name)
-        if a.metadata["kind"] in MEANT and value is not None:
+        if value is not None:
             rows.append((a.name, _exact(value), Text(_unit(value, a.metadata["unit"]))))
     page.table(("", ""), [row[:2] for row in rows], words=[row[2] for row in rows])
 
@@ -60,11 +61,8 @@ def _unit(value: Any, unit: str) -> str:
 
 def _groups(page: Page, sums: Sums) -> None:
     kind = type(sums.totals[0])
-    names = [
-        a.name
-        for a in fields_of(kind)
-        if a.default is attrs.NOTHING or a.metadata["kind"] == "money"
-    ]
+    money_fields = fields_of(kind, "money")
+    names = [a.name for a in fields_of(kind) if a.default is attrs.NOTHING or a in money_fields]
     rows: list[list[str | Text]] = [
         [
             *(_label(row, name) for name in sums.by),

@@ -1,4 +1,4 @@
-"""Written functions that read and make rows."""
+"""Generated functions that read and make rows."""
 
 import attrs
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from values import NAMES, START, rows
 
 from usage_async import ENDPOINTS, CostsResult, UnknownResult, UsageImagesResult, UsageRow
-from usage_async._api.fill import filler, maker, reader
+from usage_async._api.codegen import make_maker, maker, reader
 from usage_async._api.results import flat_row
 
 
@@ -53,7 +53,7 @@ class TheirResult(CostsResult):
 def test_a_class_of_a_callers_own_is_not_filled_and_no_field_is_dropped():
     with pytest.raises(TypeError, match="TheirResult"):
         maker(TheirResult, ("object",))
-    with pytest.raises(TypeError, match="cannot be filled with other"):
-        filler(UnknownResult, ["other"], {"other": "other"})
+    with pytest.raises(TypeError, match="cannot be made from other"):
+        make_maker(UnknownResult, {"other": "other"}, ["other"])
     with pytest.raises(TypeError, match="more"):
         flat_row(TheirResult(), 0, 60)

@@ -1,4 +1,4 @@
-"""Doors of packages: public names that are imported when they are first used."""
+"""Lazy exports of a package: a public name is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from sys import modules
 from typing import Any
 
 
-def door(
+def lazy_exports(
     package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make the `__getattr__` and the `__dir__` of a package.
 
     Args:
-        package: Its `__name__`.
-        homes: The module of each public name, below the package.
+        package: `__name__` of the package.
+        homes: Module of each public name, relative to the package.
     """
 
     def get(name: str) -> Any:

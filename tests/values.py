@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
+import pytest
 from hypothesis import strategies as st
 
 from usage_async import (
@@ -182,6 +183,8 @@ instants = st.datetimes(
 
 
 KINDS = [ENDPOINTS[name].result_class for name in NAMES] + [UnknownResult]
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+every_page = pytest.mark.parametrize(("name", "endpoint"), PAGES.items(), ids=PAGES)
 
 PUBLIC: list[Any] = [
     *KINDS,

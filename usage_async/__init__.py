@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from usage_async._api.endpoints import (
         UsageWebSearchCallsParams as UsageWebSearchCallsParams,
     )
+    from usage_async._api.exact import Extra as Extra
     from usage_async._api.pages import (
         Notice as Notice,
     )
@@ -115,7 +116,6 @@ if TYPE_CHECKING:
     from usage_async._api.results import (
         UsageWebSearchCallsResult as UsageWebSearchCallsResult,
     )
-    from usage_async._api.values import Extra as Extra
     from usage_async._api.version import __version__ as __version__
     from usage_async._client.client import (
         UsageClient as UsageClient,
@@ -234,7 +234,7 @@ _HOMES = {
     "DerivedLineItem": "_api.results",
     "ENDPOINTS": "_api.endpoints",
     "Endpoint": "_api.endpoints",
-    "Extra": "_api.values",
+    "Extra": "_api.exact",
     "IncompleteError": "errors",
     "InternalServerError": "errors",
     "Limiter": "_http.limiter",

@@ -1,1 +1,1 @@
-"""The API's words: fields, values, results, pages, endpoints. Pure."""
+"""The API's words: fields, exact values, results, pages, endpoints. Pure."""

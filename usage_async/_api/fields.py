@@ -89,7 +89,7 @@ FIELDS: Mapping[str, FieldInfo] = {
     "user_id": _dimension("User; None unless grouped by it."),
     "api_key_id": _dimension("API key; None unless grouped by it."),
     "model": _dimension("Model; None unless grouped by it."),
-    "batch": _dimension("Whether the requests were batch jobs; None unless grouped by it."),
+    "batch": _dimension("True if the requests were batch jobs; None unless grouped by it."),
     "service_tier": _dimension("Service tier; None unless grouped by it."),
     "api_source": _dimension("API that made the requests; None unless grouped by it."),
     "size": _dimension("Image size, such as `1024x1024`; None unless grouped by it."),

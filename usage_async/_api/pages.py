@@ -8,9 +8,9 @@ from typing import Generic, Literal, TypeVar
 import attrs
 
 from usage_async._api.codegen import on_the_wire
+from usage_async._api.exact import NO_EXTRA, Extra, short_repr
 from usage_async._api.interval import Interval
 from usage_async._api.results import UsageResult, UsageRow, flat_row
-from usage_async._api.values import NO_EXTRA, Extra, short_repr
 
 R = TypeVar("R", bound=UsageResult)
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import attrs
 
 from usage_async._api.codegen import make_maker, on_the_wire
+from usage_async._api.exact import NO_EXTRA, Extra, exact_decimal, short_repr
 from usage_async._api.fields import described, fields_of
-from usage_async._api.values import NO_EXTRA, Extra, exact_decimal, short_repr
 
 
 @described

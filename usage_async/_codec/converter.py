@@ -15,7 +15,7 @@ from cattrs import transform_error
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 
-from usage_async._api.values import JsonNumber
+from usage_async._api.exact import JsonNumber
 from usage_async._codec.fast import collector_paused, fast_reader
 from usage_async._codec.tolerant import LONGEST_REASON, keep_all_unknown, register_hooks
 from usage_async.errors import ResponseError, redact, snippet

@@ -31,8 +31,8 @@ import attrs
 import msgspec
 
 from usage_async._api.codegen import is_on_the_wire, make_maker
+from usage_async._api.exact import exact_decimal
 from usage_async._api.results import UnknownResult, UsageResult
-from usage_async._api.values import exact_decimal
 from usage_async._codec.shapes import (
     JSON_DECIMAL,
     OWN_FIELDS,

@@ -22,10 +22,10 @@ from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from usage_async._api.endpoints import ENDPOINTS
+from usage_async._api.exact import Extra, exact_decimal
 from usage_async._api.fields import fields_of
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UnknownResult, UsageResult, UsageRow
-from usage_async._api.values import Extra, exact_decimal
 from usage_async._codec.shapes import (
     JSON_DECIMAL,
     OWN_FIELDS,

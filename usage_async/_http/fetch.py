@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from usage_async._api.values import short_repr
+from usage_async._api.exact import short_repr
 from usage_async._codec.redactor import shortened
 from usage_async._codec.replies import decode_error
 from usage_async._http.retry import RetryBudget, RetryPolicy, next_delay

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from usage_async._api.codegen import maker, reader
+from usage_async._api.exact import EXACT, NO_EXTRA, Extra, exact_decimal, short_repr
 from usage_async._api.fields import FIGURES, fields_of
 from usage_async._api.pages import (
     Notice,
@@ -26,7 +27,6 @@ from usage_async._api.results import (
     UnknownResult,
     UsageResult,
 )
-from usage_async._api.values import EXACT, NO_EXTRA, Extra, exact_decimal, short_repr
 from usage_async._query.times import TimeRange
 from usage_async.errors import IncompleteError, MixedCurrencyError, QueryError, UsageError
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from usage_async._api.exact import Extra, plain
 from usage_async._api.fields import fields_of
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageRow
-from usage_async._api.values import Extra, plain
 from usage_async._codec.converter import dumps
 from usage_async.report.plan import Report, Tokens
 from usage_async.report.sums import Sums, metrics, value_of

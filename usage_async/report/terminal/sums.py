@@ -8,9 +8,9 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
+from usage_async._api.exact import plain
 from usage_async._api.fields import fields_of
 from usage_async._api.results import CostsResultAmount
-from usage_async._api.values import plain
 from usage_async.report.sums import MEANT, NAMED_BY, Sums, value_of
 from usage_async.report.terminal.page import Page
 from usage_async.report.text import clean, count, money, size

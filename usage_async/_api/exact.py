@@ -1,4 +1,4 @@
-"""Values that results hold: exact decimals, and the JSON values of unknown fields."""
+"""Exact values: decimals that never round, and the JSON values of unknown fields."""
 
 from __future__ import annotations
 

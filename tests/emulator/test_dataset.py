@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async.emulator.organization.bill import bill
-from usage_async.emulator.organization.catalog import ANY_USE, USES
+from usage_async.emulator.organization.catalog import PROFILES, UNLISTED_PROFILE
 from usage_async.emulator.organization.organization import Key, Organization, Span
 from usage_async.emulator.organization.rhythm import Rhythm, Sizes, partly
 
@@ -31,7 +31,7 @@ days = st.integers(TODAY - 365, TODAY)
 def questions(draw: st.DrawFn) -> tuple[Endpoint, list[str], dict[str, set[object]]]:
     endpoint = draw(st.sampled_from(USAGE))
     group_by = draw(st.lists(st.sampled_from(endpoint.group_by), unique=True))
-    leaves = ORGANIZATION.sheet(endpoint).leaves
+    leaves = ORGANIZATION.layout(endpoint).leaves
     filters: dict[str, set[object]] = {}
     for name in draw(st.lists(st.sampled_from(endpoint.group_by), unique=True, max_size=2)):
         seen = sorted({leaf.dimensions[name] for leaf in leaves if name in leaf.dimensions})
@@ -72,7 +72,7 @@ def test_minutes_add_up_to_hours_and_hours_to_days(
         figures(endpoint, start, width, 86400 // width, group_by, filters=filters)
         for width in WIDTHS
     )
-    if ORGANIZATION.sheet(endpoint).levels:
+    if ORGANIZATION.layout(endpoint).levels:
         assert [b for b in minutes[59::60] if start + 86400 < UNTIL] == [
             b for b in hours if start + 86400 < UNTIL
         ]
@@ -104,7 +104,7 @@ def test_filters_by_every_value_of_a_dimension_add_up_to_no_filter(
 ) -> None:
     endpoint, group_by, _ = question
     name = data.draw(st.sampled_from(endpoint.group_by))
-    leaves = ORGANIZATION.sheet(endpoint).leaves
+    leaves = ORGANIZATION.layout(endpoint).leaves
     values = {leaf.dimensions.get(name) for leaf in leaves}
     parts = [
         figures(endpoint, day * 86400, 3600, 24, group_by, filters={name: {value}})
@@ -120,7 +120,7 @@ def test_the_running_day_is_what_its_elapsed_minutes_add_up_to(
     question: tuple[Endpoint, list[str], dict[str, set[object]]], until_minute: int
 ) -> None:
     endpoint, group_by, filters = question
-    if ORGANIZATION.sheet(endpoint).levels:
+    if ORGANIZATION.layout(endpoint).levels:
         return
     until = until_minute * 60
     start = until - until % 86400
@@ -184,13 +184,13 @@ def test_an_endpoint_that_is_gone_is_not_billed(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_batch_job_pays_half() -> None:
-    leaves = ORGANIZATION.sheet(ENDPOINTS["completions"]).leaves
+    leaves = ORGANIZATION.layout(ENDPOINTS["completions"]).leaves
     leaf = next(leaf for leaf in leaves if leaf.dimensions["batch"])
     filters = {name: {value} for name, value in leaf.dimensions.items()}
     usage_filters = {**filters, "batch": {True}}
     span = Span(start=(TODAY - 30) * 86400, width=86400, count=30, until=UNTIL)
     rows = added(ORGANIZATION.usage(ENDPOINTS["completions"], span, filters=usage_filters))
-    column = ORGANIZATION.sheet(ENDPOINTS["completions"]).columns.index("output_text_tokens")
+    column = ORGANIZATION.layout(ENDPOINTS["completions"]).columns.index("output_text_tokens")
     assert rows[()][column] > 0
     model = leaf.model
     filters["line_item"] = {f"{model.line_item or leaf.dimensions['model']}, output"}
@@ -213,13 +213,13 @@ def test_every_endpoint_and_model_was_used_within_a_month(seed: int) -> None:
     for endpoint in USAGE:
         used = Organization(seed).usage(endpoint, span, group_by=["model"], filters={})
         models = {model for groups in used for (model,) in groups}
-        assert models == set(USES.get(endpoint.name, ANY_USE).models or [None])
+        assert models == set(PROFILES.get(endpoint.name, UNLISTED_PROFILE).models or [None])
 
 
 def test_dimensions_have_several_values_and_models_are_a_dozen() -> None:
     seen: dict[str, set[object]] = {}
     for endpoint in USAGE:
-        for leaf in ORGANIZATION.sheet(endpoint).leaves:
+        for leaf in ORGANIZATION.layout(endpoint).leaves:
             for name, value in leaf.dimensions.items():
                 seen.setdefault(name, set()).add(value)
     assert len(seen.pop("model")) >= 12

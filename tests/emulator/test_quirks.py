@@ -66,8 +66,8 @@ def test_no_decimal_context_of_a_caller_changes_an_answer(quirks: Quirks) -> Non
 
 def test_the_catalog_is_the_same_in_every_decimal_context() -> None:
     with decimal.localcontext(HOSTILE):
-        uses = runpy.run_path(catalog.__file__)["USES"]
-    for name, use in catalog.USES.items():
+        uses = runpy.run_path(catalog.__file__)["PROFILES"]
+    for name, use in catalog.PROFILES.items():
         prices = [(price.dollars, price.units) for price in uses[name].prices]
         assert prices == [(price.dollars, price.units) for price in use.prices]
 

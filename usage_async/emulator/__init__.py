@@ -4,10 +4,11 @@
         async with UsageClient(server.admin_key, base_url=server.url) as client:
             ...
 
-`demo()` does both in one. The usage depends on the organization's seed and the time alone. `Faults`
-are failures and `Quirks` are oddities; by default there are none.
+`demo()` is both in one line. The usage depends only on the organization's seed and the time.
+`Faults` are failures, `Quirks` are oddities of the service; by default there are none. The pytest
+plugin (`usage_async.emulator.plugin`) comes with the installed package.
 
-Names are imported when they are first used, so that the pytest plugin costs nothing until then.
+Names are imported at first use, so the plugin costs a test run nothing until then.
 """
 
 from __future__ import annotations

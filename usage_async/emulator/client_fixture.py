@@ -1,4 +1,4 @@
-"""The `usage_client` fixture, apart from the plugin because it needs pytest-asyncio."""
+"""The fixture `usage_client`, in a file of its own because it needs pytest-asyncio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest_asyncio.fixture
 async def usage_client(usage_emulator: Emulator) -> AsyncIterator[UsageClient]:
-    """A client of the `usage_emulator` of the test, with the same clock."""
+    """A client of the test's `usage_emulator`, with the same clock."""
     from usage_async.emulator.demonstration import client_of
 
     async with client_of(usage_emulator) as client:

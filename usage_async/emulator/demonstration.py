@@ -1,4 +1,4 @@
-"""A client of a local organization, in one line."""
+"""`demo`: a client of a local organization, in one line."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class EmulatorOptions(TypedDict, total=False):
 
 @asynccontextmanager
 async def demo(**options: Unpack[EmulatorOptions]) -> AsyncIterator[UsageClient]:
-    """Start a local organization, and give a client of it; needs no key and no network.
+    """Start a local organization, and yield a client of it. No key and no network is needed.
 
         async with demo() as client:
             print(await client.costs(period="last-month").total())
 
     Args:
-        options: The options of the `Emulator`. The client goes by the same clock.
+        options: Options of the `Emulator`. The client has the same clock.
     """
     async with Emulator(**options) as server, client_of(server) as client:
         yield client
 
 
 def client_of(server: Emulator) -> UsageClient:
-    """Make a client of an emulator that listens, with the same clock."""
+    """Make a client of a running emulator, with the same clock."""
     runtime = None if server.now is None else Runtime(now=server.now)
     return UsageClient(server.admin_key, base_url=server.url, runtime=runtime)

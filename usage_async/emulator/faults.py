@@ -1,16 +1,16 @@
-"""Faults: failures between a service and its client, produced on purpose and repeatably."""
+"""`Faults`: failures between service and client, produced on purpose and repeatably.
+
+`service/breakage.py` sends them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import format_datetime
+from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import attrs
 
-from usage_async.emulator.organization.rhythm import mix, text_bits
-from usage_async.emulator.service.refusals import Refusal, error, missing_scope, unauthorized
+from usage_async.emulator.organization.chance import mix, text_bits
 
 Fault = Literal[
     "none",
@@ -31,28 +31,7 @@ Fault = Literal[
     "hang",
     "delay",
 ]
-"""A failure of one request. Each but `none` has its rate in `Faults`."""
-
-_ERRORS: Mapping[Fault, tuple[int, str, dict[str, str]]] = {
-    "error": (
-        500,
-        "The server had an error while processing your request.",
-        {"kind": "server_error"},
-    ),
-    "unavailable": (503, "The service is overloaded.", {"kind": "server_error"}),
-    "throttle": (
-        429,
-        "Rate limit reached. Please try again later.",
-        {"code": "rate_limit_exceeded", "kind": "requests"},
-    ),
-    "quota": (
-        429,
-        "You exceeded your current quota, please check your plan.",
-        {"code": "insufficient_quota", "kind": "insufficient_quota"},
-    ),
-    "not_found": (404, "Not found.", {}),
-}
-"""Status, message and details of the faults that are plain error objects."""
+"""A failure of one request. Every fault except `none` has its rate in `Faults`."""
 
 _CHANCES = 1_000_000
 
@@ -63,37 +42,38 @@ def _rate() -> Any:
 
 @attrs.frozen(kw_only=True)
 class Faults:
-    """Failures to produce; by default none.
+    """Failures to produce. By default there are none.
 
-    A `…_rate` is the share of requests, from 0 to 1, that meet a fault; together at most 1. The
-    draw depends on the seed, the request and how often it was made, not on the order in which
-    different requests arrive: a run with concurrent requests can be repeated.
+    A `…_rate` is the share of requests that meet a fault, from 0 to 1. All rates together are at
+    most 1. The draw depends on the seed, the request and the number of its repetitions. It does not
+    depend on the order in which different requests arrive, so a run with concurrent requests can be
+    repeated.
 
     Attributes:
-        seed: Another seed draws other requests.
-        script: The faults of the first requests, in order of arrival, whatever the rates.
+        seed: Seed of the draw.
+        script: Faults of the first requests, in order of arrival, whatever the rates.
         error_rate: 500 with an error object.
         bad_gateway_rate: 502 with HTML, as a proxy sends it.
         unavailable_rate: 503 with an error object.
-        throttle_rate: 429, with Retry-After as `retry_after` says.
-        quota_rate: 429 `insufficient_quota`, which no waiting mends.
-        unauthorized_rate: 401, as for a key that was revoked, whatever the key.
-        forbidden_rate: 403, as for a key that lacks a scope, whatever the key.
-        not_found_rate: 404, as costs once gave for a day.
+        throttle_rate: 429, with a retry header as `retry_after` says.
+        quota_rate: 429 `insufficient_quota`, which does not pass with time.
+        unauthorized_rate: 401, as for a revoked key, whatever the key.
+        forbidden_rate: 403, as for a key without the scope, whatever the key.
+        not_found_rate: 404, as the live costs endpoint once answered for a day.
         reset_rate: The connection is reset before any header.
-        cut_rate: The connection is reset in the middle of the body.
-        truncate_rate: The body is cut, and its length agrees.
-        html_rate: HTML with 200.
-        empty_rate: Nothing with 200.
-        gzip_rate: A body that says gzip and is not.
-        hang_rate: No answer until one side gives up.
-        delay_rate: An answer after `delay_s`.
-        delay_s: Seconds before an answer that is delayed.
-        throttle: The most requests in flight; those beyond it get a 429. None: any number.
-        retry_after: The form in which a 429 tells when to come back: `seconds` or `date`
-            (Retry-After), `milliseconds` (retry-after-ms), `none`, or any other text, which is sent
-            as Retry-After.
-        retry_after_s: Seconds until then.
+        cut_rate: The connection is closed in the middle of the body.
+        truncate_rate: The body is cut short, and its Content-Length agrees.
+        html_rate: 200 with HTML.
+        empty_rate: 200 with an empty body.
+        gzip_rate: The headers say gzip, the body is plain.
+        hang_rate: No reply until one side gives up.
+        delay_rate: The reply comes after `delay_s`.
+        delay_s: Seconds before a delayed reply.
+        throttle: Maximum of requests in flight; each one above it gets a 429. None: no maximum.
+        retry_after: Form in which a 429 says when to retry: `seconds` or `date` (Retry-After),
+            `milliseconds` (retry-after-ms), `none`, or any other text, which is sent as
+            Retry-After.
+        retry_after_s: Seconds after which to retry.
     """
 
     seed: int = 0
@@ -124,7 +104,7 @@ class Faults:
 
     def __attrs_post_init__(self) -> None:
         if sum(rate for _, rate in self._rates()) > 1:
-            raise ValueError("the rates of all faults together are more than 1")
+            raise ValueError("the rates of all faults add up to more than 1")
 
     def _rates(self) -> Iterator[tuple[Fault, float]]:
         for fault in get_args(Fault)[1:]:
@@ -134,9 +114,9 @@ class Faults:
         """Draw the fault of a request.
 
         Args:
-            target: Its path and query.
-            attempt: The number of times that the same was requested before.
-            number: The number of requests that came before it.
+            target: Path and query of the request.
+            attempt: Number of earlier requests for the same target.
+            number: Number of all earlier requests.
         """
         if number < len(self.script):
             return self.script[number]
@@ -146,35 +126,3 @@ class Faults:
             if chance < 0:
                 return fault
         return "none"
-
-    def refusal(self, fault: Fault, now: float, *, scope: str) -> Refusal | None:
-        """Give the error answer of a fault, None where it is not an error answer.
-
-        Args:
-            fault: The fault.
-            now: Unix seconds.
-            scope: The scope that a 403 finds missing.
-        """
-        if fault == "unauthorized":
-            return unauthorized("sk-admin-")
-        if fault == "forbidden":
-            return missing_scope(scope)
-        if fault not in _ERRORS:
-            return None
-        status, message, details = _ERRORS[fault]
-        headers = self._retry_headers(now) if fault == "throttle" else None
-        return error(status, message, headers=headers, **details)
-
-    def _retry_headers(self, now: float) -> dict[str, str]:
-        match self.retry_after:
-            case "none":
-                return {}
-            case "seconds":
-                return {"Retry-After": f"{self.retry_after_s:g}"}
-            case "milliseconds":
-                return {"retry-after-ms": f"{1000 * self.retry_after_s:g}"}
-            case "date":
-                at = datetime.fromtimestamp(now + self.retry_after_s, UTC)
-                return {"Retry-After": format_datetime(at, usegmt=True)}
-            case text:
-                return {"Retry-After": text}

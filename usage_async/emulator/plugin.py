@@ -1,9 +1,10 @@
-"""A pytest plugin for those who build on this library: its fixtures need no key and no network.
+"""A pytest plugin for applications that use this library. Its fixtures need no key and no network.
 
-`usage_emulator` is a running emulator, for asynchronous and plain tests alike. The marker
-`@pytest.mark.usage_emulator(faults=…, quirks=…, …)` gives its options. `usage_client` is a client
-of it, with the same clock; it needs pytest-asyncio. Everything heavy is imported when a fixture is
-first used.
+- `usage_emulator` is a running emulator, for asynchronous and plain tests alike. The marker
+  `@pytest.mark.usage_emulator(faults=…, quirks=…, …)` sets its options.
+- `usage_client` is a client of that emulator, with the same clock. It needs pytest-asyncio.
+
+Heavy modules are imported when a fixture is first used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _MARKER = "usage_emulator(**options): the options of the `Emulator` of the `usag
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, and `usage_client` where pytest-asyncio is installed."""
+    """Declare the marker, and `usage_client` if pytest-asyncio is installed."""
     config.addinivalue_line("markers", _MARKER)
     if config.pluginmanager.hasplugin("asyncio"):
         from usage_async.emulator import client_fixture as _client_fixture
@@ -30,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def usage_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
-    """A running emulator, in a thread of its own; see `usage_async.emulator.Emulator`."""
+    """A running `usage_async.emulator.Emulator`, in a thread of its own."""
     from usage_async.emulator import Emulator, running
 
     marker = request.node.get_closest_marker("usage_emulator")

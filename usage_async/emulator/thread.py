@@ -1,4 +1,4 @@
-"""An emulator in a thread, for code without an event loop or with another one."""
+"""`running`: an emulator in a thread, for code that does not run on its event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from usage_async.emulator.service.server import Emulator
 
 @contextmanager
 def running(emulator: Emulator) -> Iterator[Emulator]:
-    """Run an emulator on an event loop of its own, in a thread, for as long as the block lasts.
+    """Run an emulator on an event loop of its own, in a thread, while the `with` block lasts.
 
     Args:
         emulator: The emulator, not started.

@@ -1,1 +1,1 @@
-"""A made-up organization: who belongs to it, what it uses, what it pays. Pure."""
+"""A made-up organization: members, usage and bill. Pure functions of its seed and the time."""

@@ -1,4 +1,4 @@
-"""Bill of an organization: its usage, priced by the catalog, exactly."""
+"""Bill of an organization: its usage times the prices of the catalog, exactly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 from usage_async._api.endpoints import ENDPOINTS
 from usage_async.emulator.organization import catalog
-from usage_async.emulator.organization.leaves import Leaf, Sheet
+from usage_async.emulator.organization.leaves import Layout, Leaf
 from usage_async.emulator.organization.organization import Filters, Key, Organization, Span, matches
 
 _EXACT = Context(prec=60, traps=[Inexact])
@@ -22,7 +22,7 @@ class Charge:
 
     Attributes:
         amount: Dollars.
-        quantity: Billed quantity in `unit`; without a meaning over several line items.
+        quantity: Billed quantity in `unit`; meaningless over several line items.
         unit: The `quantity_unit`.
     """
 
@@ -33,7 +33,15 @@ class Charge:
 
 @attrs.frozen
 class _Line:
-    """A line item of a leaf: the column that it bills, and what one of it is and costs."""
+    """A line item of a leaf.
+
+    Attributes:
+        line_item: Its name on the bill.
+        column: The billed column of the layout.
+        unit: The `quantity_unit`.
+        units: Units of quantity for one in the column.
+        dollars: Dollars for one in the column.
+    """
 
     line_item: str
     column: int
@@ -45,31 +53,34 @@ class _Line:
 def bill(
     organization: Organization, span: Span, *, group_by: Collection[str] = (), filters: Filters
 ) -> list[dict[Key, Charge]]:
-    """Give what each day costs, by group.
+    """Charge each day of a span, by group.
 
     Args:
-        organization: Who pays.
-        span: The days; their `width` is 86400.
-        group_by: The dimensions to keep apart, `line_item` among them.
-        filters: The only values that count, by dimension.
+        organization: Owner of the usage.
+        span: The days; its `width` is 86400.
+        group_by: Dimensions of the groups; `line_item` is possible, too.
+        filters: Accepted values by dimension; a dimension without a filter accepts all.
+
+    Returns:
+        For each day the charge of each group, by the group's values of `group_by`.
     """
     days: list[dict[Key, Charge]] = [{} for _ in range(span.count)]
     line_items = filters.get("line_item")
     others = {name: values for name, values in filters.items() if name != "line_item"}
     with localcontext(_EXACT):
-        for name, use in catalog.USES.items():
+        for name, profile in catalog.PROFILES.items():
             if name not in ENDPOINTS:
                 continue
-            sheet = organization.sheet(ENDPOINTS[name])
-            for leaf in sheet.leaves:
+            layout = organization.layout(ENDPOINTS[name])
+            for leaf in layout.leaves:
                 if not matches(leaf, others):
                     continue
                 lines = [
                     (line, tuple(_value(leaf, line, dimension) for dimension in group_by))
-                    for line in _lines(use, sheet, leaf)
+                    for line in _lines(profile, layout, leaf)
                     if line_items is None or line.line_item in line_items
                 ]
-                for index, figures in organization.leaf_usage(sheet, leaf, span):
+                for index, figures in organization.leaf_usage(layout, leaf, span):
                     _charge(days[index], lines, dict(figures))
     return days
 
@@ -94,8 +105,8 @@ def _value(leaf: Leaf, line: _Line, dimension: str) -> str | None:
     return "unlabeled" if value is None and dimension == "api_source" else value
 
 
-def _lines(use: catalog.Use, sheet: Sheet, leaf: Leaf) -> Iterator[_Line]:
-    columns = sheet.columns
+def _lines(profile: catalog.Profile, layout: Layout, leaf: Leaf) -> Iterator[_Line]:
+    columns = layout.columns
     if leaf.model.dollars:
         name = leaf.model.line_item or leaf.dimensions["model"]
         percent = catalog.TIER_PERCENT.get(leaf.dimensions.get("service_tier", "default"), 100)
@@ -105,6 +116,6 @@ def _lines(use: catalog.Use, sheet: Sheet, leaf: Leaf) -> Iterator[_Line]:
             direction, unit = catalog.BILLED_AS[part]
             price = Decimal(dollars) * percent / _MILLION_PERCENT
             yield _Line(f"{name}, {direction}", columns.index(part), unit, Decimal(1), price)
-    for item in use.prices:
+    for item in profile.prices:
         price = item.units * item.dollars
         yield _Line(item.line_item, columns.index(item.part), item.unit, item.units, price)

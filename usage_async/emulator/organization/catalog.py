@@ -1,7 +1,7 @@
 """Parts of a made-up organization: people, projects, models and prices.
 
-Metrics are built from *parts*: the finest counters, such as `input_text_tokens`. A field that is a
-sum of parts stands in `SUMS`, so the fields of a row can never contradict each other.
+Metrics are built from *parts*, the finest counters, such as `input_text_tokens`. `SUMS` defines
+each field that is a sum of parts, so the fields of a row never contradict each other.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SUMS: Mapping[str, tuple[str, ...]] = {
     "input_tokens": _INPUT + _CACHED + _WRITTEN,
     "output_tokens": ("output_text_tokens", "output_audio_tokens", "output_image_tokens"),
 }
-"""The fields that are sums, and of which parts."""
+"""The fields that are sums, each with its parts."""
 
 COUNTS = ("num_model_requests", "num_requests", "num_sessions")
-"""Fields that count events: the first that a result has is its number of events."""
+"""Fields that count events. The first one that a result has is its number of events."""
 
 BILLED_AS: Mapping[str, tuple[str, str]] = {
     "input_text_tokens": ("input", "tokens"),
@@ -43,7 +43,7 @@ BILLED_AS: Mapping[str, tuple[str, str]] = {
     "characters": ("characters", "characters"),
     "seconds": ("duration", "duration_seconds"),
 }
-"""The direction in a line item, and the unit, of each part that a model is billed by."""
+"""Each billed part of a model: its direction in the line item, and its unit."""
 
 
 @attrs.frozen
@@ -51,11 +51,11 @@ class Price:
     """Price of one line item of an endpoint that has no models.
 
     Attributes:
-        line_item: As on the bill.
+        line_item: Name on the bill.
         part: The part that is billed.
         unit: The `quantity_unit` on the bill.
         dollars: Dollars for one unit, exact.
-        units: How many units one of the part is.
+        units: Units for one of the part.
     """
 
     line_item: str
@@ -67,15 +67,15 @@ class Price:
 
 @attrs.frozen
 class Model:
-    """A model: what a request of it takes, and what that costs.
+    """A model: consumption and prices.
 
     Attributes:
-        takes: How much of each part a thousand requests take.
+        per_thousand: Amount of each part in a thousand requests.
         dollars: Dollars per million of each part; a part without a price is not billed.
-        line_item: The model's name on the bill, where it differs.
+        line_item: The model's name on the bill; None: the same name.
     """
 
-    takes: Mapping[str, int]
+    per_thousand: Mapping[str, int]
     dollars: Mapping[str, str]
     line_item: str | None = None
 
@@ -91,11 +91,11 @@ def _text(
         "input_cache_write_30m_tokens",
         "output_text_tokens",
     )
-    takes = {part: 1000 * count for part, count in zip(parts, tokens, strict=True)}
+    amounts = {part: 1000 * count for part, count in zip(parts, tokens, strict=True)}
     dollars: dict[str, str] = dict(zip(parts, prices, strict=True))
     if not tokens[2]:
         del dollars[parts[2]]
-    return Model(takes, dollars, line_item)
+    return Model(amounts, dollars, line_item)
 
 
 _FRONTIER = _text((1450, 900, 160, 420), ("1.75", "0.175", "2.1875", "14"))
@@ -104,7 +104,11 @@ _OLD_MINI = _text((760, 0, 0, 190), ("0.15", "0.075", "0.15", "0.60"))
 _REASONING = _text((2100, 300, 90, 1900), ("1.10", "0.275", "1.10", "4.40"))
 _CHAT = _text((640, 210, 0, 310), ("1.25", "0.125", "1.25", "10"), "chat-latest ")
 _SEES = Model(
-    {**_FRONTIER.takes, "input_image_tokens": 510_000, "input_cache_write_12h_tokens": 70_000},
+    {
+        **_FRONTIER.per_thousand,
+        "input_image_tokens": 510_000,
+        "input_cache_write_12h_tokens": 70_000,
+    },
     {
         **_FRONTIER.dollars,
         "input_image_tokens": "1.75",
@@ -130,24 +134,24 @@ _AUDIO = Model(
 
 
 @attrs.frozen
-class Use:
-    """Use of an endpoint.
+class Profile:
+    """Usage profile of an endpoint.
 
     Attributes:
-        models: The models, by name; an endpoint without models has `takes` alone.
+        models: Models by name; empty for an endpoint without models.
         requests: Requests of one leaf on an ordinary day, before growth.
-        share: Percent of the API keys that use one of its models.
-        workdays: Percent of the working days on which a leaf is in use.
-        takes: Amount of each part that a thousand requests take, whatever the model.
-        prices: The line items that are billed beside those of the models.
-        stored: Whether it holds something of a project, rather than answering a key's requests.
+        share: Percent of the API keys that use any one model.
+        workdays: Percent of the working days on which a leaf has usage.
+        per_thousand: Amount of each part in a thousand requests, whatever the model.
+        prices: Line items in addition to those of the models.
+        stored: The endpoint stores something for projects; otherwise it answers requests of keys.
     """
 
     models: Mapping[str, Model]
     requests: int
     share: int
     workdays: int = 92
-    takes: Mapping[str, int] = {}
+    per_thousand: Mapping[str, int] = {}
     prices: tuple[Price, ...] = ()
     stored: bool = False
 
@@ -158,13 +162,13 @@ def _embedding(dollars: str) -> Model:
 
 _NOTHING = Model({}, {})
 
-# The context of the thread that imports this may round.
+# The decimal context of the importing thread might round.
 _GIBIBYTE_HOURS_OF_A_BYTE_DAY = Context(prec=60, traps=[Inexact]).divide(
     Decimal(24), Decimal(2**30)
 )
 
-USES: Mapping[str, Use] = {
-    "completions": Use(
+PROFILES: Mapping[str, Profile] = {
+    "completions": Profile(
         {
             "gpt-5.2": _FRONTIER,
             "gpt-5.2-mini": _MINI,
@@ -177,8 +181,8 @@ USES: Mapping[str, Use] = {
         requests=90,
         share=24,
     ),
-    "decisions": Use({"gpt-5.2": _FRONTIER, "gpt-5.2-mini": _MINI}, 40, 22, 70),
-    "embeddings": Use(
+    "decisions": Profile({"gpt-5.2": _FRONTIER, "gpt-5.2-mini": _MINI}, 40, 22, 70),
+    "embeddings": Profile(
         {
             "text-embedding-3-small": _embedding("0.02"),
             "text-embedding-3-large": _embedding("0.13"),
@@ -186,8 +190,8 @@ USES: Mapping[str, Use] = {
         requests=260,
         share=30,
     ),
-    "moderations": Use({"omni-moderation-latest": _embedding("0")}, 180, 55),
-    "images": Use(
+    "moderations": Profile({"omni-moderation-latest": _embedding("0")}, 180, 55),
+    "images": Profile(
         {
             "gpt-image-1": Model({"images": 1600}, {"images": "42000"}),
             "dall-e-3": Model({"images": 1000}, {"images": "40000"}),
@@ -196,7 +200,7 @@ USES: Mapping[str, Use] = {
         share=30,
         workdays=75,
     ),
-    "audio_speeches": Use(
+    "audio_speeches": Profile(
         {
             "tts-1": Model({"characters": 420_000}, {"characters": "15"}),
             "gpt-4o-mini-tts": Model({"characters": 610_000}, {"characters": "12"}),
@@ -204,7 +208,7 @@ USES: Mapping[str, Use] = {
         requests=30,
         share=25,
     ),
-    "audio_transcriptions": Use(
+    "audio_transcriptions": Profile(
         {
             "whisper-1": Model({"seconds": 95_000}, {"seconds": "100"}),
             "gpt-4o-transcribe": Model({"seconds": 140_000}, {"seconds": "100"}),
@@ -212,7 +216,7 @@ USES: Mapping[str, Use] = {
         requests=22,
         share=25,
     ),
-    "vector_stores": Use(
+    "vector_stores": Profile(
         {},
         requests=0,
         share=100,
@@ -228,36 +232,36 @@ USES: Mapping[str, Use] = {
         ),
         stored=True,
     ),
-    "code_interpreter_sessions": Use(
+    "code_interpreter_sessions": Profile(
         {},
         requests=9,
         share=55,
         workdays=80,
         prices=(Price("code interpreter sessions", "num_sessions", "sessions", Decimal("0.03")),),
     ),
-    "file_search_calls": Use(
+    "file_search_calls": Profile(
         {},
         requests=60,
         share=60,
         prices=(Price("file search tool calls", "num_requests", "calls", Decimal("0.0025")),),
     ),
-    "web_search_calls": Use(
+    "web_search_calls": Profile(
         {"gpt-5.2": _NOTHING, "gpt-5.2-mini": _NOTHING, "o4-mini-2025-04-16": _NOTHING},
         requests=45,
         share=25,
-        takes={"num_requests": 1400},
+        per_thousand={"num_requests": 1400},
         prices=(Price("web search tool calls", "num_requests", "calls", Decimal("0.01")),),
     ),
 }
-"""Use of each endpoint, by name."""
+"""Usage profile of each endpoint, by name."""
 
-ANY_USE = Use({"model-a": _NOTHING, "model-b": _NOTHING}, requests=25, share=60)
-"""Use of an endpoint that is newer than this catalog."""
-TAKES = 3000
-"""Amount of an unlisted metric that a thousand requests take."""
+UNLISTED_PROFILE = Profile({"model-a": _NOTHING, "model-b": _NOTHING}, requests=25, share=60)
+"""Usage profile of an endpoint that is newer than this catalog."""
+UNLISTED_PER_THOUSAND = 3000
+"""Amount of an unlisted metric in a thousand requests."""
 
 TIER_PERCENT: Mapping[str, int] = {"default": 100, "flex": 50, "priority": 200}
-"""Price of a service tier, in percent; a batch job pays half."""
+"""Price of a service tier in percent. A batch job pays half."""
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "service_tier": ("default", "default", "flex", "priority"),
@@ -266,10 +270,10 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "source": ("image.generation", "image.edit", "image.variation"),
     "context_level": ("medium", "low", "high"),
 }
-"""Values of dimensions that the endpoints do not list, the usual ones first."""
+"""Values of dimensions for which the endpoint table lists none, the usual value first."""
 
 PROJECTS = ("Web app", "Search", "Support assistant", "Data pipeline", "Research", "Prototype 2025")
-"""Names of the projects; the last one is archived."""
+"""Names of the projects. The last one is archived."""
 
 PEOPLE = ("Ada", "Grace", "Edsger", "Barbara", "Donald", "Radia", "Alan", "Katherine")
 
@@ -287,4 +291,4 @@ KEYS = (
     ("Prototype 2025", "Grace", "demo"),
     ("Web app", "Alan", "deleted key"),
 )
-"""The API keys: project, owner, name. The last one is deleted: used, but not listed."""
+"""API keys: project, owner, name. The last one is deleted: it was used, but is not listed."""

@@ -1,4 +1,8 @@
-"""People and keys of a made-up organization, and the leaves of its usage."""
+"""Leaves: the single combinations of dimensions for which an organization has usage.
+
+A leaf is, for example, one model used through one API key on one service tier. All usage belongs to
+leaves; groups are sums of leaves.
+"""
 
 from __future__ import annotations
 
@@ -10,107 +14,50 @@ import attrs
 from usage_async._api.endpoints import Endpoint
 from usage_async._api.fields import fields_of
 from usage_async.emulator.organization import catalog
-from usage_async.emulator.organization.rhythm import RHYTHMS, mix, text_bits
+from usage_async.emulator.organization.chance import mix, text_bits
+from usage_async.emulator.organization.members import ApiKey, Project
+from usage_async.emulator.organization.rhythm import RHYTHMS
 
 _ARCHIVED_DAY = 20454
-"""2026-01-01 in days since the epoch: the archived project ended then."""
+"""2026-01-01 in days since the epoch: the last day of the archived project."""
 _NO_END = 2**31
 _NO_MODEL = catalog.Model({}, {})
 
 
 @attrs.frozen
-class Project:
-    """A project; `archived` ones are no longer in use."""
-
-    id: str
-    name: str
-    archived: bool
-
-
-@attrs.frozen
-class User:
-    """A member of the organization."""
-
-    id: str
-    name: str
-    email: str
-
-
-@attrs.frozen
-class ApiKey:
-    """An API key of a user in a project; `deleted` ones were used, but are not listed."""
-
-    id: str
-    name: str
-    project: Project
-    user: User
-    deleted: bool
-
-
-def make_id(seed: int, prefix: str, name: str = "") -> str:
-    """Make an id that looks like the service's, such as `proj_…`."""
-    return f"{prefix}{mix(seed, text_bits(prefix + name)):016x}"
-
-
-def make_members(
-    seed: int,
-) -> tuple[tuple[Project, ...], tuple[User, ...], tuple[ApiKey, ...]]:
-    """Make the projects, users and API keys of an organization."""
-    projects = {
-        name: Project(make_id(seed, "proj_", name), name, archived=name == catalog.PROJECTS[-1])
-        for name in catalog.PROJECTS
-    }
-    users = {
-        name: User(make_id(seed, "user-", name), name, f"{name.lower()}@example.com")
-        for name in catalog.PEOPLE
-    }
-    keys = tuple(
-        ApiKey(
-            make_id(seed, "key_", f"{project} {user} {name}"),
-            name,
-            projects[project],
-            users[user],
-            deleted=number == len(catalog.KEYS) - 1,
-        )
-        for number, (project, user, name) in enumerate(catalog.KEYS)
-    )
-    return tuple(projects.values()), tuple(users.values()), keys
-
-
-@attrs.frozen
 class Leaf:
-    """One combination of dimensions in use.
+    """One combination of dimensions with usage.
 
     Attributes:
-        bits: Source of its chances.
-        dimensions: Its value of each dimension.
-        requests: Its requests on an ordinary day, before growth.
-        workdays: Days of use in a hundred working days.
-        takes: For each column of its sheet that is not zero, the amount a thousand requests take.
-        rhythm: The number of its rhythm.
-        last_day: The last day of use, in days since the epoch.
-        model: The model that its requests are billed by; an empty one where there is none.
+        bits: Seed of its random choices.
+        dimensions: Value of each dimension that it has.
+        requests: Requests on an ordinary day, before growth.
+        workdays: Percent of the working days on which it has usage.
+        per_thousand: Pairs of a column and the amount in a thousand requests, zeros left out.
+        rhythm: Number of its rhythm.
+        last_day: Last day of usage, in days since the epoch.
+        model: Model whose prices apply; without prices if the endpoint has no models.
     """
 
     bits: int
     dimensions: Mapping[str, Any]
     requests: int
     workdays: int
-    takes: tuple[tuple[int, int], ...]
+    per_thousand: tuple[tuple[int, int], ...]
     rhythm: int
     last_day: int
     model: catalog.Model
 
 
 @attrs.frozen
-class Sheet:
-    """Layout of an endpoint: the columns of its figures, and its leaves.
+class Layout:
+    """Layout of the usage of an endpoint: its columns and its leaves.
 
     Attributes:
-        columns: The parts that are kept; the first is the number of events.
-        fields: Each metric of the endpoint's result, and the columns that it is the sum of.
+        columns: Names of the columns. The first is the number of events, the others are parts.
+        fields: Columns whose sum is the metric, for each metric of the endpoint's result.
         levels: The columns that are levels.
-        leaves: Everything that is ever used.
+        leaves: Every leaf that ever has usage.
     """
 
     columns: tuple[str, ...]
@@ -119,16 +66,16 @@ class Sheet:
     leaves: tuple[Leaf, ...]
 
 
-def make_sheet(
+def make_layout(
     seed: int, projects: Sequence[Project], keys: Sequence[ApiKey], endpoint: Endpoint
-) -> Sheet:
-    """Decide how an endpoint is used, one newer than the catalog too.
+) -> Layout:
+    """Lay out the usage of an endpoint, whether the catalog lists it or not.
 
     Args:
-        seed: The organization's.
-        projects: Its projects.
-        keys: Its API keys.
-        endpoint: Which.
+        seed: Seed of the organization.
+        projects: Projects of the organization.
+        keys: API keys of the organization.
+        endpoint: The endpoint.
     """
     result_class = endpoint.result_class
     metrics = [a.name for a in fields_of(result_class, "flow", "level")]
@@ -137,15 +84,18 @@ def make_sheet(
     columns = tuple(dict.fromkeys((events, *(part for parts in sums.values() for part in parts))))
     levels = tuple(columns.index(a.name) for a in fields_of(result_class, "level"))
     flows = {part: n for n, part in enumerate(columns) if n and n not in levels}
-    use = catalog.USES.get(endpoint.name)
-    if use is None:
-        use = attrs.evolve(catalog.ANY_USE, takes=dict.fromkeys(flows, catalog.TAKES))
-    owners = projects if use.stored else keys
-    return Sheet(
+    profile = catalog.PROFILES.get(endpoint.name)
+    if profile is None:
+        profile = attrs.evolve(
+            catalog.UNLISTED_PROFILE,
+            per_thousand=dict.fromkeys(flows, catalog.UNLISTED_PER_THOUSAND),
+        )
+    owners = projects if profile.stored else keys
+    return Layout(
         columns=columns,
         fields={name: tuple(map(columns.index, parts)) for name, parts in sums.items()},
         levels=levels,
-        leaves=tuple(_leaves(seed, owners, endpoint, use, flows)),
+        leaves=tuple(_leaves(seed, owners, endpoint, profile, flows)),
     )
 
 
@@ -153,20 +103,20 @@ def _leaves(
     seed: int,
     owners: Sequence[Project | ApiKey],
     endpoint: Endpoint,
-    use: catalog.Use,
+    profile: catalog.Profile,
     flows: Mapping[str, int],
 ) -> Iterator[Leaf]:
-    models: list[tuple[str | None, catalog.Model]] = [*use.models.items()]
+    models: list[tuple[str | None, catalog.Model]] = [*profile.models.items()]
     models = models or [(None, _NO_MODEL)]
-    # Every model is in use, whatever the seed; the last owners are archived or deleted.
+    # Every model has usage, whatever the seed. The last two owners are archived or deleted.
     sure_owners = [mix(seed, number) % (len(owners) - 2) for number in range(len(models))]
     for owner_number, owner in enumerate(owners):
         for model_number, (model_name, model) in enumerate(models):
             bits = mix(seed, text_bits(endpoint.name), owner_number, model_number)
-            if bits % 100 >= use.share and owner_number != sure_owners[model_number]:
+            if bits % 100 >= profile.share and owner_number != sure_owners[model_number]:
                 continue
             project = owner.project if isinstance(owner, ApiKey) else owner
-            for variant in range(1 + (bits >> 8) % 3 * (not use.stored)):
+            for variant in range(1 + (bits >> 8) % 3 * (not profile.stored)):
                 draw = mix(bits, variant)
                 dimensions: dict[str, Any] = {
                     name: _dimension(seed, endpoint, name, draw, variant)
@@ -175,17 +125,17 @@ def _leaves(
                 dimensions |= {"project_id": project.id, "model": model_name}
                 if isinstance(owner, ApiKey):
                     dimensions |= {"user_id": owner.user.id, "api_key_id": owner.id}
-                takes = {**use.takes, **model.takes}
+                amounts = {**profile.per_thousand, **model.per_thousand}
                 if dimensions.get("batch"):
-                    # A batch job has no tier of its own, and nothing of it is cached.
+                    # A batch job runs on the default tier, and nothing of it is cached.
                     dimensions["service_tier"] = "default"
-                    takes = {part: rate for part, rate in takes.items() if "cache" not in part}
+                    amounts = {part: rate for part, rate in amounts.items() if "cache" not in part}
                 yield Leaf(
                     bits=draw,
                     dimensions={k: v for k, v in dimensions.items() if v is not None},
-                    requests=use.requests * (50 + (bits >> 16) % 120) // (60 * (1 + variant)),
-                    workdays=use.workdays,
-                    takes=tuple((flows[part], rate) for part, rate in takes.items()),
+                    requests=profile.requests * (50 + (bits >> 16) % 120) // (60 * (1 + variant)),
+                    workdays=profile.workdays,
+                    per_thousand=tuple((flows[part], rate) for part, rate in amounts.items()),
                     rhythm=(bits >> 24) % RHYTHMS,
                     last_day=_ARCHIVED_DAY if project.archived else _NO_END,
                     model=model,
@@ -193,7 +143,7 @@ def _leaves(
 
 
 def _dimension(seed: int, endpoint: Endpoint, name: str, bits: int, variant: int) -> str | bool:
-    """Draw a leaf's value of a dimension; the first variant has the usual one."""
+    """Draw the value of a dimension; variant 0 has the usual one."""
     if name == "batch":
         return variant == 1
     if name == "vector_store_id":

@@ -1,9 +1,10 @@
 """Usage of a made-up organization: pure, deterministic from its seed, and consistent.
 
-Every endpoint has *leaves*: the single combinations of dimensions (project, user, key, model, …)
-that are ever used. A leaf has figures for a day; finer buckets are split off them, coarser groups
-add them up. So minutes add up to hours, hours to days and groups to the ungrouped figure, under any
-filter; only levels (`usage_bytes`) are read at the end of a bucket instead.
+Every endpoint has *leaves*, the single combinations of dimensions (project, user, key, model, …)
+with usage. A leaf has figures for a day. Buckets of hours and minutes divide the figures of the
+day; groups are sums of leaves. Therefore minutes add up to hours, hours to days, and groups to the
+ungrouped figure, under any filter. Levels (`usage_bytes`) are the exception: a bucket has their
+value at its end.
 """
 
 from __future__ import annotations
@@ -15,22 +16,14 @@ from typing import Any
 import attrs
 
 from usage_async._api.endpoints import Endpoint
-from usage_async.emulator.organization.leaves import (
-    ApiKey,
-    Leaf,
-    Project,
-    Sheet,
-    User,
-    make_id,
-    make_members,
-    make_sheet,
-)
+from usage_async.emulator.organization.chance import mix
+from usage_async.emulator.organization.leaves import Layout, Leaf, make_layout
+from usage_async.emulator.organization.members import ApiKey, Project, User, make_id, make_members
 from usage_async.emulator.organization.rhythm import (
     DAY_MINUTES,
     RHYTHMS,
     Rhythm,
     Sizes,
-    mix,
     pace,
     partly,
     volume,
@@ -47,10 +40,10 @@ class Day:
     """Usage of a leaf on one day.
 
     Attributes:
-        requests: Its events, at least 1.
-        phase: Where within a rhythm's weights its first event lies.
-        first: The number of its first event among the sizes.
-        totals: The figure of each column that is not zero.
+        requests: Events of the day, at least 1.
+        phase: Offset of its first event within the weights of the rhythm.
+        first: Number of its first event among the sizes.
+        totals: Pairs of a column and its figure, zeros left out.
     """
 
     requests: int
@@ -61,15 +54,15 @@ class Day:
 
 @attrs.frozen(kw_only=True)
 class Span:
-    """The buckets that are asked for.
+    """Requested buckets.
 
     Attributes:
         start: Start of the first bucket, Unix seconds, a multiple of `width`.
         width: Seconds of a bucket: 60, 3600 or 86400.
-        count: How many buckets.
-        until: Nothing is known from here on, Unix seconds, a multiple of 60.
-        settling_days: Figures of days that are younger still grow.
-        cut: Nothing is told from here on although it is known, a multiple of 60.
+        count: Number of buckets.
+        until: The present, Unix seconds, a multiple of 60; there is no usage after it.
+        settling_days: Number of days for which the figures of a day still grow.
+        cut: Instant from which usage is left out although it exists, a multiple of 60.
     """
 
     start: int
@@ -81,19 +74,19 @@ class Span:
 
     @property
     def end(self) -> int:
-        """The end of what is told, Unix seconds, a multiple of 60."""
+        """End of the reported usage, Unix seconds, a multiple of 60."""
         end = min(self.start + self.count * self.width, self.until)
         return end if self.cut is None else min(end, self.cut)
 
 
 @attrs.frozen
 class Organization:
-    """A made-up organization: what it consists of, and what it used at any time.
+    """A made-up organization: its members and its usage at any time.
 
     Args:
         seed: Another seed gives another organization with the same names.
-        name: Its name, as costs carry it.
-        scale: Percent of the ordinary number of requests.
+        name: Name of the organization in rows of costs.
+        scale: Number of requests, in percent of the ordinary number.
     """
 
     seed: int = 0
@@ -105,7 +98,7 @@ class Organization:
     keys: tuple[ApiKey, ...] = attrs.field(init=False, repr=False)
     _rhythms: tuple[Rhythm, ...] = attrs.field(init=False, repr=False, eq=False)
     _sizes: Sizes = attrs.field(init=False, repr=False, eq=False)
-    _sheets: dict[Endpoint, Sheet] = attrs.field(init=False, repr=False, eq=False, factory=dict)
+    _layouts: dict[Endpoint, Layout] = attrs.field(init=False, repr=False, eq=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         projects, users, keys = make_members(self.seed)
@@ -120,35 +113,35 @@ class Organization:
         for name, value in made.items():
             object.__setattr__(self, name, value)
 
-    def sheet(self, endpoint: Endpoint) -> Sheet:
-        """Give how an endpoint is kept, one newer than the catalog too."""
-        if endpoint not in self._sheets:
-            self._sheets[endpoint] = make_sheet(self.seed, self.projects, self.keys, endpoint)
-        return self._sheets[endpoint]
+    def layout(self, endpoint: Endpoint) -> Layout:
+        """Lay out the usage of an endpoint, once."""
+        if endpoint not in self._layouts:
+            self._layouts[endpoint] = make_layout(self.seed, self.projects, self.keys, endpoint)
+        return self._layouts[endpoint]
 
     def usage(
         self, endpoint: Endpoint, span: Span, *, group_by: Collection[str] = (), filters: Filters
     ) -> list[dict[Key, list[int]]]:
-        """Give what was used, by group.
+        """Add up the usage in each bucket, by group.
 
         Args:
-            endpoint: Whose usage.
+            endpoint: The endpoint.
             span: The buckets.
-            group_by: The dimensions to keep apart.
-            filters: The only values that count, by dimension.
+            group_by: Dimensions of the groups.
+            filters: Accepted values by dimension; a dimension without a filter accepts all.
 
         Returns:
-            For each bucket the figures of each group, one a column of the sheet; the group's key
-            has the values of `group_by`, in its order. A quiet bucket has no groups.
+            For each bucket the figures of each group, one for each column of the layout. The key of
+            a group has the values of `group_by`, in that order. A quiet bucket has no groups.
         """
         buckets: list[dict[Key, list[int]]] = [{} for _ in range(span.count)]
-        sheet = self.sheet(endpoint)
-        width = len(sheet.columns)
-        for leaf in sheet.leaves:
+        layout = self.layout(endpoint)
+        width = len(layout.columns)
+        for leaf in layout.leaves:
             if not matches(leaf, filters):
                 continue
             key = tuple(leaf.dimensions.get(name) for name in group_by)
-            for index, figures in self.leaf_usage(sheet, leaf, span):
+            for index, figures in self.leaf_usage(layout, leaf, span):
                 bucket = buckets[index]
                 row = bucket.get(key)
                 if row is None:
@@ -158,9 +151,9 @@ class Organization:
         return buckets
 
     def leaf_usage(
-        self, sheet: Sheet, leaf: Leaf, span: Span
+        self, layout: Layout, leaf: Leaf, span: Span
     ) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
-        """Give the figures of a leaf in each bucket in which it has any."""
+        """Yield the index of each bucket in which a leaf has usage, and its figures there."""
         end = span.end
         if end <= span.start:
             return
@@ -175,15 +168,15 @@ class Organization:
             if leaf.requests:
                 for minute, figures in self._split(leaf, day, first, last, span.width // 60):
                     yield (offset + (minute - 1) * 60) // span.width, figures
-            if sheet.levels:
+            if layout.levels:
                 step = span.width // 60
                 for minute in range(first - first % step, last, step):
                     at = number * DAY_MINUTES + min(minute + step, last)
-                    levels = tuple((column, _level(leaf, column, at)) for column in sheet.levels)
+                    levels = tuple((column, _level(leaf, column, at)) for column in layout.levels)
                     yield (offset + minute * 60) // span.width, levels
 
     def day(self, leaf: Leaf, number: int, span: Span) -> Day | None:
-        """Give what a leaf did on a day since the epoch, None where it rested."""
+        """Make the usage of a leaf on a day since the epoch; None without usage."""
         busy = pace(self.seed, number)
         if not busy or number > leaf.last_day:
             return None
@@ -197,17 +190,17 @@ class Organization:
             requests -= requests * unsettled // (2 * span.settling_days)
         totals = [
             (column, requests * rate * (800 + (bits >> 20 + column) % 401) // 1_000_000)
-            for column, rate in leaf.takes
+            for column, rate in leaf.per_thousand
         ]
         return Day(requests, bits >> 32, bits >> 44, tuple(totals))
 
     def _split(
         self, leaf: Leaf, day: Day, first: int, last: int, step: int
     ) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
-        """Cut the minutes from `first` to before `last` of a day into steps.
+        """Divide the minutes of a day from `first` until `last`, exclusive, into steps.
 
         Yields:
-            The minute after the last one of a step, and the step's figures, where it has any.
+            For each step with usage, the minute at which it ends, and its figures.
         """
         of = day.requests
         if first == 0 and last == step == DAY_MINUTES:
@@ -248,11 +241,11 @@ class Organization:
 
 
 def matches(leaf: Leaf, filters: Filters) -> bool:
-    """Check that a leaf passes every filter; a filter on a dimension that it lacks fails."""
+    """Check that a leaf passes every filter. A leaf without the filtered dimension fails."""
     return all(leaf.dimensions.get(name) in values for name, values in filters.items())
 
 
 def _level(leaf: Leaf, column: int, minute: int) -> int:
-    """Give the bytes that a leaf holds at the end of a minute since the epoch: whole mebibytes."""
+    """Compute the bytes that a leaf holds at the end of a minute since the epoch."""
     base = (leaf.bits >> column) % 4096
     return _MEBIBYTE * (base + minute * (1 + (leaf.bits >> 16) % 7) // 5000)

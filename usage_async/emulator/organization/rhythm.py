@@ -1,58 +1,41 @@
-"""Times of events: seeded mixing, rhythms of the week and the day, and exact splitting.
+"""Times of events: rhythms of the week and of the day, and the exact division of a day.
 
-A figure is never made for a minute: the day's figure is, and a cumulative share of it is read at
-two instants. What lies between is their difference, so any way of cutting a day adds up to it.
+Only the figure of a whole day is drawn. A cumulative share of it is computed at any two instants,
+and the usage between them is the difference. So the parts of a day always add up to the day.
 """
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from itertools import accumulate
 
 import attrs
 
-_MASK = (1 << 64) - 1
+from usage_async.emulator.organization.chance import mix
 
 DAY_MINUTES = 1440
 RHYTHMS = 6
-"""Number of different rhythms that the leaves of an organization have."""
+"""Number of different rhythms among the leaves of an organization."""
 _SIZES = 1024
 _FIRST_DAY = 20089
-"""2025-01-01 in days since the epoch: the growth is measured from there."""
+"""2025-01-01 in days since the epoch: the start of the growth."""
 _QUIET_PERCENT = (0, 0, 0, 0, 0, 6, 22)
-"""Of a hundred Mondays, …, Sundays, how many are quiet for the whole organization."""
+"""Percent of the Mondays, …, Sundays on which the whole organization has no usage."""
 _WEEKDAY_PERCENT = (104, 110, 108, 102, 88, 34, 24)
 _NIGHT = frozenset((0, 1, 2, 3, 4, 23))
-"""The hours, UTC, in which nothing happens."""
-
-
-def mix(*parts: int) -> int:
-    """Mix integers into 64 well-spread bits (splitmix64, https://prng.di.unimi.it)."""
-    state = 0
-    for part in parts:
-        z = (state ^ part) + 0x9E3779B97F4A7C15 & _MASK
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-        z = (z ^ z >> 27) * 0x94D049BB133111EB & _MASK
-        state = z ^ z >> 31
-    return state
-
-
-def text_bits(text: str) -> int:
-    """Give 64 bits that stand for a text, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+"""Hours without usage, UTC."""
 
 
 def weekday(day: int) -> int:
-    """Give the weekday of a day since the epoch; Monday is 0."""
+    """Compute the weekday of a day since the epoch; Monday is 0."""
     return (day + 3) % 7
 
 
 @lru_cache(maxsize=1024)
 def pace(seed: int, day: int) -> int:
-    """Give how busy the whole organization is on a day; an ordinary first day has 100,000.
+    """Compute the pace of the whole organization on a day; 100,000 on an ordinary first day.
 
-    It grows over the years and follows the week. Nobody works (0) on some weekend days and on every
+    The pace grows over the years and follows the week. It is 0 on some weekend days and on every
     364th day.
     """
     percent = _QUIET_PERCENT[weekday(day)]
@@ -62,23 +45,23 @@ def pace(seed: int, day: int) -> int:
 
 
 def volume(requests: int, pace: int, noise: int) -> int:
-    """Give the requests of a leaf on a day, at least 1.
+    """Compute the requests of a leaf on a day, at least 1.
 
     Args:
-        requests: Hundredths of the requests at a pace of 100,000.
-        pace: How busy the day is.
-        noise: Any integer; it moves the figure between half and one and a half.
+        requests: Requests at a pace of 100,000, in hundredths.
+        pace: Pace of the organization on that day.
+        noise: Any integer; it scales the figure by 0.5 to 1.5.
     """
     return max(1, requests * pace * (500 + noise % 1000) // 10_000_000_000)
 
 
 @attrs.frozen
 class Rhythm:
-    """Spread of the requests of a day over its minutes.
+    """Distribution of the requests of a day over its minutes.
 
     Attributes:
-        before: For each minute, and for the end of the day, the weight that lies before it.
-        ends: The minutes after which `before` has grown: the only ones in which things happen.
+        before: Cumulative weight before each minute, and before the end of the day.
+        ends: End of each minute with a weight; the other minutes have no usage.
     """
 
     before: tuple[int, ...]
@@ -86,7 +69,7 @@ class Rhythm:
 
     @classmethod
     def make(cls, seed: int, number: int) -> Rhythm:
-        """Make the rhythm with a number: a working day around its own busiest hour."""
+        """Make the rhythm of a number: a working day around a busiest hour of its own."""
         peak = 10 + number
         weights = []
         for minute in range(DAY_MINUTES):
@@ -100,36 +83,36 @@ class Rhythm:
 
 @attrs.frozen
 class Sizes:
-    """Relative sizes of the single requests of a leaf; they repeat."""
+    """Relative sizes of the single requests of a leaf. They repeat after 1,024 requests."""
 
     before: tuple[int, ...]
 
     @classmethod
     def make(cls, seed: int) -> Sizes:
-        """Make sizes from 2 to 16, small ones more often."""
+        """Make sizes from 2 to 16; small ones are more frequent."""
         sizes = [
             2 + (b % 15) * ((b >> 8) % 15) // 14 for b in (mix(seed, n) for n in range(_SIZES))
         ]
         return cls((0, *accumulate(sizes)))
 
     def until(self, request: int) -> int:
-        """Give the size of all requests before the one with a number."""
+        """Add up the sizes of all requests before the one with this number."""
         rounds, rest = divmod(request, _SIZES)
         return rounds * self.before[_SIZES] + self.before[rest]
 
 
 def partly(total: int, count: int, of: int, size: int, of_size: int) -> int:
-    """Give how much of a day's total the first requests of the day take.
+    """Compute the share of the first requests of a day in the day's total.
 
-    Rises from 0 to `total` with the requests. Every request takes at least one where there is
-    enough; the rest follows the requests' sizes.
+    The share rises from 0 to `total`. If the total allows it, each request has at least one; the
+    rest is distributed by size.
 
     Args:
-        total: The figure of the day.
+        total: Figure of the day.
         count: Requests so far.
         of: Requests of the day, at least 1.
-        size: The size of the requests so far.
-        of_size: The size of the requests of the day, at least 1.
+        size: Size of the requests so far.
+        of_size: Size of the requests of the day, at least 1.
     """
     each = total >= of
     return count * each + (total - of * each) * size // of_size

@@ -1,1 +1,1 @@
-"""The emulated service: queries, pages, refusals and the HTTP server."""
+"""The emulated service: checked queries, pages, refusals, faults and the HTTP server."""

@@ -1,25 +1,26 @@
-"""The lists of names: projects, users, and the API keys of a project."""
+"""The API's lists of names: projects, users, and the API keys of a project."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from usage_async.emulator.organization.leaves import ApiKey, Project, User
+from usage_async.emulator.organization.members import ApiKey, Project, User
 from usage_async.emulator.organization.organization import Organization
-from usage_async.emulator.quirks import Json, Quirks
+from usage_async.emulator.quirks import Quirks
+from usage_async.emulator.service.oddities import Json
 from usage_async.emulator.service.query import Pairs, bounded, choice
 from usage_async.emulator.service.refusals import error, invalid
 
 _CREATED = 1735689600
-"""2025-01-01: when everything was created."""
+"""2025-01-01: creation of every member."""
 _ARCHIVED = 1767225600
-"""2026-01-01: when the archived project was archived."""
+"""2026-01-01: the archiving of the archived project."""
 _DEFAULT_LIMIT = 20
 _MAX_LIMIT = 100
 
 
 def projects(organization: Organization, pairs: Pairs) -> Json:
-    """List the projects; archived ones only with `include_archived=true`."""
+    """List the projects. Archived ones need `include_archived=true`."""
     query = _query(pairs, "include_archived")
     with_archived = query.get("include_archived") == "true"
     shown = [p for p in organization.projects if with_archived or not p.archived]
@@ -34,7 +35,7 @@ def users(organization: Organization, pairs: Pairs) -> Json:
 def api_keys(organization: Organization, project_id: str, pairs: Pairs, quirks: Quirks) -> Json:
     """List the API keys of a project; deleted ones are not listed.
 
-    The owners of an archived project's keys have no access to it any more.
+    The owners of keys of an archived project have lost access to the project.
     """
     project = next((p for p in organization.projects if p.id == project_id), None)
     if project is None:
@@ -60,7 +61,7 @@ LISTS: Mapping[str, Callable[[Organization, Pairs], Json]] = {
     "/organization/projects": projects,
     "/organization/users": users,
 }
-"""The lists without a parameter in their path."""
+"""Lists whose path has no parameter."""
 
 
 def _query(pairs: Pairs, *more: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Pages as the service writes them: buckets and rows in its words."""
+"""Pages in the words of the service: buckets and rows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import attrs
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async._api.fields import FIGURES, fields_of
 from usage_async.emulator.organization.bill import Charge, bill
+from usage_async.emulator.organization.chance import mix
 from usage_async.emulator.organization.organization import Key, Organization, Span
-from usage_async.emulator.organization.rhythm import mix
-from usage_async.emulator.quirks import Json, Quirks
+from usage_async.emulator.quirks import Quirks
+from usage_async.emulator.service.oddities import Json, apply_quirks
 from usage_async.emulator.service.query import Query
 
 _DIGITS = 34
@@ -26,13 +27,13 @@ _PLAIN_QUIRKS = Quirks()
 
 
 def make_page(organization: Organization, query: Query, now: int, quirks: Quirks) -> Json:
-    """Answer a query.
+    """Make the page that answers a query.
 
     Args:
-        organization: Whose figures.
-        query: A checked query.
-        now: Unix seconds; nothing later is told.
-        quirks: How to differ from the usual.
+        organization: Owner of the figures.
+        query: The checked query.
+        now: Unix seconds; later usage is not reported.
+        quirks: Differences from the documentation.
     """
     width = query.width
     end = min(query.end, now)
@@ -68,7 +69,8 @@ def make_page(organization: Organization, query: Query, now: int, quirks: Quirks
         return _buckets(organization, query, before, quirks)[0]
 
     other = _other_row(query.endpoint)
-    return quirks.bend_page(page, other, bucket_before, is_grouped=bool(query.group_by))
+    apply_quirks(quirks, page, other, bucket_before, is_grouped=bool(query.group_by))
+    return page
 
 
 def _next_page(query: Query, count: int, left: int, quirks: Quirks) -> str | None:
@@ -86,7 +88,7 @@ def _next_page(query: Query, count: int, left: int, quirks: Quirks) -> str | Non
 
 
 def _buckets(organization: Organization, query: Query, span: Span, quirks: Quirks) -> list[Json]:
-    is_money = bool(fields_of(query.endpoint.result_class, "money"))
+    is_money = bool(fields_of_kinds(query.endpoint.result_class, "money"))
     make_rows = _cost_rows if is_money else _usage_rows
     buckets = []
     for index, rows in enumerate(make_rows(organization, query, span, quirks)):
@@ -97,7 +99,7 @@ def _buckets(organization: Organization, query: Query, span: Span, quirks: Quirk
             "end_time": bucket_start + span.width,
         }
         if quirks.iso_fields:
-            # Live bodies have the offset on quiet buckets and lack it on others.
+            # Live bodies have the offset on buckets without rows only.
             offset = "" if rows else "+00:00"
             bucket["start_time_iso"] = _iso(bucket_start) + offset
             bucket["end_time_iso"] = _iso(bucket_start + span.width) + offset
@@ -114,10 +116,10 @@ def _usage_rows(
     organization: Organization, query: Query, span: Span, _quirks: Quirks
 ) -> list[list[Json]]:
     endpoint = query.endpoint
-    sheet = organization.sheet(endpoint)
+    layout = organization.layout(endpoint)
     blank = _blank(endpoint)
-    single = [(name, columns[0]) for name, columns in sheet.fields.items() if len(columns) == 1]
-    sums = [(name, columns) for name, columns in sheet.fields.items() if len(columns) > 1]
+    single = [(name, columns[0]) for name, columns in layout.fields.items() if len(columns) == 1]
+    sums = [(name, columns) for name, columns in layout.fields.items() if len(columns) > 1]
     usage = organization.usage(endpoint, span, group_by=query.group_by, filters=query.filters)
 
     def row(key: Key, figures: list[int]) -> Json:
@@ -153,7 +155,7 @@ def _cost_rows(
         if by_line_item:
             values["quantity"] = _number(charge.quantity)
             values["quantity_unit"] = charge.unit
-        # Live bodies have these as null in one row and leave them out of the next.
+        # Live bodies have null names in the first row and no names in the others.
         if is_first:
             values.update(no_names)
         for name, (dimension, known) in names.items():
@@ -177,18 +179,18 @@ def _digits(amount: Decimal) -> str:
 
 @lru_cache(maxsize=64)
 def _last_digit(first: int) -> Decimal:
-    """Give the power of ten of the last digit of an amount, from that of its first one."""
+    """Find the unit in which an amount is written, given the exponent of its first digit."""
     return Decimal((0, (1,), first - _DIGITS + 1))
 
 
 def _number(amount: Decimal) -> Decimal:
-    """Write a number as the service does: plain, and never without a decimal point."""
+    """Write a number as the service does: without exponent, and always with a decimal point."""
     tenths = amount.quantize(_TENTH, context=_ROUNDING)
     return tenths if tenths == amount else Decimal(f"{amount.normalize(_EXACT):f}")
 
 
 def _blank(endpoint: Endpoint) -> Json:
-    """Give a row in which nothing happened and nothing is grouped by."""
+    """Make a row with zero usage and no dimensions."""
     result_class = endpoint.result_class
     zeros = fields_of(result_class, "flow", "level")
     fields = fields_of(result_class, *FIGURES, "dimension")
@@ -200,7 +202,7 @@ def _blank(endpoint: Endpoint) -> Json:
 
 
 def _other_row(endpoint: Endpoint) -> Json:
-    """Give a row of another kind that could be mistaken for the endpoint's own."""
+    """Make a row of another endpoint that could be mistaken for one of this endpoint."""
     other = next(other for other in ENDPOINTS.values() if other.object != endpoint.object)
     row = _blank(other)
     return {name: 1 if value == 0 else value for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""The query of a request, checked against the table of endpoints as the service checks it."""
+"""Parsing of the query of a request, with the checks and messages of the live service."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ Pairs = Sequence[tuple[str, str]]
 _SCALARS = ("start_time", "end_time", "bucket_width", "limit", "page")
 _CURSOR = struct.Struct(">QIQ")
 _HOLLOW_SHIFT = 48
-"""A cursor's last number holds the next start, and above it the empty pages that come before."""
+"""The last number of a cursor: the next start below this bit, the pending empty pages above it."""
 _DAY_S = 86400
 _LAST_INSTANT = 253402300799
-"""The last second of the year 9999, the end of Python's calendar."""
+"""Last second of the year 9999, the end of Python's calendar."""
 _HUGE = 10**20
 
 
 @attrs.frozen(kw_only=True)
 class Query:
-    """A query that is answered with a page.
+    """A checked query; a page answers it.
 
     Attributes:
-        endpoint: Whose.
+        endpoint: The requested endpoint.
         start: Start of the first bucket of the range, Unix seconds.
-        end: End of the range, exclusive, Unix seconds; not necessarily at a bucket's border.
+        end: End of the range, exclusive, Unix seconds; it may lie inside a bucket.
         width: Seconds of a bucket.
-        limit: The most buckets of a page.
-        group_by: The dimensions to keep apart.
-        filters: The only values that count, by dimension.
-        next_start: Start of the first bucket of the page that is asked for.
-        hollow: Empty pages that come before it, the one that is asked for included.
-        digest: What its cursors are bound to.
+        limit: Maximum of buckets on a page.
+        group_by: Dimensions of the groups.
+        filters: Accepted values by dimension.
+        next_start: Start of the first bucket of the requested page.
+        hollow: Number of empty pages before that bucket, including the requested page.
+        digest: Checksum of the parameters; a cursor is valid for one digest.
     """
 
     endpoint: Endpoint
@@ -59,7 +59,7 @@ class Query:
     def cursor(self, next_start: int, *, hollow: int = 0) -> str:
         """Make the cursor of the page that begins with a bucket, or of an empty page before it.
 
-        It has the layout of the live ones: the end, what it is bound to, the next start.
+        The layout is that of live cursors: end, digest, next start.
         """
         data = _CURSOR.pack(self.end, self.digest, next_start | hollow << _HOLLOW_SHIFT)
         return f"page_{base64.b64encode(data).decode()}"
@@ -69,13 +69,13 @@ def parse(endpoint: Endpoint, pairs: Pairs, now: int, quirks: Quirks) -> Query:
     """Check the query of a request.
 
     Args:
-        endpoint: Where it arrived.
-        pairs: The decoded parameters; arrays are repeated keys, with or without `[]`.
+        endpoint: The requested endpoint.
+        pairs: Decoded parameters; arrays are repeated keys, with or without `[]`.
         now: Unix seconds.
-        quirks: They set the floors.
+        quirks: Differences from the documentation, such as the length of the history.
 
     Raises:
-        Refusal: The service would answer 400.
+        Refusal: The query is invalid: 400.
     """
     values: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -128,15 +128,15 @@ def _integer(name: str, text: str) -> int:
     if not re.fullmatch("-?[0-9]+", text):
         message = f"Invalid type for '{name}': expected an integer, but got '{text}' instead."
         raise invalid(name, message, "invalid_type")
-    # Python refuses to read thousands of digits; no bound is as large as that.
+    # Python refuses to parse thousands of digits, and no bound is larger than this.
     return int(text) if len(text) < len(str(_HUGE)) else -_HUGE if text[0] == "-" else _HUGE
 
 
 def bounded(name: str, text: str, least: int, most: int) -> int:
-    """Read a whole number, of whatever length.
+    """Parse an integer of any length.
 
     Raises:
-        Refusal: It is none, or out of bounds.
+        Refusal: The text is not an integer, or the integer is out of bounds.
     """
     value = _integer(name, text)
     if not least <= value <= most:
@@ -152,10 +152,10 @@ def _instant(name: str, text: str) -> int:
 
 
 def choice(name: str, text: str, choices: Sequence[str]) -> str:
-    """Check a text that is one of a few.
+    """Check that a text is one of the choices.
 
     Raises:
-        Refusal: It is another.
+        Refusal: It is not.
     """
     if text not in choices:
         expected = " or ".join(f"'{choice}'" for choice in choices)
@@ -180,7 +180,7 @@ def _filters(endpoint: Endpoint, values: Mapping[str, list[str]]) -> dict[str, f
             text = choice(name, _single(name, values[name]), ("true", "false"))
             filters[name] = frozenset((text == "true",))
             continue
-        # The service's enums grow: a value that nobody has is not refused, but matches nothing.
+        # The service's enums grow, so an unknown value is not refused. It matches nothing.
         filters[name.removesuffix("s")] = frozenset(values[name])
     return filters
 
@@ -206,7 +206,7 @@ def _digest(endpoint: Endpoint, pairs: Pairs) -> int:
 
 
 def _read_cursor(cursor: str, digest: int, starts: range) -> tuple[int, int, int]:
-    """Give the end of the range, the next start and the number of empty pages before it."""
+    """Decode a cursor: the end of the range, the next start, the empty pages before it."""
     try:
         data = base64.b64decode(cursor.removeprefix("page_"), validate=True)
         end, bound_to, position = _CURSOR.unpack(data)

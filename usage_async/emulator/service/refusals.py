@@ -1,4 +1,4 @@
-"""Refusals of the service, as statuses and bodies."""
+"""Error replies of the service: statuses and bodies."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _MISSING_SCOPES = (
 )
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure of this program
-    """An answer other than 200.
+class Refusal(Exception):  # noqa: N818 - a reply, not a failure of this program
+    """An error reply.
 
     Attributes:
-        status: The HTTP status.
-        body: The JSON value of the body.
-        headers: Headers beside the usual ones.
+        status: HTTP status.
+        body: JSON value of the body.
+        headers: Additional headers.
     """
 
     def __init__(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
@@ -36,18 +36,18 @@ def error(
     kind: str = "invalid_request_error",
     headers: dict[str, str] | None = None,
 ) -> Refusal:
-    """Make a refusal with the usual error object."""
+    """Make a refusal with the service's usual error object."""
     body = {"message": message, "type": kind, "param": param, "code": code}
     return Refusal(status, {"error": body}, headers)
 
 
 def invalid(param: str, message: str, code: str | None = None) -> Refusal:
-    """400: a parameter that is not taken."""
+    """400: an invalid parameter."""
     return error(400, message, code=code, param=param)
 
 
 def lookback(earliest: str) -> Refusal:
-    """400: the range begins before the history; `earliest` is a date such as `2025-11-21`."""
+    """400: the range begins before the history. `earliest` is a date such as `2025-11-21`."""
     message = (
         "Usage and cost data are available for the past year. "
         f"Earliest supported start date: {earliest} (UTC)."
@@ -56,13 +56,13 @@ def lookback(earliest: str) -> Refusal:
 
 
 def api_key_floor(floor: int) -> Refusal:
-    """400: costs by API key begin later than that."""
+    """400: costs by API key begin at `floor`, Unix seconds."""
     message = f"Grouping costs by api_key_id is only available for start_time >= {floor}."
     return invalid("start_time", message, "invalid_request_error")
 
 
 def unauthorized(key: str) -> Refusal:
-    """401: no key, or one that nobody knows; an admin key is echoed masked, as the service does."""
+    """401: no key, or an unknown one. An admin key is echoed masked, as the service does."""
     if not key:
         message = "You didn't provide an API key."
         return error(401, message)
@@ -72,7 +72,7 @@ def unauthorized(key: str) -> Refusal:
 
 
 def forbidden(key: str, scope: str) -> Refusal:
-    """403: a key that is not an admin key."""
+    """403: the key is not an admin key."""
     if key.startswith("sess-"):
         message = "You must be an organization owner to access this resource."
         return Refusal(403, {"error": {"message": message}})
@@ -80,16 +80,16 @@ def forbidden(key: str, scope: str) -> Refusal:
 
 
 def missing_scope(scope: str) -> Refusal:
-    """403: a key without the scope."""
+    """403: the key lacks a scope."""
     return Refusal(403, {"error": _MISSING_SCOPES.format(scope)})
 
 
 def not_found(path: str) -> Refusal:
-    """404: no such route."""
+    """404: there is no such route."""
     return error(404, f"Invalid URL (GET {path})")
 
 
 def method_not_allowed(method: str, path: str) -> Refusal:
-    """405: everything but GET."""
+    """405: the method is not GET."""
     message = f"Not allowed to {method} on {path}."
     return error(405, message, code="method_not_supported", headers={"Allow": "GET"})

@@ -1,4 +1,4 @@
-"""The emulated service: a local HTTP server that speaks the API for a made-up organization."""
+"""`Emulator`: a local HTTP server that speaks the API for a made-up organization."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from usage_async.emulator.faults import Fault, Faults
 from usage_async.emulator.organization.organization import Organization
 from usage_async.emulator.quirks import Quirks
 from usage_async.emulator.service import lists, refusals
-from usage_async.emulator.service.breakage import cut, reset, spoil
+from usage_async.emulator.service.breakage import cut, refusal_of, reset, spoil
 from usage_async.emulator.service.page import make_page
 from usage_async.emulator.service.query import Pairs, parse
 
 ADMIN_KEY = "sk-admin-emulator-0000-not-a-real-key"
-"""The key that an emulator takes; it opens nothing else."""
+"""The only key that an emulator accepts. It is valid nowhere else."""
 
 _PREFIX = "/v1"
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
@@ -36,16 +36,16 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """A request that an emulator answered or broke off.
+    """A request that reached an emulator.
 
     Attributes:
-        method: The method.
-        path: The decoded path, with the leading `/v1`.
-        query: The decoded parameters, in order.
-        headers: The headers by lowercase name, without those that carry secrets.
-        status: The status that was sent; 0 where none was.
-        fault: The failure that was produced on purpose.
-        request_id: The `x-request-id` of the answer.
+        method: HTTP method.
+        path: Decoded path, with the leading `/v1`.
+        query: Decoded parameters, in order.
+        headers: Headers by lowercase name, without those that carry secrets.
+        status: Status of the reply; 0 if none was sent.
+        fault: Failure that was produced on purpose.
+        request_id: `x-request-id` of the reply.
     """
 
     method: str
@@ -59,23 +59,24 @@ class Request:
 
 @attrs.define(eq=False)
 class Emulator:
-    """A local organization that speaks the API, on its own port.
+    """A local organization that speaks the API, on a port of its own.
 
-    Use it as `async with Emulator() as server:`. The figures depend on the organization and the
-    time alone, so two emulators with one seed give the same answers. Its options may be replaced
-    while it runs (`server.quirks = Quirks(…)`): the next request meets the new ones.
+    Use it as `async with Emulator() as server:`. The figures depend only on the organization and
+    the time, so two emulators with equal seeds give equal replies. The options can be replaced
+    while the server runs (`server.quirks = Quirks(…)`); they hold from the next request on.
 
     Args:
         organization: Owner of the usage and the costs.
-        now: Gives the present as Unix seconds; nothing later is told. Default: the clock.
-        latency_s: Seconds before every answer.
+        now: Clock: a function that returns Unix seconds. There is no usage after it. Default: the
+            system clock.
+        latency_s: Seconds before every reply.
         faults: Failures to produce.
         quirks: Differences from the documentation.
         host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
+        port: Port to listen on; 0: any free port.
 
     Attributes:
-        requests: The requests in the order of their answers, the newest 100,000 at most.
+        requests: Requests in the order of their replies, at most the latest 100,000.
     """
 
     organization: Organization = attrs.field(factory=Organization)
@@ -94,17 +95,17 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The base URL to give to a client."""
+        """The `base_url` for a client."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}{_PREFIX}"
 
     @property
     def admin_key(self) -> str:
-        """The key that it takes; obviously a fake."""
+        """The key that the emulator accepts, an obvious fake."""
         return ADMIN_KEY
 
     async def start(self) -> None:
-        """Begin to listen; `port` is the one in use from here on."""
+        """Start to listen, and set `port` to the port in use."""
         self._closing.clear()
         runner = web.AppRunner(
             self.build_app(), access_log=None, shutdown_timeout=1, handler_cancellation=True
@@ -119,11 +120,11 @@ class Emulator:
         self.port = runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Stop listening, and break off the requests in flight."""
+        """Stop listening, and abort the requests in flight."""
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        # A request in flight that is let go must not be able to connect again.
+        # Stop listening first: the client of an aborted request would connect again.
         for site in list(runner.sites):
             await site.stop()
         self._closing.set()
@@ -177,7 +178,7 @@ class Emulator:
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Answer a request: the fault that it meets first, then its key, then its route."""
+        """Answer a request. Its fault comes first, then the check of its key, then its route."""
         number, self._arrived = self._arrived, self._arrived + 1
         fault = self._draw(_text(request.path_qs), number)
         request_id = f"req_{number:032x}"
@@ -215,7 +216,7 @@ class Emulator:
         if delay_s:
             await asyncio.sleep(delay_s)
         try:
-            failure = self.faults.refusal(fault, self._time(), scope=_scope(request))
+            failure = refusal_of(fault, self.faults, self._time(), scope=_scope(request))
             if failure is not None:
                 raise failure
             _check_key(request)
@@ -255,7 +256,7 @@ def _pairs(request: web.Request) -> tuple[tuple[str, str], ...]:
 
 
 def _text(sent: str) -> str:
-    """Give what was sent as text that can be written: bytes that are no UTF-8 are escaped."""
+    """Escape bytes that are not UTF-8, so that the text can be encoded again."""
     return sent.encode("utf-8", "backslashreplace").decode()
 
 
@@ -277,10 +278,10 @@ def _refuse(refusal: refusals.Refusal) -> web.Response:
 
 
 def _check_key(request: web.Request) -> None:
-    """Refuse every key but the one of the emulator.
+    """Check the key of a request.
 
     Raises:
-        Refusal: 401, or 403 for a key of another sort.
+        Refusal: 401 for an unknown key, 403 for a key that is not an admin key.
     """
     scheme, _, key = _text(request.headers.get("Authorization", "")).partition(" ")
     key = key.strip() if scheme.lower() == "bearer" else ""
@@ -296,7 +297,7 @@ async def serve(emulator: Emulator, *, started: Callable[[Emulator], object] | N
 
     Args:
         emulator: The emulator, not started.
-        started: Called once it listens, with its `port` known.
+        started: Called with the emulator as soon as it listens.
     """
     async with emulator:
         if started is not None:

@@ -1,4 +1,4 @@
-"""What the tests of the emulator share: an instant, and a small HTTP client."""
+"""Shared by the tests of the emulator: an instant, an organization, a small HTTP client."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from typing import Any
 import aiohttp
 import attrs
 
-from usage_async.emulator import Emulator
+from usage_async.emulator import Emulator, Organization
 
 NOW = 1795235000
 """2026-11-21 04:23:20 UTC, a Saturday: the present of every test."""
-MIDNIGHT = NOW - NOW % 86400
 DAY = 86400
+MIDNIGHT = NOW - NOW % DAY
+ORGANIZATION = Organization(0)
+"""Shared by the tests, since it keeps what it has laid out."""
+COMPLETIONS = "/organization/usage/completions"
+COSTS = "/organization/costs"
+
+
+def emulator(**options: Any) -> Emulator:
+    """Make an emulator whose time stands still."""
+    return Emulator(ORGANIZATION, now=lambda: NOW, **options)
 
 
 @attrs.frozen

@@ -9,15 +9,14 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 import pytest
-from asking import MIDNIGHT, NOW, send
+from asking import MIDNIGHT, NOW, ORGANIZATION, emulator, send
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from usage_async._api.endpoints import ENDPOINTS
-from usage_async.emulator import Emulator, Faults, Organization, Quirks
+from usage_async.emulator import Faults, Quirks
 
-ORGANIZATION = Organization(0)
-KEY = b"Authorization: Bearer sk-admin-emulator-0000-not-a-real-key"
+KEY = b"Authorization: Bearer " + emulator().admin_key.encode()
 START = f"start_time={MIDNIGHT}"
 PATHS = [
     *(f"/v1{endpoint.path}" for endpoint in ENDPOINTS.values()),
@@ -64,7 +63,7 @@ quirks = st.builds(
 
 
 async def answer(line: bytes, headers: list[bytes], quirks: Quirks) -> None:
-    async with Emulator(ORGANIZATION, now=lambda: NOW, quirks=quirks) as server:
+    async with emulator(quirks=quirks) as server:
         reply = await send(server, line, headers)
         assert reply.status < 500, reply.body
         # What aiohttp cannot read it refuses by itself; every other answer is JSON.
@@ -102,6 +101,6 @@ def test_bytes_that_no_url_has_are_answered(path: bytes) -> None:
 @pytest.mark.parametrize("fault", ["error", "bad_gateway", "unavailable"])
 async def test_a_failure_that_was_asked_for_is_given(fault: Any) -> None:
     faults = Faults(script=(fault,))
-    async with Emulator(ORGANIZATION, now=lambda: NOW, faults=faults) as server:
+    async with emulator(faults=faults) as server:
         reply = await send(server, f"GET {PATHS[0]}?{START}", [KEY])
     assert reply.status >= 500

@@ -7,32 +7,29 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from asking import DAY, MIDNIGHT, NOW, Asker, rows_of
+from asking import COMPLETIONS, COSTS, DAY, MIDNIGHT, NOW, ORGANIZATION, Asker, emulator, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 from values import HOSTILE
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
-from usage_async.emulator import Emulator, Organization, Quirks
+from usage_async.emulator import Emulator, Quirks
 from usage_async.emulator.organization import catalog
 from usage_async.emulator.service.page import make_page
 from usage_async.emulator.service.query import parse
 
-ORGANIZATION = Organization(0)
-COMPLETIONS = "/organization/usage/completions"
-COSTS = "/organization/costs"
 SESSIONS = "/organization/usage/code_interpreter_sessions"
 WEEK = [("start_time", MIDNIGHT - 7 * DAY), ("end_time", MIDNIGHT)]
 
 
-def emulator(**quirks: Any) -> Emulator:
-    return Emulator(ORGANIZATION, now=lambda: NOW, quirks=Quirks(**quirks))
+def odd_emulator(**quirks: Any) -> Emulator:
+    return emulator(quirks=Quirks(**quirks))
 
 
 async def plain_and_odd(
     ask: Asker, path: str, params: list[tuple[str, Any]], **quirks: Any
 ) -> tuple[Any, Any]:
-    async with emulator() as plain, emulator(**quirks) as odd:
+    async with emulator() as plain, odd_emulator(**quirks) as odd:
         return (await ask(plain, path, params)).json, (await ask(odd, path, params)).json
 
 
@@ -154,7 +151,7 @@ async def test_sessions_can_have_their_old_name(ask: Asker) -> None:
 )
 async def test_odd_pages_still_have_every_bucket_once(quirks: dict[str, bool], ask: Asker) -> None:
     params = [("start_time", MIDNIGHT - 30 * DAY), ("end_time", MIDNIGHT), ("limit", 7)]
-    async with emulator() as plain, emulator(**quirks) as odd:
+    async with emulator() as plain, odd_emulator(**quirks) as odd:
         usual = await ask.pages(plain, COMPLETIONS, params)
         unusual = await ask.pages(odd, COMPLETIONS, params)
     assert [b for page in unusual for b in page["data"]] == [b for p in usual for b in p["data"]]
@@ -241,7 +238,7 @@ async def test_a_bucket_can_be_missing_in_some_answers_only(
     where: str, ungrouped: int, grouped: int, ask: Asker
 ) -> None:
     quirks = {"missing_starts": (MIDNIGHT - DAY,), "missing_in": where}
-    async with emulator(**quirks) as server:
+    async with odd_emulator(**quirks) as server:
         plain = await ask(server, COMPLETIONS, WEEK)
         by_model = await ask(server, COMPLETIONS, [*WEEK, ("group_by", "model")])
     assert (len(plain.json["data"]), len(by_model.json["data"])) == (ungrouped, grouped)
@@ -318,7 +315,7 @@ async def test_a_cursor_can_be_missing(ask: Asker) -> None:
 @pytest.mark.parametrize(("cursors", "distinct"), [("repeated", 1), ("looping", 3)])
 async def test_cursors_can_lead_nowhere(cursors: str, distinct: int, ask: Asker) -> None:
     params = [("start_time", MIDNIGHT - 30 * DAY)]
-    async with emulator(cursors=cursors) as server:
+    async with odd_emulator(cursors=cursors) as server:
         pages = await ask.pages(server, COMPLETIONS, params, most=9)
     assert len(pages) == 9
     assert len({page["next_page"] for page in pages}) == distinct
@@ -326,7 +323,7 @@ async def test_cursors_can_lead_nowhere(cursors: str, distinct: int, ask: Asker)
 
 async def test_costs_can_refuse_users_by_project(ask: Asker) -> None:
     groups = [("group_by", "user_id"), ("group_by", "project_id")]
-    async with emulator(refuse_user_by_project=True) as server:
+    async with odd_emulator(refuse_user_by_project=True) as server:
         both = await ask(server, COSTS, [*WEEK, *groups])
         one = await ask(server, COSTS, [*WEEK, groups[0]])
     assert (both.status, both.json["error"]["param"], one.status) == (400, "group_by", 200)
@@ -335,7 +332,7 @@ async def test_costs_can_refuse_users_by_project(ask: Asker) -> None:
 async def test_an_archived_project_can_refuse_its_keys(ask: Asker) -> None:
     archived = next(project for project in ORGANIZATION.projects if project.archived)
     path = f"/organization/projects/{archived.id}/api_keys"
-    async with emulator() as plain, emulator(refuse_archived_projects=True) as odd:
+    async with emulator() as plain, odd_emulator(refuse_archived_projects=True) as odd:
         listed, refused = await ask(plain, path), await ask(odd, path)
     assert [key["name"] for key in listed.json["data"]] == ["demo"]
     assert refused.status == 400

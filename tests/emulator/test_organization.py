@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from asking import DAY, NOW, ORGANIZATION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,12 +16,9 @@ from usage_async.emulator.organization.catalog import PROFILES, UNLISTED_PROFILE
 from usage_async.emulator.organization.organization import Key, Organization, Span
 from usage_async.emulator.organization.rhythm import Rhythm, Sizes, partly
 
-NOW = 1795235000
 UNTIL = NOW - NOW % 60
-TODAY = NOW // 86400
-WIDTHS = (60, 3600, 86400)
-
-ORGANIZATION = Organization(0)
+TODAY = NOW // DAY
+WIDTHS = (60, 3600, DAY)
 USAGE = [endpoint for name, endpoint in ENDPOINTS.items() if name != "costs"]
 
 examples = settings(max_examples=40, deadline=None)
@@ -67,14 +65,13 @@ def test_minutes_add_up_to_hours_and_hours_to_days(
     question: tuple[Endpoint, list[str], dict[str, set[object]]], day: int
 ) -> None:
     endpoint, group_by, filters = question
-    start = day * 86400
+    start = day * DAY
     minutes, hours, whole = (
-        figures(endpoint, start, width, 86400 // width, group_by, filters=filters)
-        for width in WIDTHS
+        figures(endpoint, start, width, DAY // width, group_by, filters=filters) for width in WIDTHS
     )
     if ORGANIZATION.layout(endpoint).levels:
-        assert [b for b in minutes[59::60] if start + 86400 < UNTIL] == [
-            b for b in hours if start + 86400 < UNTIL
+        assert [b for b in minutes[59::60] if start + DAY < UNTIL] == [
+            b for b in hours if start + DAY < UNTIL
         ]
         return
     assert [added(minutes[n : n + 60]) for n in range(0, 1440, 60)] == hours
@@ -87,9 +84,9 @@ def test_groups_add_up_to_the_ungrouped_figure(
     question: tuple[Endpoint, list[str], dict[str, set[object]]], day: int, width: int
 ) -> None:
     endpoint, group_by, filters = question
-    count = 86400 // width
-    grouped = figures(endpoint, day * 86400, width, count, group_by, filters=filters)
-    ungrouped = figures(endpoint, day * 86400, width, count, filters=filters)
+    count = DAY // width
+    grouped = figures(endpoint, day * DAY, width, count, group_by, filters=filters)
+    ungrouped = figures(endpoint, day * DAY, width, count, filters=filters)
     for groups, whole in zip(grouped, ungrouped, strict=True):
         if not whole:
             assert not groups
@@ -107,10 +104,10 @@ def test_filters_by_every_value_of_a_dimension_add_up_to_no_filter(
     leaves = ORGANIZATION.layout(endpoint).leaves
     values = {leaf.dimensions.get(name) for leaf in leaves}
     parts = [
-        figures(endpoint, day * 86400, 3600, 24, group_by, filters={name: {value}})
+        figures(endpoint, day * DAY, 3600, 24, group_by, filters={name: {value}})
         for value in values
     ]
-    whole = figures(endpoint, day * 86400, 3600, 24, group_by)
+    whole = figures(endpoint, day * DAY, 3600, 24, group_by)
     assert [added(list(hour)) for hour in zip(*parts, strict=True)] == whole
 
 
@@ -123,9 +120,9 @@ def test_the_running_day_is_what_its_elapsed_minutes_add_up_to(
     if ORGANIZATION.layout(endpoint).levels:
         return
     until = until_minute * 60
-    start = until - until % 86400
+    start = until - until % DAY
     minutes = figures(endpoint, start, 60, 1440, group_by, filters=filters)
-    day = figures(endpoint, start, 86400, 1, group_by, filters=filters, until=until)
+    day = figures(endpoint, start, DAY, 1, group_by, filters=filters, until=until)
     assert day[0] == added(minutes[: (until - start) // 60])
 
 
@@ -135,8 +132,8 @@ def test_a_page_from_the_middle_of_a_day_says_what_the_whole_day_says(
     day: int, count: int, first: int
 ) -> None:
     endpoint = ENDPOINTS["completions"]
-    whole = figures(endpoint, day * 86400, 60, 2880, ["model"])
-    page = figures(endpoint, day * 86400 + first * 60, 60, count, ["model"])
+    whole = figures(endpoint, day * DAY, 60, 2880, ["model"])
+    page = figures(endpoint, day * DAY + first * 60, 60, count, ["model"])
     assert page == whole[first : first + count]
 
 
@@ -145,7 +142,7 @@ def test_a_page_from_the_middle_of_a_day_says_what_the_whole_day_says(
 def test_costs_of_groups_add_up_exactly_for_any_filter(day: int, data: st.DataObject) -> None:
     endpoint = ENDPOINTS["costs"]
     group_by = data.draw(st.lists(st.sampled_from(endpoint.group_by), unique=True))
-    span = Span(start=day * 86400, width=86400, count=2, until=UNTIL)
+    span = Span(start=day * DAY, width=DAY, count=2, until=UNTIL)
     project = data.draw(st.sampled_from(ORGANIZATION.projects))
     filters = data.draw(st.sampled_from([{}, {"project_id": {project.id}}]))
     grouped = bill(ORGANIZATION, span, group_by=group_by, filters=filters)
@@ -158,10 +155,10 @@ def test_costs_of_groups_add_up_exactly_for_any_filter(day: int, data: st.DataOb
 
 
 def test_costs_are_the_usage_times_its_price() -> None:
-    span = Span(start=(TODAY - 30) * 86400, width=86400, count=30, until=UNTIL)
+    span = Span(start=(TODAY - 30) * DAY, width=DAY, count=30, until=UNTIL)
     days_billed = bill(ORGANIZATION, span, group_by=["line_item"], filters={})
-    calls = figures(ENDPOINTS["file_search_calls"], span.start, 86400, 30)
-    held = figures(ENDPOINTS["vector_stores"], span.start, 86400, 30)
+    calls = figures(ENDPOINTS["file_search_calls"], span.start, DAY, 30)
+    held = figures(ENDPOINTS["vector_stores"], span.start, DAY, 30)
     for charges, called, stored in zip(days_billed, calls, held, strict=True):
         if called:
             charge = charges[("file search tool calls",)]
@@ -176,7 +173,7 @@ def test_costs_are_the_usage_times_its_price() -> None:
 def test_an_endpoint_that_is_gone_is_not_billed(monkeypatch: pytest.MonkeyPatch) -> None:
     others = {name: ENDPOINTS[name] for name in ENDPOINTS if name != "images"}
     monkeypatch.setattr("usage_async.emulator.organization.bill.ENDPOINTS", others)
-    span = Span(start=(TODAY - 9) * 86400, width=86400, count=9, until=UNTIL)
+    span = Span(start=(TODAY - 9) * DAY, width=DAY, count=9, until=UNTIL)
     days_billed = bill(ORGANIZATION, span, group_by=["line_item"], filters={})
     line_items = {line_item for charges in days_billed for (line_item,) in charges}
     assert "gpt-5.2, input" in line_items
@@ -188,7 +185,7 @@ def test_a_batch_job_pays_half() -> None:
     leaf = next(leaf for leaf in leaves if leaf.dimensions["batch"])
     filters = {name: {value} for name, value in leaf.dimensions.items()}
     usage_filters = {**filters, "batch": {True}}
-    span = Span(start=(TODAY - 30) * 86400, width=86400, count=30, until=UNTIL)
+    span = Span(start=(TODAY - 30) * DAY, width=DAY, count=30, until=UNTIL)
     rows = added(ORGANIZATION.usage(ENDPOINTS["completions"], span, filters=usage_filters))
     column = ORGANIZATION.layout(ENDPOINTS["completions"]).columns.index("output_text_tokens")
     assert rows[()][column] > 0
@@ -201,7 +198,7 @@ def test_a_batch_job_pays_half() -> None:
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_seed_gives_others() -> None:
-    span = Span(start=(TODAY - 7) * 86400, width=86400, count=7, until=UNTIL)
+    span = Span(start=(TODAY - 7) * DAY, width=DAY, count=7, until=UNTIL)
     ask = (ENDPOINTS["completions"], span)
     first, again, other = (Organization(seed).usage(*ask, filters={}) for seed in (3, 3, 4))
     assert first == again != other
@@ -209,7 +206,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_gives_others() ->
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_endpoint_and_model_was_used_within_a_month(seed: int) -> None:
-    span = Span(start=(TODAY - 31) * 86400, width=86400, count=31, until=UNTIL)
+    span = Span(start=(TODAY - 31) * DAY, width=DAY, count=31, until=UNTIL)
     for endpoint in USAGE:
         used = Organization(seed).usage(endpoint, span, group_by=["model"], filters={})
         models = {model for groups in used for (model,) in groups}
@@ -228,48 +225,48 @@ def test_dimensions_have_several_values_and_models_are_a_dozen() -> None:
 
 def test_nights_and_some_weekend_days_are_quiet() -> None:
     endpoint = ENDPOINTS["completions"]
-    hours = figures(endpoint, (TODAY - 28) * 86400, 3600, 28 * 24)
+    hours = figures(endpoint, (TODAY - 28) * DAY, 3600, 28 * 24)
     by_hour = Counter(n % 24 for n, groups in enumerate(hours) if groups)
     assert all(by_hour[hour] == 0 for hour in (0, 1, 2, 3, 4, 23))
     assert by_hour[14] >= 20
-    year = figures(endpoint, (TODAY - 365) * 86400, 86400, 365)
+    year = figures(endpoint, (TODAY - 365) * DAY, DAY, 365)
     assert 5 < sum(not groups for groups in year) < 60
 
 
 def test_use_grows_over_the_year() -> None:
     endpoint = ENDPOINTS["completions"]
-    year = figures(endpoint, (TODAY - 364) * 86400, 86400, 364)
+    year = figures(endpoint, (TODAY - 364) * DAY, DAY, 364)
     requests = [groups[()][0] if groups else 0 for groups in year]
     assert sum(requests[-91:]) > 1.2 * sum(requests[:91])
 
 
 def test_no_row_is_zero() -> None:
     for endpoint in USAGE:
-        minutes = figures(endpoint, (TODAY - 3) * 86400, 60, 1440, endpoint.group_by)
+        minutes = figures(endpoint, (TODAY - 3) * DAY, 60, 1440, endpoint.group_by)
         assert all(any(row) for groups in minutes for row in groups.values())
 
 
 def test_levels_only_rise_and_stand_at_the_end_of_a_bucket() -> None:
     endpoint = ENDPOINTS["vector_stores"]
-    start = (TODAY - 2) * 86400
+    start = (TODAY - 2) * DAY
     hours = figures(endpoint, start, 3600, 24)
     held = [groups[()][1] for groups in hours]
     assert held == sorted(held)
-    assert figures(endpoint, start, 86400, 1)[0][()][1] == held[-1]
+    assert figures(endpoint, start, DAY, 1)[0][()][1] == held[-1]
 
 
 def test_nothing_is_known_of_the_future() -> None:
     for endpoint in USAGE:
-        future = figures(endpoint, (TODAY + 1) * 86400, 86400, 3)
+        future = figures(endpoint, (TODAY + 1) * DAY, DAY, 3)
         assert future == [{}, {}, {}]
 
 
 def test_figures_of_young_days_grow_until_they_settle() -> None:
     endpoint = ENDPOINTS["completions"]
-    start = (TODAY - 5) * 86400
+    start = (TODAY - 5) * DAY
     seen = []
     for age in range(1, 6):
-        span = Span(start=start, width=86400, count=1, until=start + age * 86400, settling_days=3)
+        span = Span(start=start, width=DAY, count=1, until=start + age * DAY, settling_days=3)
         seen.append(ORGANIZATION.usage(endpoint, span, filters={})[0][()][0])
     assert seen[0] < seen[1] < seen[2] == seen[3] == seen[4]
 

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms' tests share."""
+"""Fixtures for all tests."""
 
 import asyncio
 import gc
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from service import Clock
 
-# Other work on the machine must not fail a test; what a bug hunt finds is worth a longer run:
+# No deadline: a busy machine must not fail a test. To search longer for bugs:
 # `pytest --hypothesis-profile=long`.
 settings.register_profile("short", deadline=None, max_examples=15)
 settings.register_profile("long", deadline=None, max_examples=1000)
@@ -21,7 +21,7 @@ ALLOWED = re.compile(r"GET (127\.0\.0\.1|::1|localhost) (/v1)?/organization/[\w/
 
 @pytest.fixture(autouse=True, scope="session")
 def children_can_be_interrupted():
-    """A job in the background is started with SIGINT ignored, which its children would inherit."""
+    """Undo an ignored SIGINT, which a background job inherits and would pass on to its children."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -29,7 +29,7 @@ def children_can_be_interrupted():
 
 @pytest.fixture(autouse=True)
 def only_documented_requests(monkeypatch):
-    """Whatever a test does, this package sends GETs to documented places of this machine."""
+    """Fail a test in which this package sends anything but GETs of known paths to this machine."""
     sent = set()
     send = aiohttp.ClientRequest.send
 
@@ -51,7 +51,7 @@ def clock():
 
 @pytest.fixture
 async def nothing_left():
-    """After the test no task is left, and the event loop has nothing to complain of."""
+    """Check that after the test no task is left, and that the event loop has reported no error."""
     complaints = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     yield

@@ -3,8 +3,8 @@
     async with FaultServer(behaviour) as server:
         ... server.url, server.requests, server.connections
 
-A behaviour is `async (request, wire) -> None`: it answers one request, well or badly, through the
-`Wire`. `script(…)` makes one of several, one a request; the last one stays.
+A behaviour, `async (request, wire) -> None`, answers one request, correctly or not, through the
+`Wire`. `script(…)` combines several behaviours, one for each request; the last one stays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import attrs
 
 @attrs.frozen
 class Request:
-    """A request as it arrived; what prints it does not tell the key."""
+    """A request as it arrived. Its `repr` hides the headers, and so the key."""
 
     method: str
     target: str
@@ -54,19 +54,19 @@ class Wire:
         *,
         length: int | None = None,
     ) -> None:
-        """Send a whole answer; `length` makes its Content-Length a lie."""
+        """Send a whole reply; `length` replaces the correct Content-Length."""
         size = len(body) if length is None else length
         fields = {"Content-Type": "application/json", "Content-Length": size, **(headers or {})}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         await self.raw(f"HTTP/1.1 {status} Some Reason\r\n{lines}\r\n".encode() + body)
 
     async def raw(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         self.writer.write(data)
         await self.writer.drain()
 
     async def close(self) -> None:
-        """Close in an orderly way, whatever was promised."""
+        """Close the connection in an orderly way, even in the middle of a reply."""
         self.closed = True
         self.writer.close()
 
@@ -79,7 +79,7 @@ class Wire:
         self.writer.transport.abort()
 
     async def hang(self) -> None:
-        """Say nothing until the peer gives up."""
+        """Send nothing until the peer gives up."""
         await self.reader.read()
         self.closed = True
 
@@ -88,7 +88,7 @@ Behaviour = Callable[[Request, Wire], Awaitable[None]]
 
 
 def script(*behaviours: Behaviour) -> Behaviour:
-    """Behave differently from request to request; the last behaviour stays."""
+    """Answer each request with the next behaviour; the last one stays."""
     left = list(behaviours)
 
     async def behave(request: Request, wire: Wire) -> None:
@@ -98,12 +98,12 @@ def script(*behaviours: Behaviour) -> Behaviour:
 
 
 def answer(*args: Any, **options: Any) -> Behaviour:
-    """Reply always the same, as `Wire.reply` does."""
+    """Always send the same reply; the arguments are those of `Wire.reply`."""
     return lambda _, wire: wire.reply(*args, **options)
 
 
 def raw(data: bytes) -> Behaviour:
-    """Send bytes as they are, and close."""
+    """Send raw bytes, and close."""
 
     async def behave(_: Request, wire: Wire) -> None:
         await wire.raw(data)
@@ -123,7 +123,7 @@ async def reset(_: Request, wire: Wire) -> None:
 
 
 async def hang(_: Request, wire: Wire) -> None:
-    """Never answer; meanwhile the time flies."""
+    """Never answer, while the event loop's clock runs ahead."""
     hanging = asyncio.create_task(wire.hang())
     try:
         while not hanging.done():
@@ -134,10 +134,10 @@ async def hang(_: Request, wire: Wire) -> None:
 
 
 async def fly(seconds: float) -> None:
-    """Let the event loop's clock run ahead, so that its timers are met without a wait.
+    """Advance the event loop's clock, so that its timers expire without a wait.
 
-    Tests of a timeout take no time, and limits can be so long that a busy machine meets none by
-    itself. Every turn counts, so a test that is about something else hangs by `Wire.hang`.
+    So the test of a timeout takes no time, and its timeout can be long enough for a busy machine.
+    Each turn of the loop advances the clock; a test about something else uses `Wire.hang`.
     """
     loop = asyncio.get_running_loop()
     ahead = getattr(loop.time, "ahead", 0.0) + seconds
@@ -152,12 +152,12 @@ async def fly(seconds: float) -> None:
 
 @attrs.define(eq=False)
 class FaultServer:
-    """Listens on a free port of loopback.
+    """A server on a free port of loopback.
 
     Attributes:
-        requests: What arrived, in order.
-        connections: How many connections are open.
-        accepted: How many connections were ever opened.
+        requests: Requests in the order of arrival.
+        connections: Number of open connections.
+        accepted: Number of connections since the start.
     """
 
     behave: Behaviour
@@ -186,12 +186,12 @@ class FaultServer:
         await self._server.wait_closed()
 
     async def until_left(self, kept: int = 0) -> None:
-        """Wait until every connection is closed, but for some that are kept for later."""
-        while self.connections > kept:  # noqa: ASYNC110 - nothing else tells
+        """Wait until at most `kept` connections are open."""
+        while self.connections > kept:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A plain callback: the task of a coroutine would be logged when it is cancelled.
+        # A plain callback, because asyncio would log the cancelled task of a coroutine.
         task = asyncio.get_running_loop().create_task(self._serve(Wire(reader, writer)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -204,7 +204,7 @@ class FaultServer:
                 self.requests.append(request)
                 await self.behave(request, wire)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client gave up, as it may
+            pass  # the client gave up, which is allowed
         finally:
             self.connections -= 1
             wire.writer.close()

@@ -1,7 +1,7 @@
-"""What the tests of the I/O side share: an honest service, its clients, and the key that is sought.
+"""Shared by the tests that do I/O: a correct service, its clients, and a key that must not leak.
 
-The service is a pure function from parameters to a body; it stands behind sockets (`honest`) as
-well as behind a fake transport.
+The service is a pure function from parameters to a body. `honest` serves it over sockets; a fake
+transport can call it directly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from faultserver import FaultServer, Request, Wire
 from usage_async import Runtime, UsageClient
 
 KEY = "sk-admin-" + "canary-0123456789-" * 8 + "AbCdEfGh"
-"""As long as a real one: what prints locals cuts long strings."""
+"""As long as a real key, since programs that print local variables cut long strings."""
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 WIDTHS = {"1m": MINUTE, "1h": HOUR, "1d": DAY}
@@ -28,7 +28,7 @@ NOW = START + 300 * DAY
 
 
 def bucket(start: int, width: int = DAY) -> dict[str, Any]:
-    """The one true bucket of an instant."""
+    """The only correct bucket of an instant."""
     row = {
         "object": "organization.usage.completions.result",
         "input_tokens": start // width,
@@ -46,12 +46,12 @@ def page(data: Iterable[Any] = (), next_page: str | None = None, **more: Any) ->
 
 
 def serve(params: Iterable[tuple[str, str]], size: Callable[[int], int] | None = None) -> bytes:
-    """Answer a query: its start floored, at most `limit` buckets, a cursor to the others.
+    """Answer a query: start floored to a bucket, at most `limit` buckets, a cursor to the others.
 
     Args:
-        params: As sent.
-        size: The most buckets of the page that begins at an instant; 0 puts an empty page with a
-            cursor before it.
+        params: Parameters of the request.
+        size: Function from the first instant of a page to its maximum of buckets. 0 puts an empty
+            page with a cursor before it.
     """
     given = dict(params)
     width = WIDTHS[given["bucket_width"]]
@@ -109,12 +109,12 @@ class SlowService:
 
 
 async def honest(request: Request, wire: Wire) -> None:
-    """Behave well."""
+    """Serve correctly."""
     await wire.reply(serve(request.params), headers={"x-request-id": "req_1"})
 
 
 def client_of(server: FaultServer, **options: Any) -> UsageClient:
-    """A client of a server; the real clock is fine where nothing is retried."""
+    """A client of a server. The default is the real clock, which suits tests without retries."""
     return UsageClient(**{"admin_key": KEY, "base_url": server.url, **options})
 
 
@@ -129,27 +129,27 @@ def numbers(buckets: Iterable[Any]) -> list[int]:
 
 
 def days(client: UsageClient, count: int, **params: Any) -> Any:
-    """A query of so many days."""
+    """A query of `count` days."""
     return client.completions(start_time=START, end_time=START + count * DAY, **params)
 
 
 async def read_into(read: list[Any], stream: Any) -> None:
-    """Read a stream; what came before an error is in the list."""
+    """Read a stream into a list, which keeps what came before an error."""
     async for each in stream:
         read.append(each)  # noqa: PERF401 - a comprehension would lose it
 
 
 async def turns(count: int) -> None:
-    """Let the event loop turn."""
+    """Give other tasks `count` turns of the event loop."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 class Clock:
-    """Time that passes only by sleeping, and chance that is always one half.
+    """A clock that advances only when somebody sleeps, and a random number that is always 0.5.
 
     Attributes:
-        slept: What was slept, in order, in seconds.
+        slept: Seconds of each sleep, in order.
     """
 
     def __init__(self, now: float = NOW) -> None:
@@ -160,7 +160,7 @@ class Clock:
         )
 
     async def sleep(self, seconds: float) -> None:
-        """Pass at once."""
+        """Advance the clock without waiting."""
         self.slept.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The README's table "Beside the official client", line by line, with both clients."""
+"""The README's table "Beside the official client": each line shown with both clients."""
 
 from decimal import Decimal
 
@@ -25,7 +25,7 @@ def official(server):
 
 @pytest.fixture
 def ours(clock):
-    """Make a client whose waits take no time."""
+    """Make a client that waits without taking time."""
     runtime = attrs.evolve(clock.runtime, now=lambda: NOW)
     return lambda server, **options: UsageClient(
         server.admin_key, base_url=server.url, runtime=runtime, **options
@@ -34,7 +34,7 @@ def ours(clock):
 
 @pytest.fixture(autouse=True)
 def no_real_waits(monkeypatch):
-    """The official client asks again at once."""
+    """Let the official client retry at once."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.0)
 
 

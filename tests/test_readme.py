@@ -1,7 +1,7 @@
 """Every example of the README runs, and its generated parts are up to date.
 
-The longer examples are the files of `tests/examples`. `python tests/test_readme.py` writes the
-generated parts, and the output of the example, anew.
+The longer examples are the files of `tests/examples`. `python tests/test_readme.py` regenerates the
+generated parts and the output of the example.
 """
 
 import ast
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from asking import LOOP_SCOPE, PLUGIN
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -122,9 +123,7 @@ def test_a_401_a_403_and_a_429_are_provoked(capsys):
 
 def test_the_fixtures_run_in_pytest(pytester):
     pytester.makepyfile(FILES["pytest_fixtures.py"].read_text("utf-8"))
-    plugin = ("-p", "no:usage_async", "-p", "usage_async.emulator.plugin")
-    scope = ("-o", "asyncio_default_fixture_loop_scope=function")
-    ran = pytester.runpytest_inprocess(*plugin, *scope, "-W", "error", "--strict-markers")
+    ran = pytester.runpytest_inprocess(*PLUGIN, *LOOP_SCOPE, "--strict-markers")
     ran.assert_outcomes(passed=2)
 
 

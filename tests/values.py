@@ -1,4 +1,4 @@
-"""What the tests of the pure rooms share: the captured bodies, and strategies for values."""
+"""Shared by the tests of pure code: captured bodies, and strategies for values."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ NAMES = list(ENDPOINTS)
 
 
 def sample(name: str) -> bytes:
-    """A body as it came over the wire."""
+    """A body as it was captured."""
     return (SAMPLES / f"{name}.json").read_bytes()
 
 
 HOSTILE = Context(prec=1, traps=[FloatOperation, Inexact, InvalidOperation, Rounded])
-"""A thread's decimal context under which hardly anything can be computed."""
+"""A decimal context in which most operations raise."""
 
 SPEC = json.loads(sample("usage-api"))
 
@@ -63,7 +63,7 @@ ERRORS = sorted(path.stem for path in SAMPLES.glob("error_*.json"))
 
 
 def one_row(name: str, **fields: Any) -> dict[str, Any]:
-    """The least that a row of an endpoint holds."""
+    """A row of an endpoint with its required fields."""
     kind = ENDPOINTS[name].result_class
     needed = {a.name: 1 for a in attrs.fields(kind) if a.default is attrs.NOTHING}
     return {"object": ENDPOINTS[name].object, **needed, **fields}
@@ -82,7 +82,7 @@ def one_page(*buckets: dict[str, Any], **fields: Any) -> bytes:
 
 
 def decoded(body: bytes, kind: Any, using: Any = converter, *more: Any) -> Decoded[Any]:
-    """Decode a page, all steps at once."""
+    """Decode a page in one step."""
     steps = decode(body, kind, using, *more)
     while True:
         try:
@@ -109,11 +109,11 @@ json_values = st.recursive(
     ),
     max_leaves=4,
 )
-"""JSON values, as `json` reads them."""
+"""JSON values, as `json` parses them."""
 
 
 def extras_named(names: st.SearchStrategy[str]) -> st.SearchStrategy[Extra]:
-    """What a release does not know, under some names."""
+    """Unknown fields with some names."""
     decimals = st.decimals(allow_nan=False, allow_infinity=False)
     values = json_values | decimals | st.lists(decimals, max_size=2)
     return st.just(Extra()) | st.builds(Extra, st.dictionaries(names, values, max_size=2))
@@ -134,7 +134,7 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
 
 
 def rows(kind: Any, **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Rows of one kind; every field may be anything that it can be."""
+    """Rows of one kind with any valid value in each field."""
     hints = get_type_hints(kind)
     fields = {
         a.name: _values(hints[a.name])
@@ -147,7 +147,7 @@ def rows(kind: Any, **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def buckets(kind: Any) -> st.SearchStrategy[Any]:
-    """Buckets whose rows are of one kind; now and then other kinds are among them."""
+    """Buckets with rows of one kind, and sometimes also of other kinds."""
     others = [rows(of) for of in (UnknownResult, ENDPOINTS["vector_stores"].result_class)]
     other_results = st.lists(st.one_of(others), max_size=2).map(
         lambda found: tuple(row for row in found if not isinstance(row, kind))
@@ -193,16 +193,16 @@ PUBLIC: list[Any] = [
     *(UsageRow, CostsResultAmount, DerivedLineItem, Extra, Notice, RequestEvent, TimeRange),
     Verification,
 ]
-"""The public values, with their kind of results where they have one."""
+"""The public classes of values; generic ones with a result class."""
 
 
 def name_of(cls: Any) -> str:
-    """The id of a test of a public class."""
+    """The test id of a public class."""
     return "_of_".join(of.__name__ for of in (get_origin(cls) or cls, *get_args(cls)))
 
 
 def any_of(hint: Any) -> st.SearchStrategy[Any]:
-    """Values of a public class, or of anything that a field of one may be."""
+    """Values of a public class, or of the type of one of its fields."""
     origin, of = get_origin(hint) or hint, get_args(hint)
     special = {
         int: lambda: counts,

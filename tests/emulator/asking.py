@@ -21,6 +21,10 @@ ORGANIZATION = Organization(0)
 """Shared by the tests, since it keeps what it has laid out."""
 COMPLETIONS = "/organization/usage/completions"
 COSTS = "/organization/costs"
+PLUGIN = ("-p", "no:usage_async", "-p", "usage_async.emulator.plugin", "-W", "error")
+"""Options that load the pytest plugin from this tree, whether the package is installed or not."""
+LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
+"""The option without which pytest-asyncio warns."""
 
 
 def emulator(**options: Any) -> Emulator:
@@ -30,7 +34,7 @@ def emulator(**options: Any) -> Emulator:
 
 @attrs.frozen
 class Reply:
-    """An answer: status, headers, body, and the JSON in it with exact numbers."""
+    """A reply: status, headers, body, and the body's JSON value with exact numbers."""
 
     status: int
     headers: Any
@@ -43,7 +47,7 @@ class Reply:
 
 
 class Asker:
-    """Asks emulators, as a client would."""
+    """A small HTTP client of emulators."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
@@ -68,7 +72,7 @@ class Asker:
     async def pages(
         self, server: Emulator, path: str, params: Iterable[tuple[str, Any]], most: int = 99
     ) -> list[Any]:
-        """Follow the cursors by hand."""
+        """Follow the cursors, for at most `most` pages."""
         params = list(params)
         pages: list[Any] = []
         cursor: list[tuple[str, Any]] = []
@@ -83,12 +87,12 @@ class Asker:
 
 
 async def send(server: Emulator, line: str | bytes, headers: Iterable[bytes] = ()) -> Reply:
-    """Send a request as it stands, one that no client would send, too.
+    """Send a raw request, including one that no client would send.
 
     Args:
-        server: Where to.
+        server: The emulator.
         line: Method and target.
-        headers: Lines.
+        headers: Lines of the head.
     """
     first = line.encode() if isinstance(line, str) else line
     lines = [first + b" HTTP/1.1", b"Host: localhost", b"Connection: close", *headers, b"", b""]
@@ -103,11 +107,11 @@ async def send(server: Emulator, line: str | bytes, headers: Iterable[bytes] = (
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let other tasks go on until something has happened."""
-    while not condition():  # noqa: ASYNC110 - what is waited for sets no event
+    """Give other tasks turns until a condition holds."""
+    while not condition():  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0)
 
 
 def rows_of(pages: list[Any]) -> list[Any]:
-    """Give every row of some pages."""
+    """List the rows of some pages."""
     return [row for page in pages for bucket in page["data"] for row in bucket["results"]]

@@ -1,4 +1,4 @@
-"""Whatever is sent, the emulator answers as a service would: never with a failure of its own."""
+"""Any bytes get an answer from the emulator, and never one that is its own failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The emulator is read by the official client as by this one: the same figures everywhere."""
+"""The official client and this one read the same figures from the emulator."""
 
 from collections import Counter
 from decimal import Decimal
@@ -24,13 +24,13 @@ async def server(request):
 
 
 def measures(endpoint):
-    """The names of the figures of an endpoint, money apart."""
+    """The names of the figures of an endpoint, except money."""
     fields = fields_of(endpoint.result_class)
     return [a.name for a in fields if a.metadata["kind"] in ("flow", "level")]
 
 
 def figures(buckets, endpoint):
-    """Every figure by its bucket, project and name; money as the official client reads it."""
+    """Every figure by bucket, project and name; money as the official client reads it."""
     found = Counter()
     for bucket in buckets:
         for result in bucket.results:
@@ -43,7 +43,7 @@ def figures(buckets, endpoint):
 
 
 async def follow(official, name, params):
-    """Follow the cursors by hand, as the users of the official client have to."""
+    """Follow the cursors by hand, as users of the official client must."""
     buckets, cursor = [], {}
     while True:
         page = await getattr(official.admin.organization.usage, name)(**params, **cursor)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from asking import LOOP_SCOPE, PLUGIN
 
 pytest_plugins = ["pytester"]
 
@@ -13,7 +14,7 @@ ROOT = str(Path(__file__).parents[2])
 
 IMPORTS = """
 import sys, types
-# Stands for the package, whose own imports are not the plugin's.
+# An empty package, since the imports of `usage_async` itself are not those of the plugin.
 package = sys.modules["usage_async"] = types.ModuleType("usage_async")
 package.__path__ = [sys.argv[1] + "/usage_async"]
 import usage_async.emulator.plugin
@@ -66,14 +67,12 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
-    """Run tests of a user with the plugin, whether the package is installed or not."""
+    """Run the tests of a user with the plugin."""
 
     def run_tests(source: str, *arguments: str) -> pytest.RunResult:
         pytester.makepyfile(source)
-        plugin = ("-p", "no:usage_async", "-p", "usage_async.emulator.plugin")
-        scope = ("-o", "asyncio_default_fixture_loop_scope=function")
-        options = arguments if "no:asyncio" in arguments else (*scope, *arguments)
-        return pytester.runpytest_inprocess(*plugin, "-W", "error", *options)
+        scope = () if "no:asyncio" in arguments else LOOP_SCOPE
+        return pytester.runpytest_inprocess(*PLUGIN, *scope, *arguments)
 
     return run_tests
 

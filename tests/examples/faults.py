@@ -1,4 +1,4 @@
-"""A local organization that refuses: a 401, a 403 and a 429, provoked in order."""
+"""Three failures, produced in order: a 401, a 403 and a 429."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from usage_async.emulator import Emulator, Faults
 
 async def main():
     faults = Faults(script=("unauthorized", "forbidden", "throttle"), error_rate=0.05)
-    once = RetryPolicy(attempts=1)  # a 429 would be tried again
+    once = RetryPolicy(attempts=1)  # otherwise the 429 would be retried
     async with (
         Emulator(faults=faults) as server,
         UsageClient(server.admin_key, base_url=server.url, retry=once) as client,

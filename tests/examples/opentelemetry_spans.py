@@ -1,4 +1,4 @@
-"""A span of OpenTelemetry for each request."""
+"""An OpenTelemetry span for each request."""
 
 from opentelemetry import trace
 

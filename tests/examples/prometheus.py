@@ -1,11 +1,11 @@
-"""Requests counted and timed with prometheus-client."""
+"""Requests, counted and timed with prometheus-client."""
 
 from prometheus_client import Counter, Histogram
 
 from usage_async import RequestEvent, UsageClient
 
 REQUESTS = Counter("openai_usage_requests", "Requests for usage", ["path", "outcome"])
-SECONDS = Histogram("openai_usage_request_seconds", "How long they took", ["path"])
+SECONDS = Histogram("openai_usage_request_seconds", "Duration of these requests", ["path"])
 
 
 def count(event: RequestEvent) -> None:

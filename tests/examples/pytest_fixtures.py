@@ -1,4 +1,4 @@
-"""The fixtures and the marker that the installed package brings into pytest."""
+"""The pytest fixtures and the marker that come with the installed package."""
 
 import pytest
 

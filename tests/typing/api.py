@@ -1,7 +1,7 @@
-"""Typed uses of the library: the type checkers read them, nobody runs them.
+"""Typed uses of the library, for the type checkers. This file never runs.
 
-A wrong use is marked for both checkers, with the error that it is for its reason; a mark that is
-not needed is an error.
+A wrong use is marked with the error that each checker must report. A mark without its error is an
+error itself.
 """
 
 from __future__ import annotations

@@ -162,7 +162,9 @@ def test_what_is_missing_or_too_much_is_told(pages, days, notice, day, says):
         ),
         pytest.param([page(0, 2, cursor="a"), page(1)], "came after later ones", id="late"),
         pytest.param([page(0, has_more=True)], "sent no next_page", id="no cursor"),
-        pytest.param([page(0, has_more=True, next_page="")], "sent no next_page", id="empty cursor"),
+        pytest.param(
+            [page(0, has_more=True, next_page="")], "sent no next_page", id="empty cursor"
+        ),
         pytest.param([page(has_more=True)], "sent no next_page", id="empty page, no cursor"),
         pytest.param([page(0, cursor="a"), page(1, cursor="a")], "in a circle", id="repeats"),
         pytest.param(

@@ -88,7 +88,7 @@ def _next_page(query: Query, count: int, left: int, quirks: Quirks) -> str | Non
 
 
 def _buckets(organization: Organization, query: Query, span: Span, quirks: Quirks) -> list[Json]:
-    is_money = bool(fields_of_kinds(query.endpoint.result_class, "money"))
+    is_money = bool(fields_of(query.endpoint.result_class, "money"))
     make_rows = _cost_rows if is_money else _usage_rows
     buckets = []
     for index, rows in enumerate(make_rows(organization, query, span, quirks)):

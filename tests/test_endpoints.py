@@ -9,7 +9,7 @@ import typing
 
 import attrs
 import pytest
-from values import NAMES, SPEC, START, decoded, one_bucket, one_page
+from values import NAMES, SPEC, SPEC_FILE, START, decoded, one_bucket, one_page
 
 import usage_async
 from usage_async import ENDPOINTS, UnknownResult, UsageClient, UsageQuery, loads
@@ -62,10 +62,11 @@ def test_an_endpoint_is_what_the_specification_says(name):
     assert endpoint.path == want["path"]
     assert endpoint.object == want["object"]
     assert endpoint.result_class.__name__ == want["result_class"]
-    assert list(endpoint.group_by) == params["group_by"]["enum"]
-    assert set(endpoint.filters) == set(params) - common
+    assert list(endpoint.group_by) == params["group_by"]["enum"], SPEC_FILE
+    assert set(endpoint.filters) == set(params) - common, SPEC_FILE
     assert endpoint.bucket_widths == tuple(params["bucket_width"]["enum"])
-    assert dict(endpoint.limits) == {width: cap["max"] for width, cap in want["limits"].items()}
+    limits = {width: cap["max"] for width, cap in want["limits"].items()}
+    assert dict(endpoint.limits) == limits, SPEC_FILE
     for width, cap in want["limits"].items():
         assert DEFAULT_LIMITS[width] == cap["default"]
     for parameter, what in endpoint.filters.items():

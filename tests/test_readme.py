@@ -75,7 +75,8 @@ def example(name: str) -> dict[str, object]:
 @pytest.mark.parametrize("name", DERIVED)
 def test_a_generated_part_is_up_to_date(name):
     written = dict(GENERATED.findall(README.read_text("utf-8")))
-    assert written[name] == DERIVED[name]()
+    if written[name] != DERIVED[name]():
+        pytest.fail(f"{name} differs; run\n    python tests/test_readme.py", pytrace=False)
 
 
 def test_the_ten_lines_print_what_stands_below_them(capsys):

@@ -12,6 +12,7 @@ from values import (
     HOSTILE,
     KINDS,
     SPEC,
+    SPEC_FILE,
     every_kind,
     pages,
 )
@@ -66,7 +67,7 @@ def test_every_field_of_the_specification_is_there_and_no_metric_besides(name):
     (kind,) = [endpoint.result_class for endpoint in ENDPOINTS.values() if endpoint.object == name]
     seen = {"organization_id", "organization_name", "project_name", "user_email"}
     ours = {a.name for a in fields_of(kind)} - seen - {"object", "extra"}
-    assert ours == set(SPEC["results"][name]) - {"object"}
+    assert ours == set(SPEC["results"][name]) - {"object"}, SPEC_FILE
 
 
 def test_the_amounts_value_is_zero_where_nothing_was_billed():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from values import DAY, START
 
 from usage_async import TimeRange
-from usage_async._api.endpoints import FULL_PAGE, WIDTH_SECONDS
+from usage_async._api.endpoints import ENDPOINTS, FULL_PAGE, WIDTH_SECONDS
 from usage_async._query.request import build
 from usage_async._query.windows import Window
 
@@ -43,7 +43,7 @@ def ranges(draw):
     concurrency = draw(st.integers(1, 32))
     params = {"bucket_width": width}
     if draw(st.booleans()):
-        params["limit"] = draw(st.integers(1, FULL_PAGE[width]))
+        params["limit"] = draw(st.integers(1, ENDPOINTS["completions"].limits[width]))
     if draw(st.booleans()):
         params["page"] = "page_="
     return start, end, now, concurrency, params

@@ -51,6 +51,7 @@ HOSTILE = Context(prec=1, traps=[FloatOperation, Inexact, InvalidOperation, Roun
 """A decimal context in which most operations raise."""
 
 SPEC = json.loads(sample("usage-api"))
+SPEC_FILE = "differs from tests/samples/usage-api.json, which holds the facts about the API"
 
 PAGES = {
     path.stem: next(name for name in NAMES if name in path.stem)

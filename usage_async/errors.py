@@ -96,7 +96,8 @@ class APIStatusError(UsageError):
         status: HTTP status.
         code: `error.code` of the reply; None if it has none.
         param: Parameter that the service refuses; None if it names none.
-        request_id: `x-request-id` of the reply, for the support of the service.
+        request_id: `x-request-id` of the reply, for the support of the service; None if the reply
+            has none, or if the error is about several replies.
         retry_after: Seconds after which the service may be asked again; None if it does not say.
     """
 
@@ -170,7 +171,8 @@ class ResponseError(UsageError):
     Attributes:
         path: Place in the JSON, such as `$.data[0].results[3].amount.value`.
         snippet: Start of the body, escaped, at most 200 characters.
-        request_id: `x-request-id` of the reply, for the support of the service.
+        request_id: `x-request-id` of the reply, for the support of the service; None if the reply
+            has none, or if the error is about several replies.
         retryable: True if the same request may succeed later; False for a reply that is too large.
     """
 

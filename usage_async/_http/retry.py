@@ -24,6 +24,9 @@ _RESPONSE_ERROR_RETRIES = 2
 class RetryPolicy:
     """Limits of retrying. All times are seconds.
 
+    Retried are: no connection, a broken or late reply, 408, 409, 429 unless the quota is used up,
+    5xx, and a successful reply that is not the expected JSON.
+
     Attributes:
         attempts: The most tries of one request; 1 never retries.
         base_s: Upper bound of the first delay. It doubles with each try, up to `cap_s`. Each delay

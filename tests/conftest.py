@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import asyncio
+import decimal
 import gc
 import re
 import signal
@@ -61,3 +62,10 @@ async def nothing_left():
     await asyncio.sleep(0)
     assert not complaints
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.fixture
+def hostile():
+    """A decimal context that rounds to five digits, and that raises at whatever happens."""
+    with decimal.localcontext(decimal.Context(prec=5, traps=list(decimal.Context().flags))):
+        yield

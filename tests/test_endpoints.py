@@ -24,8 +24,8 @@ from usage_async._api.endpoints import (
 from usage_async._api.fields import described, fields_of
 from usage_async._api.pages import UsageResponse
 from usage_async._api.results import UsageResult
-from usage_async._cli.options import Asked, endpoint_app
-from usage_async._cli.run import run
+from usage_async._cli.dispatch import run_command
+from usage_async._cli.options import QueryArguments, endpoint_app
 from usage_async._codec.tolerant import result_classes
 from usage_async._query.request import build
 from usage_async.emulator import Emulator
@@ -261,7 +261,7 @@ async def test_the_emulator_serves_a_new_endpoint(dreams):
 
 def test_the_terminal_offers_a_new_endpoint(dreams, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    run(["endpoints"])
+    run_command(["endpoints"])
     assert "dreams" in capsys.readouterr().out
     # Made here: the program's own commands live as long as the process.
     app = endpoint_app("ask", "Ask.", lambda asked, *_: asked, [], "dreams")
@@ -274,7 +274,7 @@ def test_the_terminal_offers_a_new_endpoint(dreams, capsys, monkeypatch):
     assert "1h" in shown
     assert "1m" not in shown
     command, bound, ignored = app.parse_args(["dreams", "--period", "7d", "--sizes", "short"])
-    assert command(*bound.args, **bound.kwargs, connection=None, context=None) == Asked(
+    assert command(*bound.args, **bound.kwargs, connection=None, context=None) == QueryArguments(
         "dreams", {"period": "7d", "sizes": ["short"]}
     )
     assert set(ignored) == {"context"}

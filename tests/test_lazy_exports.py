@@ -3,8 +3,10 @@
 import ast
 import importlib
 import json
+import pkgutil
 import subprocess
 import sys
+import types
 from importlib import metadata
 from pathlib import Path
 
@@ -77,7 +79,7 @@ def test_the_version_is_that_of_the_installed_package(monkeypatch):
 
 
 def test_type_checkers_see_the_names_behind_each_door():
-    for door in (usage_async, usage_async.emulator, usage_async.report):
+    for door in DOORS:
         tree = ast.parse(Path(door.__file__).read_text("utf-8"))
         seen = {
             alias.asname: node.module
@@ -90,6 +92,22 @@ def test_type_checkers_see_the_names_behind_each_door():
         homes = {name: f"{door.__name__}.{home}" for name, home in door._HOMES.items()}
         assert seen == homes
         assert list(homes) == sorted(homes)
+
+
+DOORS = (usage_async, usage_async.emulator, usage_async.report)
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_no_public_name_is_that_of_a_submodule(door):
+    modules = {module.name for module in pkgutil.iter_modules(door.__path__)}
+    assert not modules & set(door.__all__)
+
+
+def test_a_public_subpackage_stays_a_module_after_every_import():
+    for module in pkgutil.walk_packages(usage_async.report.__path__, "usage_async.report."):
+        importlib.import_module(module.name)
+    assert isinstance(usage_async.report, types.ModuleType)
+    assert isinstance(usage_async.emulator, types.ModuleType)
 
 
 def test_the_door_alone_loads_nothing_that_is_not_needed():

@@ -1,5 +1,4 @@
 import asyncio
-import decimal
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -8,7 +7,7 @@ import attrs
 import pytest
 
 from usage_async import Runtime
-from usage_async._cli.run import run
+from usage_async._cli.dispatch import run_command
 from usage_async.emulator import Emulator, running
 
 NOW = 1_795_348_800  # 2026-11-22T12:00:00Z, a Sunday
@@ -61,18 +60,11 @@ def cli(bare, capsys) -> Cli:
         bare.setattr(sys.stdout, "isatty", lambda: tty, raising=False)
         clock = Clock()
         runtime = Runtime(now=lambda: now, monotonic=lambda: clock.seconds, sleep=clock.sleep)
-        code = run([str(token) for token in tokens], runtime=runtime)
+        code = run_command([str(token) for token in tokens], runtime=runtime)
         out, err = capsys.readouterr()
         return Ran(code, out, err)
 
     return cli
-
-
-@pytest.fixture
-def hostile() -> Iterator[None]:
-    """A decimal context that rounds to five digits, and that raises at whatever happens."""
-    with decimal.localcontext(decimal.Context(prec=5, traps=list(decimal.Context().flags))):
-        yield
 
 
 @pytest.fixture

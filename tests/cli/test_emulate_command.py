@@ -49,7 +49,7 @@ def test_every_switch_has_a_line_of_help(cli):
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--error-rate", "3"], "error_rate"), (["--error-rate", "a"], "--error-rate")],
+    [(["--error-rate", "3"], "--error-rate must be"), (["--error-rate", "a"], "--error-rate")],
 )
 def test_an_impossible_switch_is_refused(cli, arguments, says):
     ran = cli("emulate", *arguments)

@@ -9,7 +9,7 @@ from usage_async import ENDPOINTS, loads
 from usage_async._api.pages import UsageTimeBucket
 from usage_async.emulator import Emulator, Faults, Quirks
 from usage_async.report.csv import ROW_COLUMNS
-from usage_async.report.words import word_of
+from usage_async.report.dimensions import word_of
 
 from .conftest import NOW
 
@@ -77,12 +77,12 @@ def test_a_file_is_what_its_name_says(cli, tmp_path, name, said, first):
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        ("q3.txt", "say --format"),
-        ("q3.csv.gz", "say --format"),
-        ("q3.parquet", ".parquet is not written here"),
-        ("q3.parquet --format csv", ".parquet is not written here"),
-        ("q3.csv --format jsonl", "the name says csv, and --format jsonl"),
-        ("q3.jsonl --format csv", "the name says jsonl, and --format csv"),
+        ("q3.txt", "the ending .txt names no format: add --format"),
+        ("q3.csv.gz", "the ending .gz names no format: add --format"),
+        ("q3.parquet", ".parquet files cannot be written"),
+        ("q3.parquet --format csv", ".parquet files cannot be written"),
+        ("q3.csv --format jsonl", "the name means csv, but --format says jsonl"),
+        ("q3.jsonl --format csv", "the name means jsonl, but --format says csv"),
     ],
 )
 def test_a_file_that_would_not_be_what_its_name_says_is_refused(
@@ -153,23 +153,23 @@ def test_what_has_an_option_is_not_set_past_it(cli, serving, known):
 @pytest.mark.parametrize(
     ("known", "option"),
     [
-        ("clamp=true", "--clamp"),
-        ("limit=5", "--limit"),
-        ("project_ids=a", "--project-ids"),
-        ("project_ids[]=a", "--project-ids, without brackets"),
-        ("group_by[]=planet", "--by, without brackets"),
-        ("group_by[0]=planet", "--by, without brackets"),
+        ("clamp=true", "--clamp instead"),
+        ("limit=5", "--limit instead"),
+        ("project_ids=a", "--project-ids instead"),
+        ("project_ids[]=a", "--project-ids instead, without brackets"),
+        ("group_by[]=planet", "--by instead, without brackets"),
+        ("group_by[0]=planet", "--by instead, without brackets"),
     ],
 )
 def test_what_has_an_option_is_refused_with_it(cli, known, option):
     ran = cli("fetch", "costs", "--demo", "--period", "7d", "--set", known)
-    assert f"say it as {option}\n" in ran.err
+    assert f"use {option}\n" in ran.err
 
 
 def test_an_argument_of_the_client_is_no_parameter(cli):
     ran = cli("fetch", "costs", "--demo", "--period", "7d", "--set", "unchecked=1h")
     assert (ran.code, ran.out) == (2, "")
-    assert "--set unchecked: no parameter of the API" in ran.err
+    assert "--set unchecked: not a parameter of the API" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -205,13 +205,13 @@ def test_values_newer_than_this_program_go_with_those_that_it_knows(cli, serving
     ran = cli(
         "fetch", "costs", "--demo", "--period", "7d", "--width", "1d", "--set", "bucket_width=5m"
     )
-    assert (ran.code, "say it as --bucket-width" in ran.err) == (2, True)
+    assert (ran.code, "use --bucket-width instead" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["costs"], "say which time"),
+        (["costs"], "the time is missing: add --period"),
         (["costs", "--end", "2026-10-01"], "--end needs --start"),
         (
             ["costs", "--period", "2026-10", "--by", "planet"],
@@ -219,7 +219,7 @@ def test_values_newer_than_this_program_go_with_those_that_it_knows(cli, serving
         ),
         (["costs", "--period", "2026-10", "--set", "x"], "--set takes NAME=VALUE"),
         (["costs", "--period", "2026-10", "--set", "=x"], "--set takes NAME=VALUE"),
-        (["costs", "--period", "2026-10", "--set", "period=7d"], "say it as --period"),
+        (["costs", "--period", "2026-10", "--set", "period=7d"], "use --period instead"),
         (["cost", "--period", "2026-10"], 'Did you mean "costs"?'),
         (["costs", "--period", "2026-10", "--bucket-width", "1h"], "1h"),
     ],

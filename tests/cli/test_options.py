@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from usage_async._cli.exit import ExitCode
+from usage_async._cli.exit_codes import ExitCode
 from usage_async.emulator import Emulator
 
 from .conftest import NOW
@@ -63,7 +63,7 @@ def test_an_endpoint_that_is_not_known_takes_any_dimension(cli, serving):
     groups = [value for name, value in server.requests[0].query if name == "group_by"]
     assert groups == ["api_key_id", "planet"]
     ran = cli("fetch", "path", path, "--period", "7d", "--set", "group_by=planet")
-    assert (ran.code, ran.err) == (2, "usage-async: --set group_by: say it as --by\n")
+    assert (ran.code, ran.err) == (2, "usage-async: --set group_by: use --by instead\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

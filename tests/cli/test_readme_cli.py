@@ -70,8 +70,9 @@ def _rewrite() -> None:
     from conftest import NOW
 
     program = (
-        "import sys; from usage_async import Runtime; from usage_async._cli.run import run;"
-        f"sys.exit(run(sys.argv[1:], runtime=Runtime(now=lambda: {NOW})))"
+        "import sys; from usage_async import Runtime;"
+        "from usage_async._cli.dispatch import run_command;"
+        f"sys.exit(run_command(sys.argv[1:], runtime=Runtime(now=lambda: {NOW})))"
     )
     with tempfile.TemporaryDirectory() as folder:
 

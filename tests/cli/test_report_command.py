@@ -10,7 +10,7 @@ from rich.console import Console
 
 from usage_async.emulator import Emulator, Faults, Quirks
 from usage_async.emulator.organization import organization as dataset
-from usage_async.report.insight import total
+from usage_async.report.arithmetic import total
 
 NOW = 1_795_348_800  # as in conftest.py
 
@@ -67,7 +67,7 @@ def test_the_period_is_as_asked_for(cli, arguments, period):
         (["--period", "2026-09", "--end", "3d"], "period gives both ends"),
         (["--month", "2026-09"], "--month"),
         (["--days", "3"], "--days"),
-        (["--top", "-1"], "at least 0"),
+        (["--top", "-1"], "0 or more"),
         (["--end", "2026-10-01"], "--end needs --start"),
         (["--period", "yesteryear"], 'period takes "2026-10"'),
         (["--start", "2027-01-01"], "is in the future"),
@@ -93,6 +93,27 @@ def test_json_and_csv_are_for_programs(cli):
     assert total(Decimal(row["amount"]) for row in rows) == Decimal(spend["amount"])
 
 
+@pytest.mark.parametrize("name", ["october.json", "OCTOBER.CSV", "october.txt --format csv"])
+def test_a_file_holds_what_a_pipe_would_get(cli, tmp_path, name):
+    name, *given = name.split()
+    form = given[1] if given else name.rpartition(".")[2].lower()
+    ran = cli("report", "--demo", "-o", tmp_path / name, *given)
+    assert (ran.code, ran.out) == (0, "")
+    piped = cli("report", "--demo", "--format", form)
+    assert (tmp_path / name).read_text() == piped.out
+
+
+@pytest.mark.parametrize("name", ["october", "october.txt --format text", "october --format text"])
+def test_text_goes_to_the_terminal_only(cli, tmp_path, name):
+    name, *given = name.split()
+    ran = cli("report", "--demo", "-o", tmp_path / name, *given)
+    assert (ran.code, ran.out, list(tmp_path.iterdir())) == (2, "", [])
+    assert ran.err.endswith(
+        "text is drawn on the terminal only; for a file add --format json or csv\n"
+    )
+    assert cli("report", "--demo", "-o", "-").out.startswith("Example Labs")
+
+
 @pytest.mark.parametrize("by", ["project", "user", "api-key", "line-item", "model"])
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_a_comparison_fits_its_terminal(cli, by, columns):
@@ -111,7 +132,7 @@ _FLOOR = ("report", "--demo", "--by", "api-key", "--period", "2025-12")
 def test_groups_that_begin_later_are_told_and_have_no_rate(cli):
     out = cli(*_FLOOR, columns=100).out
     assert "Spend by API key  known from 2025-12-06\n" in out
-    assert "spend by API key: known from 2025-12-06; what was spent before is not attributed" in out
+    assert "spend by API key: known from 2025-12-06; spend before that day is not attributed" in out
     assert "(not attributed)" in out
     assert "per 1k" not in out
     assert "nothing before it was read" not in out
@@ -183,7 +204,7 @@ def test_with_a_gap_in_the_period_before_nothing_is_compared(cli, lossy):
     assert ran.code == 1
     assert "the period before: 2 days were not sent, the first is 2026-10-04" in ran.out
     assert "nothing is compared" in ran.out
-    assert "compared with a whole one" not in ran.out
+    assert "compared with a whole day" not in ran.out
     assert "against" not in ran.out
 
 
@@ -199,8 +220,8 @@ def test_a_day_that_was_not_sent_is_a_gap(cli, lossy, monkeypatch):
 @pytest.mark.parametrize(
     ("missing_in", "told"),
     [
-        ("ungrouped", "the total is incomplete, and every group is without these days"),
-        ("grouped", "what was spent then is not attributed"),
+        ("ungrouped", "the total is incomplete, and every group lacks these days"),
+        ("grouped", "the spend of these days is not attributed"),
     ],
 )
 def test_what_is_not_attributed_is_never_negative(cli, lossy, missing_in, told):
@@ -232,7 +253,7 @@ def test_where_no_day_was_sent_nothing_is_drawn(cli, lossy):
     assert ran.code == 1
     assert "Total spend unknown: failed: no day was sent" in ran.out
     assert "Day by day" not in ran.out
-    assert "another organization" not in ran.out
+    assert "check that the key" not in ran.out
     assert " 0 input tokens" not in ran.out
     ran = cli("report", "--period", "2026-10-05", "--format", "json")
     assert (ran.code, json.loads(ran.out)["spend"]) == (1, None)
@@ -264,7 +285,7 @@ def test_buckets_that_were_not_sent_make_the_code_1(cli, lossy, command):
 def test_a_period_runs_while_its_last_day_ends_later(cli, now, head, runs):
     out = cli("report", "--demo", "--start", "2026-11-21", "--compare", now=now).out
     assert f"\n{head}" in out
-    assert ("the last day still runs" in out) is runs
+    assert ("the last day is still running" in out) is runs
 
 
 def test_days_that_are_asked_for_in_part_are_told(cli):
@@ -324,7 +345,7 @@ def test_nothing_at_all_hints_at_another_organization(cli, monkeypatch):
     monkeypatch.setattr(AiohttpTransport, "__call__", reply)
     out = cli("report").out
     assert "nothing was billed" in out
-    assert "another organization" in out
+    assert "check that the key is of the right organization" in out
     assert "does not start with sk-admin-" in out
 
 

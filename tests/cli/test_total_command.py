@@ -9,7 +9,6 @@ import pytest
 from usage_async import UsageEmbeddingsResult
 from usage_async._api.fields import fields_of
 from usage_async.emulator import Emulator, Quirks
-from usage_async.report.terminal import sums as drawing
 
 from .conftest import NOW
 
@@ -80,6 +79,14 @@ def test_csv_has_the_groups_or_the_total(cli):
     assert set(tokens) == set(flows)
 
 
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_a_file_is_what_its_name_says(cli, tmp_path, ending):
+    asked = ("total", "costs", "--demo", "--period", "2026-10", "--by", "project")
+    file = tmp_path / f"total.{ending}"
+    assert cli(*asked, "-o", file).out == ""
+    assert file.read_text() == cli(*asked, "--format", ending).out
+
+
 @pytest.fixture
 def teams(monkeypatch):
     """A service that groups by a dimension that nobody knows."""
@@ -134,7 +141,7 @@ def test_what_is_printed_is_what_the_figures_cover(cli):
 
 def test_what_still_runs_is_told(cli):
     out = cli("total", "costs", "--demo", "--period", "today").out
-    assert "\n2026-11-22 00:00 to 2026-11-23 00:00 UTC  still running\n" in out
+    assert "\n2026-11-22 00:00 to 2026-11-23 00:00 UTC  (still running)\n" in out
 
 
 def test_where_no_bucket_came_nothing_is_covered(cli, monkeypatch):
@@ -146,7 +153,7 @@ def test_where_no_bucket_came_nothing_is_covered(cli, monkeypatch):
 
     monkeypatch.setattr(AiohttpTransport, "__call__", reply)
     asked = ("total", "costs", "--demo", "--period", "2026-10-05")
-    assert "2026-10-06 00:00 UTC  no bucket came\n" in cli(*asked).out
+    assert "2026-10-06 00:00 UTC  nothing was sent\n" in cli(*asked).out
     assert json.loads(cli(*asked, "--format", "json").out)["covered"] is None
 
 
@@ -169,26 +176,6 @@ def test_what_each_endpoint_takes_and_gives_is_shown(cli):
     assert max(map(len, ran.out.splitlines())) <= 60
     assert "/organization/usage/completions" in ran.out
     assert "num_model_requests" in ran.out
-
-
-def test_a_group_without_an_amount_has_an_empty_cell():
-    assert drawing._short(None, "amount") == ""
-
-
-def test_exact_is_exact(hostile):
-    from usage_async import CostsResultAmount
-
-    amount = CostsResultAmount(
-        value=Decimal("1234567890123456789.012345678901234567890100"), currency="usd"
-    )
-    said = "exactly 1234567890123456789.0123456789012345678901"
-    assert drawing._unit(amount, "") == said
-
-
-def test_a_zero_amount_has_no_exact_figure():
-    from usage_async import CostsResultAmount
-
-    assert drawing._unit(CostsResultAmount(value=Decimal(0), currency="usd"), "") == ""
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

@@ -1,4 +1,4 @@
-"""`python -m usage_async._cli`."""
+"""Entry point of `python -m usage_async._cli`."""
 
 from usage_async._cli import main
 

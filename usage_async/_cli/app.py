@@ -1,4 +1,4 @@
-"""The commands of `usage-async`; each is imported when it is used, or asked for help."""
+"""Table of the commands of `usage-async`; each is imported when it runs or shows its help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from usage_async._cli.exit import ExitCode
+from usage_async._cli.exit_codes import ExitCode
 
 _CORE = ("aiohttp", "attrs", "cattrs", "msgspec")
 
@@ -22,7 +22,10 @@ def _versions() -> str:
 
 def _completion(
     *,
-    shell: Annotated[str | None, Parameter(help="bash, zsh, fish, or powershell.")] = None,
+    shell: Annotated[
+        str | None,
+        Parameter(help="bash, zsh, fish or powershell. Default: this shell."),
+    ] = None,
     context: Annotated[Any, Parameter(parse=False)],
 ) -> None:
     from cyclopts.completion.detect import ShellDetectionError
@@ -35,15 +38,15 @@ def _completion(
     except (ShellDetectionError, ValueError):
         path = None
     if path is None:
-        raise QueryError("say which shell: --shell bash, zsh, fish, or powershell")
+        raise QueryError("the shell is unknown: add --shell bash, zsh, fish or powershell")
     context.out.print(f"completion installed in {path}; it works in new shells", soft_wrap=True)
 
 
 app = App(
     name="usage-async",
     help="Every token and every cent of an OpenAI organization.\n\n"
-    "Set OPENAI_ADMIN_KEY (or OPENAI_ADMIN_KEY_FILE) to an admin key, or try any command with "
-    "--demo, on a made-up organization.",
+    "Set OPENAI_ADMIN_KEY to an admin key, or OPENAI_ADMIN_KEY_FILE to a file with one. Without a "
+    "key, --demo reads a made-up organization.",
     help_epilogue="\n".join(
         (
             "Example: usage-async report --demo",
@@ -57,20 +60,23 @@ app = App(
 )
 
 _APPS = {
-    "fetch": "Write an endpoint's figures to a file or a pipe.",
-    "total": "Add an endpoint's figures up, exactly.",
-    "verify": "Prove that an endpoint's figures are whole.",
+    "fetch": "Write an endpoint's buckets to a file or a pipe.",
+    "total": "Add up the figures of an endpoint, exactly.",
+    "verify": "Prove that the figures of an endpoint are whole.",
 }
-"""Commands with a command for every endpoint."""
+"""Commands with a subcommand for every endpoint."""
 
 _FUNCTIONS = {
     "report": (
-        "Show who spent what, on one screen; exit code 1 if anything but refused usage is missing.",
+        "Show who spent what, on one page. Exit code 1 if any figure but refused usage is missing.",
         "usage-async report --period 2026-10 --by user --compare",
     ),
-    "endpoints": ("Show what each endpoint takes and gives.", "usage-async endpoints"),
+    "endpoints": (
+        "List the figures, groups, filters and bucket widths of each endpoint.",
+        "usage-async endpoints",
+    ),
     "doctor": (
-        "Look at everything between here and the figures; exit code 0 only when all is well.",
+        "Check key, host, TLS, proxy, clock and every endpoint. Exit code 1 if a check is bad.",
         "usage-async doctor",
     ),
     "emulate": (
@@ -92,7 +98,7 @@ for _place, (_name, (_help, _example)) in enumerate(_FUNCTIONS.items()):
 app.command(
     _completion,
     name="completion",
-    help="Install completion for a shell; its startup file gets a line.",
+    help="Install completion for a shell; adds a line to its startup file.",
     help_epilogue="Example: usage-async completion",
     sort_key=100,
 )

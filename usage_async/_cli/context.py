@@ -1,4 +1,4 @@
-"""Context of a command: the clocks, the terminal, and the warnings so far."""
+"""Context of a command: the clocks, the consoles, and the library's warnings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Coroutine, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from usage_async._cli import speech
-from usage_async._cli.exit import ExitCode
+from usage_async._cli import stderr
+from usage_async._cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from usage_async._api.pages import Notice
@@ -23,8 +23,8 @@ class Context:
     """Context of a command.
 
     Args:
-        runtime: The clocks; those of the machine where there is none.
-        warnings: What the library warned of so far; it grows.
+        runtime: The clocks; None takes those of the machine.
+        warnings: The library's warnings so far, which the run adds to.
     """
 
     def __init__(self, runtime: Runtime | None, warnings: dict[str, None]) -> None:
@@ -57,36 +57,39 @@ class Context:
         return asyncio.run(_ended_by_sigterm(work))
 
     def note_warnings(self) -> None:
-        """Write to standard error, a line each, what the library warned of."""
+        """Write the library's warnings to standard error, one line each."""
         for message in self.warnings:
             self.note(message)
 
     def note_unsettled(self, notices: Iterable[Notice]) -> None:
-        """Write to standard error which figures may still be revised, which is no warning."""
+        """Write to standard error which figures may still be revised; that is no warning."""
         for notice in notices:
             if notice.code == "unsettled":
                 self.note(f"{notice.endpoint}: {notice.message}")
 
     def note(self, message: str) -> None:
         """Write a line to standard error."""
-        speech.say(f"note: {message}")
+        stderr.write_line(f"note: {message}")
 
 
 async def _ended_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
-    """Let SIGTERM cancel it, as Ctrl-C does: `sys.exit` could hit the event loop's own code."""
+    """Let SIGTERM cancel the task, as Ctrl-C does.
+
+    A `sys.exit` in the signal handler could strike within the event loop's own code.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    told = False
+    was_terminated = False
 
     def end(_number: int, _frame: object) -> None:
-        nonlocal told
-        told = True
+        nonlocal was_terminated
+        was_terminated = True
         loop.call_soon_threadsafe(cast("asyncio.Task[T]", task).cancel)
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         return await work
     except asyncio.CancelledError:
-        if told:
+        if was_terminated:
             raise SystemExit(ExitCode.TERMINATED) from None
         raise
     finally:

@@ -1,75 +1,98 @@
-"""The options of an endpoint, derived from the table: its parameters, as the API names them."""
+"""Options that commands share, and the commands for every endpoint, derived from the table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from inspect import Parameter as Argument
 from inspect import Signature
+from pathlib import Path
 from types import GenericAlias
-from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import attrs
 from cyclopts import App, Group, Parameter
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint, unknown_endpoint
-from usage_async._cli.connect import Connection
+from usage_async._cli.connection import Connection
 from usage_async._cli.context import Context
 from usage_async.errors import QueryError
-from usage_async.report.words import dimension_of, find, word_of
+from usage_async.report.dimensions import find_dimension, word_of
+from usage_async.report.formats import Format
+
+if TYPE_CHECKING:
+    from usage_async._client.client import UsageClient
+    from usage_async._client.query import UsageQuery
 
 D = TypeVar("D", bound=str)
 
 _TIMES = Group("Time (UTC)", sort_key=10)
-_WHAT = Group("What is read", sort_key=20)
+_WHAT = Group("Figures", sort_key=20)
+_OUTPUT = Group("Output", sort_key=30)
 _PAGES = Group("Pages", sort_key=80)
 
-PERIOD = "Both ends: 2026-10, 2026-Q4, 2026, 2026-W40, 2026-10-05, 7d, this-month, last-week."
-START = "2026-10-01, 2026-10-01T09:00Z, 7d, Unix seconds."
-END = "The same; exclusive; default: now."
+PERIOD = "The whole range: 2026-10, 2026-Q4, 2026, 2026-W40, 2026-10-05, 7d, this-month, last-week."
+START = "Start, inclusive: 2026-10-01, 2026-10-01T09:00Z, 7d (ago), Unix seconds."
+END = "End, exclusive, in the same forms. Default: now."
 
 _KNOWN: Mapping[str, tuple[Group, type, str, str]] = {
     "start_time": (_TIMES, str, "--start", START),
     "end_time": (_TIMES, str, "--end", END),
     "period": (_TIMES, str, "--period", PERIOD),
-    "clamp": (_TIMES, bool, "--clamp", "Read what there is, where the history begins later."),
-    "limit": (_PAGES, int, "--limit", "Buckets a page, never a total."),
-    "page": (_PAGES, str, "--page", "A cursor to begin at, with the very times it was made with."),
+    "clamp": (
+        _TIMES,
+        bool,
+        "--clamp",
+        "Where the history begins later than the range, read from there on.",
+    ),
+    "limit": (_PAGES, int, "--limit", "Buckets in a page, never a total."),
+    "page": (
+        _PAGES,
+        str,
+        "--page",
+        "Cursor to begin at; give the absolute times that it was made with.",
+    ),
 }
-"""Parameters that every endpoint has: their group, type, option and help."""
+"""Parameters of every endpoint: group, type, option and help."""
 
 _BY = "--by"
 _OF_THE_CLIENT = ("unchecked",)
-"""Arguments of the client's `query` that are no parameters."""
+"""Arguments of the client's `query` that are not parameters of the API."""
 _UNSPLIT = ("line_item",)
-"""Dimensions whose values may hold a comma."""
+"""Dimensions whose values may contain a comma."""
 
 
 @attrs.frozen
-class Asked:
-    """Query of an endpoint, as the command line says it.
+class QueryArguments:
+    """Arguments of a query, as the command line gives them.
 
     Attributes:
-        name: Of the endpoint, or its path.
-        params: As the client's method takes them.
-        unchecked: Whether there are parameters that this release does not know.
+        name: Name of the endpoint, or its path.
+        params: Parameters as the client's method takes them.
+        unchecked: True if there are parameters that this release does not know.
     """
 
     name: str
     params: Mapping[str, Any]
     unchecked: bool = False
 
+    def query(self, client: UsageClient) -> UsageQuery[Any]:
+        """Make the query of a client."""
+        return client.query(self.name, unchecked=self.unchecked, **self.params)
 
-Act = Callable[..., int | None]
-"""Action of a command: `(asked, connection, context, **own options)`."""
+
+Action = Callable[..., int | None]
+"""Action of a command: `(arguments, connection, context, **own options)`."""
 
 
-def endpoint_app(name: str, summary: str, act: Act, own: Sequence[Argument], example: str) -> App:
-    """Make a command with a command for every endpoint.
+def endpoint_app(
+    name: str, summary: str, action: Action, own: Sequence[Argument], example: str
+) -> App:
+    """Make a command with a subcommand for every endpoint.
 
     Args:
-        name: The command.
+        name: Name of the command.
         summary: Its help.
-        act: What it does.
+        action: The function that a subcommand calls.
         own: Its own options, beside those of the endpoint.
         example: The rest of its example.
     """
@@ -80,26 +103,24 @@ def endpoint_app(name: str, summary: str, act: Act, own: Sequence[Argument], exa
     )
     for endpoint in ENDPOINTS.values():
         doc = (endpoint.result_class.__doc__ or "").partition("\n")[0]
-        app.command(_command(endpoint.name, own, act), name=endpoint.name, help=doc)
-    newer = "An endpoint newer than this program, by its path."
-    app.command(_command(None, own, act), name="path", help=newer)
+        app.command(_command(endpoint.name, own, action), name=endpoint.name, help=doc)
+    newer = "An endpoint that this program does not know, by its path."
+    app.command(_command(None, own, action), name="path", help=newer)
     return app
 
 
-def _command(name: str | None, arguments: Sequence[Argument], act: Act) -> Any:
-    """Make a command of an endpoint; None takes its path from the command line."""
+def _command(name: str | None, arguments: Sequence[Argument], action: Action) -> Any:
+    """Make the subcommand of an endpoint; None takes a path from the command line."""
 
     def command(*path: str, connection: Connection, context: Context, **given: Any) -> int | None:
-        own = {key: value for key, value in given.items() if key not in asked}
+        own = {key: value for key, value in given.items() if key not in params}
         for key in own:
             del given[key]
-        return act(_asked(name or path[0], endpoint, given), connection, context, **own)
+        return action(_read(name or path[0], endpoint, given), connection, context, **own)
 
     endpoint = unknown_endpoint("") if name is None else ENDPOINTS[name]
-    asked = {"set", *get_type_hints(endpoint.params)}
-    connection = _keyword("connection", Connection, Connection())
-    context = _keyword("context", Annotated[Any, Parameter(parse=False)], Argument.empty)
-    options = [*_arguments(endpoint), *arguments, connection, context]
+    params = {"set", *get_type_hints(endpoint.params)}
+    options = [*_arguments(endpoint), *arguments, CONNECTION, CONTEXT]
     if name is None:
         hint = Annotated[str, Parameter(help="Such as /organization/usage/brand_new.")]
         options.insert(0, Argument("path", Argument.POSITIONAL_ONLY, annotation=hint))
@@ -112,19 +133,52 @@ def _keyword(name: str, hint: Any, default: Any = None) -> Argument:
     return Argument(name, Argument.KEYWORD_ONLY, default=default, annotation=hint)
 
 
+CONNECTION = _keyword("connection", Connection, Connection())
+"""The argument with the connection options."""
+CONTEXT = _keyword("context", Annotated[Any, Parameter(parse=False)], Argument.empty)
+"""The argument that the dispatch fills; it is no option."""
+
+
 def option(
     name: str, hint: Any, default: Any, *, flag: str | None = None, **about: Any
 ) -> Argument:
     """Make an option of a command.
 
     Args:
-        name: As Python writes it.
+        name: Name of the argument in Python.
         hint: Its type.
         default: Its value where it is left out.
-        flag: As the command line writes it, where that differs.
-        about: How it is shown, as cyclopts takes it.
+        flag: Name on the command line, where that differs.
+        about: Further arguments of cyclopts' `Parameter`.
     """
     return _keyword(name, Annotated[hint, Parameter(name=flag, **about)], default)
+
+
+def output_options(formats: Mapping[str, Format]) -> list[Argument]:
+    """Make the options `--format` and `--output` of a command with these formats."""
+    docs = "; ".join(f"{name}: {each.doc}" for name, each in formats.items())
+    endings = ", ".join(ending for each in formats.values() for ending in each.endings)
+    return [
+        option(
+            "format",
+            one_of(tuple(formats)) | None,
+            None,
+            group=_OUTPUT,
+            help=f"{docs}. Default: by the ending of the file, else {next(iter(formats))}.",
+            show_default=False,
+        ),
+        option(
+            "output",
+            Path | None,
+            None,
+            group=_OUTPUT,
+            alias="-o",
+            allow_leading_hyphen=True,
+            help=f"File to write ({endings}), replaced only when the new one is whole."
+            " Default: -, standard output.",
+            show_default=False,
+        ),
+    ]
 
 
 def _arguments(endpoint: Endpoint) -> list[Argument]:
@@ -135,7 +189,7 @@ def _arguments(endpoint: Endpoint) -> list[Argument]:
         None,
         group=_PAGES,
         negative="",
-        help="NAME=VALUE: a parameter or a value newer than this program, sent as it is.",
+        help="NAME=VALUE: send a parameter or a value that this program does not know.",
     )
     return [*made, newer]
 
@@ -154,25 +208,32 @@ def _argument(endpoint: Endpoint, name: str) -> Argument:
             show_default=False,
         )
     if name == "bucket_width":
-        hint = _one_of(endpoint.bucket_widths)
-        return option(name, hint | None, None, group=_WHAT, alias="--width", help="Of a bucket.")
+        hint = one_of(endpoint.bucket_widths)
+        return option(
+            name, hint | None, None, group=_WHAT, alias="--width", help="Length of a bucket."
+        )
     if name == "group_by":
         words = tuple(map(word_of, endpoint.group_by))
-        return _list(name, words, "Split by these; several with commas or blanks.", flag=_BY)
+        return _list(
+            name, words, "Group by these dimensions, separated by commas or blanks.", flag=_BY
+        )
     filter_ = endpoint.filters[name]
     if filter_.type is bool:
-        return option(name, bool | None, None, group=_WHAT, help="Only these, or none of them.")
-    known = f"; known are {', '.join(filter_.choices)}" if filter_.is_open else ""
+        return option(
+            name, bool | None, None, group=_WHAT, help=f"Only {name} requests, or only others."
+        )
+    split = filter_.dimension not in _UNSPLIT
+    known = f"; known: {', '.join(filter_.choices)}" if filter_.is_open else ""
     return _list(
         name,
         _choices(endpoint, name),
-        f"Only these{known}.",
-        split=filter_.dimension not in _UNSPLIT,
+        f"Only these, separated by {'commas or ' if split else ''}blanks{known}.",
+        split=split,
     )
 
 
-def _one_of(choices: tuple[str, ...]) -> Any:
-    """Give the type of a value that is one of these; any text where there are none."""
+def one_of(choices: tuple[str, ...]) -> Any:
+    """Give the type of a value that is one of these; any text where there are no choices."""
     return cast("Any", Literal)[choices] if choices else str
 
 
@@ -186,7 +247,7 @@ def _list(
 ) -> Argument:
     return option(
         name,
-        GenericAlias(list, _one_of(choices)) | None,
+        GenericAlias(list, one_of(choices)) | None,
         None,
         group=_WHAT,
         negative="",
@@ -198,18 +259,18 @@ def _list(
 
 
 def _split(_: Any, tokens: Sequence[Any]) -> list[str]:
-    """Read a list, its items apart by commas, blanks or repeated options."""
+    """Read a list whose items are separated by commas, blanks or repeated options."""
     return [part.strip() for token in tokens for part in token.value.split(",")]
 
 
-def _asked(name: str, endpoint: Endpoint, given: dict[str, Any]) -> Asked:
+def _read(name: str, endpoint: Endpoint, given: dict[str, Any]) -> QueryArguments:
     newer = [_pair(text) for text in given.pop("set", None) or ()]
     params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if "end_time" in params and not {"start_time", "period"} & params.keys():
-        raise QueryError("--end needs --start")
-    if not {"start_time", "period"} & params.keys():
+    times = {name: params.get(name) for name in ("start_time", "end_time", "period")}
+    check_end(times["start_time"], times["end_time"], times["period"])
+    if not any(times.values()):
         raise QueryError(
-            "say which time, such as --period 2026-10, --period 7d, --start 2026-10-01"
+            "the time is missing: add --period 2026-10, --period 7d or --start 2026-10-01"
         )
     if "group_by" in params:
         unchecked = [value for key, value in newer if key == "group_by"]
@@ -218,23 +279,23 @@ def _asked(name: str, endpoint: Endpoint, given: dict[str, Any]) -> Asked:
         _check_name(key, given)
         taken = key == "bucket_width" and key in params
         if taken or (key in given and not _choices(endpoint, key)):
-            raise QueryError(f"--set {key}: say it as {_flag(key)}")
+            raise QueryError(f"--set {key}: use {_flag(key)} instead")
         if key == "bucket_width":
             params[key] = value
         else:
             params[key] = [*params.get(key, ()), value]
-    return Asked(name, params, unchecked=bool(newer))
+    return QueryArguments(name, params, unchecked=bool(newer))
 
 
 def _check_name(name: str, given: Collection[str]) -> None:
-    """Refuse what only looks like a parameter newer than this program."""
+    """Refuse names that only look like parameters that this program does not know."""
     if name in _OF_THE_CLIENT:
         raise QueryError(
-            f"--set {name}: no parameter of the API; --set sends unknown ones as it is"
+            f"--set {name}: not a parameter of the API; --set alone sends unknown ones"
         )
     plain = name.partition("[")[0]
     if plain != name and plain in given:
-        raise QueryError(f"--set {name}: say it as {_flag(plain)}, without brackets")
+        raise QueryError(f"--set {name}: use {_flag(plain)} instead, without brackets")
 
 
 def _flag(name: str) -> str:
@@ -244,20 +305,42 @@ def _flag(name: str) -> str:
 
 
 def _dimensions(endpoint: Endpoint, words: Iterable[str], unchecked: Sequence[str]) -> list[str]:
-    """Give the dimensions that words mean; an endpoint that is not known may have any."""
+    """Give the dimensions that words mean; an unknown endpoint may have any dimension."""
     if endpoint.group_by:
         known = endpoint.group_by
-        return [word if word in unchecked else dimension_of(word, known) for word in words]
+        return [word if word in unchecked else read_dimension(word, known) for word in words]
     every = [dimension for each in ENDPOINTS.values() for dimension in each.group_by]
-    return [find(word, every) or word for word in words]
+    return [find_dimension(word, every) or word for word in words]
 
 
 def _choices(endpoint: Endpoint, name: str) -> tuple[str, ...]:
-    """Give the values that the option of a parameter takes; none where it takes any."""
+    """Give the values that the option of a parameter takes; none if it takes any value."""
     if name in endpoint.filters:
         filter_ = endpoint.filters[name]
         return () if filter_.is_open else filter_.choices
     return {"bucket_width": endpoint.bucket_widths, "group_by": endpoint.group_by}.get(name, ())
+
+
+def read_dimension(word: str, dimensions: Collection[D]) -> D:
+    """Find the dimension that a word means: `project`, `project-id` and `project_id` alike.
+
+    Raises:
+        QueryError: It is none of these.
+    """
+    found = find_dimension(word, dimensions)
+    if found is None:
+        raise QueryError(f"--by takes {', '.join(map(word_of, dimensions))}; not {word!r}")
+    return found
+
+
+def check_end(start: str | None, end: str | None, period: str | None) -> None:
+    """Refuse an end without a start.
+
+    Raises:
+        QueryError: The start is missing.
+    """
+    if end is not None and start is None and period is None:
+        raise QueryError("--end needs --start")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Output: standard output, or a file that is only replaced when the new one is whole."""
+"""Output of a command: its format, and standard output or a file that is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -6,23 +6,89 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from usage_async.report.text import clean
+from usage_async.errors import QueryError
+from usage_async.report.formats import Format
+from usage_async.report.formatting import clean
+
+if TYPE_CHECKING:
+    from usage_async._cli.context import Context
+
+_STDOUT = "-"
+_NEVER_WRITTEN = (".parquet",)
+"""Endings of binary formats: a text in such a file would only fail when it is read."""
+
+
+def choose_format(formats: Mapping[str, Format], given: str | None, output: Path | None) -> Format:
+    """Choose the format: as `--format` says, else by the ending of the file, else the first.
+
+    Args:
+        formats: The formats of the command.
+        given: The value of `--format`.
+        output: The value of `--output`.
+
+    Raises:
+        QueryError: `--format` and the file contradict each other, the ending names no format, or
+            the format cannot be written to a file.
+    """
+    ending = "" if output is None else output.suffix.lower()
+    named = next((name for name, each in formats.items() if ending in each.endings), None)
+    known = ", ".join(known for each in formats.values() for known in each.endings)
+    if ending in _NEVER_WRITTEN:
+        raise QueryError(f"{output}: {ending} files cannot be written; known endings are {known}")
+    if given is not None and named not in (None, given):
+        raise QueryError(
+            f"{output}: the name means {named}, but --format says {given}; change one of them"
+        )
+    if given is None and named is None and ending:
+        raise QueryError(
+            f"{output}: the ending {ending} names no format: add --format; known endings are"
+            f" {known}"
+        )
+    chosen = given or named or next(iter(formats))
+    if formats[chosen].is_drawn and not is_stdout(output):
+        others = " or ".join(name for name, each in formats.items() if not each.is_drawn)
+        raise QueryError(
+            f"{output}: {chosen} is drawn on the terminal only; for a file add --format {others}"
+        )
+    return formats[chosen]
+
+
+def render(form: Format, context: Context, output: Path | None, *given: Any) -> None:
+    """Draw on standard output, or write to the output.
+
+    Args:
+        form: The format; its function gets the other arguments.
+        context: The command's context.
+        output: The value of `--output`.
+        given: The value to render, and how.
+    """
+    renderer = form.load()
+    if form.is_drawn:
+        renderer(context.out, *given)
+        return
+    with destination(output) as sink:
+        sink.write(renderer(*given))
+
+
+def is_stdout(output: Path | None) -> bool:
+    """Tell if a value of `--output` means standard output."""
+    return output is None or str(output) == _STDOUT
 
 
 class Sink(Protocol):
     """Receiver of bytes."""
 
     def write(self, data: bytes, /) -> object:
-        """Take them all."""
+        """Write all of the bytes."""
 
 
 class _Stdout:
-    """Standard output, without a wait: what reads the pipe gets every piece at once."""
+    """Standard output, flushed after every write: the reader of a pipe gets each bucket at once."""
 
     def write(self, data: bytes) -> None:
         sys.stdout.buffer.write(data)
@@ -30,7 +96,7 @@ class _Stdout:
 
 
 class _Screen:
-    """A terminal: what could steer it is written out, whatever the data hold."""
+    """Terminal; control characters in the data are escaped."""
 
     def write(self, data: bytes) -> None:
         sys.stdout.write("\n".join(map(clean, data.decode().split("\n"))))
@@ -38,21 +104,21 @@ class _Screen:
 
 @contextmanager
 def destination(path: Path | None) -> Iterator[Sink]:
-    """Open where to write.
+    """Open the output.
 
-    A file is written beside the old one and then renamed, so that there is the old file or the
-    whole new one, whatever happens. What is no file (a device, a named pipe) is written to.
+    A file is written beside the old one and then renamed, so that there is always the old file or
+    the whole new one. Devices and named pipes are written to directly.
 
     Args:
-        path: None, or `-`, is standard output.
+        path: A file; None and `-` are standard output.
 
     Raises:
-        OSError: It cannot be written; what was there is intact.
+        OSError: The file cannot be written; the old one is intact.
     """
-    if path is None or str(path) == "-":
+    if path is None or is_stdout(path):
         yield _Screen() if sys.stdout.isatty() else _Stdout()
         return
-    # A link stays a link: what it points at is replaced.
+    # The target of a link is replaced, and the link stays.
     target = Path(os.path.realpath(path))
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):
         with target.open("wb", buffering=0) as device:
@@ -69,7 +135,7 @@ def _beside(target: Path) -> Iterator[Sink]:
             prefix=f".{target.name}.", suffix=".part", dir=target.parent
         )
     except OSError as error:
-        error.filename = str(target)  # the one that was asked for
+        error.filename = str(target)  # instead of the temporary name
         raise
     beside = Path(name)
     try:
@@ -86,7 +152,7 @@ def _beside(target: Path) -> Iterator[Sink]:
 
 
 def _mode(target: Path) -> int:
-    """Give the permissions of the old file, or those that a new one gets."""
+    """Give the permissions of the old file, or those that the umask leaves to a new one."""
     with suppress(FileNotFoundError):
         return stat.S_IMODE(target.stat().st_mode)
     mask = os.umask(0o022)

@@ -1,10 +1,13 @@
-"""Reports: what an organization spent and used, as plain data, and its renderings.
+"""Reports: the spending and usage of an organization as exact values, and their renderings.
 
-    plan = Plan(by="project_id", period=TimeRange(start_time, end_time), now=now)
-    report = make_report(plan, await read(client, plan))
+    spec = report_spec(int(time.time()), by="project_id", period="last-month")
+    report = compute_report(spec, await read_sections(client, spec))
 
-`plan` says what is asked, `reading` asks the service, `make` adds up; `json`, `csv` and `terminal`
-are renderings. Before version 1.0, names of this package may change in minor releases.
+`ReportSpec` is the question. `read_sections` sends its queries, all at the same time.
+`compute_report` adds the answers up to a `Report`, a value without any I/O. `formats` lists the
+renderings.
+
+Before version 1.0, names of this package may change in minor releases.
 """
 
 from typing import TYPE_CHECKING
@@ -12,12 +15,19 @@ from typing import TYPE_CHECKING
 from usage_async._api.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from usage_async.report.make import make_report as make_report
-    from usage_async.report.plan import Plan as Plan
-    from usage_async.report.plan import Report as Report
-    from usage_async.report.reading import read as read
+    from usage_async.report.compute import compute_report as compute_report
+    from usage_async.report.reading import read_sections as read_sections
+    from usage_async.report.spec import ReportSpec as ReportSpec
+    from usage_async.report.spec import report_spec as report_spec
+    from usage_async.report.values import Report as Report
 
-_HOMES = {"Plan": "plan", "Report": "plan", "make_report": "make", "read": "reading"}
+_HOMES = {
+    "Report": "values",
+    "ReportSpec": "spec",
+    "compute_report": "compute",
+    "read_sections": "reading",
+    "report_spec": "spec",
+}
 
 if not TYPE_CHECKING:  # type checkers read the imports above
     __all__ = list(_HOMES)

@@ -1,8 +1,8 @@
-"""CSV: exact values for programs, guarded cells for spreadsheets.
+"""CSV renderings of reports, breakdowns and buckets.
 
-Values are written as they are (RFC 4180, lines ended by a line feed): Decimals in full and without
-padding, `true` and `false`, unknown fields as JSON, nothing where there is no value and `""` for an
-empty text, so that reading gives back what was written.
+Cells follow RFC 4180, and a line feed ends each line. Decimals are written in full and without
+padding, booleans as `true` and `false`, unknown fields as JSON. No value is an empty cell and an
+empty text is `""`, so that reading gives back what was written.
 """
 
 from __future__ import annotations
@@ -16,32 +16,28 @@ from usage_async._api.fields import fields_of
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageRow
 from usage_async._codec.converter import dumps
-from usage_async.report.plan import Report, Tokens
-from usage_async.report.sums import Sums, metrics, value_of
+from usage_async.report.breakdown import Breakdown, added_names, value_of
+from usage_async.report.formats import BucketEncoder
+from usage_async.report.values import Report, Tokens, View
 
 _QUOTED = frozenset('",\r\n')
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 ROW_COLUMNS = tuple(a.name for a in fields_of(UsageRow))
-"""The columns of flat rows: the fields of `UsageRow`, for every endpoint the same."""
+"""The columns of flat rows: the fields of `UsageRow`, the same for every endpoint."""
 
 
 def line(values: Iterable[Any]) -> bytes:
-    """Write one line of raw, exact cells."""
+    """Write one line of exact cells."""
     return (",".join(map(_cell, values)) + "\n").encode()
 
 
 def guarded(values: Iterable[Any]) -> bytes:
-    """Write one line for a spreadsheet: a text that would be a formula begins with `'`."""
+    """Write one line for a spreadsheet: a text that would be a formula gets a leading `'`."""
     return line(
         f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
         for value in values
     )
-
-
-def rows(bucket: UsageTimeBucket[Any]) -> bytes:
-    """Write the results of a bucket as lines of `ROW_COLUMNS`."""
-    return b"".join(line(getattr(row, name) for name in ROW_COLUMNS) for row in bucket.rows())
 
 
 def _cell(value: Any) -> str:
@@ -65,7 +61,7 @@ def _text(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-COLUMNS = (
+REPORT_COLUMNS = (
     "group",
     "name",
     "currency",
@@ -78,17 +74,17 @@ COLUMNS = (
 )
 
 
-def as_csv(shown: Report) -> bytes:
-    """Write a report as a line a group; amounts are exact, names cannot become formulas.
+def report_as_csv(report: Report, _view: View) -> bytes:
+    """Write a report, one line for each group, guarded for spreadsheets.
 
-    Where money and tokens are split by different things, or cover different days, they stand in
-    different lines.
+    Money and tokens of a group stand in one line if they are about the same thing and the same
+    days, else in lines of their own.
     """
-    tokens = {row.id: row for row in shown.tokens}
-    lines = [line(COLUMNS)]
-    for spend in shown.spends:
+    tokens = {row.id: row for row in report.tokens}
+    lines = [line(REPORT_COLUMNS)]
+    for spend in report.spends:
         for group in spend.groups:
-            used = tokens.pop(group.id, None) if shown.joined else None
+            used = tokens.pop(group.id, None) if report.joined else None
             money = (spend.currency, group.amount, group.before)
             lines.append(guarded([group.id, group.name, *money, *_used(used)]))
     lines += [guarded([row.id, row.name, None, None, None, *_used(row)]) for row in tokens.values()]
@@ -99,10 +95,10 @@ def _used(row: Tokens | None) -> list[int | None]:
     return [None] * 4 if row is None else [row.requests, row.input, row.cached, row.output]
 
 
-def sums_as_csv(sums: Sums) -> bytes:
-    """Write the groups, or the totals where there are none, as raw and exact lines."""
-    rows = sums.groups if sums.by else sums.totals
-    names = [*sums.by, *metrics(sums.totals[0])]
+def breakdown_as_csv(breakdown: Breakdown) -> bytes:
+    """Write the groups of a breakdown, or its totals where there are no groups."""
+    rows = breakdown.groups if breakdown.by else breakdown.totals
+    names = [*breakdown.by, *added_names(type(breakdown.totals[0]))]
     lines = [line([*names, "currency"] if "amount" in names else names)]
     for row in rows:
         values = [value_of(row, name) for name in names]
@@ -112,3 +108,12 @@ def sums_as_csv(sums: Sums) -> bytes:
             values.append(amount and amount.currency)
         lines.append(line(values))
     return b"".join(lines)
+
+
+def bucket_encoder() -> BucketEncoder:
+    """Make an encoder that writes each result of a bucket as one line of `ROW_COLUMNS`."""
+    return BucketEncoder(line(ROW_COLUMNS), _rows)
+
+
+def _rows(bucket: UsageTimeBucket[Any]) -> bytes:
+    return b"".join(line(getattr(row, name) for name in ROW_COLUMNS) for row in bucket.rows())

@@ -1,4 +1,4 @@
-"""Conclusions of a report: pace, unusual days, movers. Pure; each rule is written out."""
+"""Conclusions from daily amounts: the pace of a month and unusual days. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from decimal import Decimal
 import attrs
 
 from usage_async._sums.totals import add
-from usage_async.report.text import ratio, times
+from usage_async.report.arithmetic import change, ratio, times, total
 
 Days = Sequence[tuple[date, Decimal | None]]
-"""Amounts by day; None where a day is unknown, and nothing is concluded from it."""
+"""Amounts by day; None where a day is unknown, so that nothing is concluded from it."""
 
 _WEEK = 7
 _SATURDAY = 5
@@ -22,9 +22,10 @@ _FAR = 4
 _HALF = Decimal("0.5")
 
 UNUSUAL_RULE = (
-    "more than half away from the median of its kind of day (Monday to Friday, or weekend), and"
-    f" further than {_FAR} times the usual distance from it"
+    "off the median of its kind (weekday or weekend day) by more than half, and by more than"
+    f" {_FAR} times the median deviation"
 )
+"""The rule for unusual days, as reports state it."""
 
 
 @attrs.frozen
@@ -32,10 +33,11 @@ class Pace:
     """Projection of a running month.
 
     Attributes:
-        whole_days: Days of the month that are over, and known.
-        rate: What one of the last `over_days` of them cost on average.
-        over_days: Seven, a whole week, or as many as there are.
-        projected: The whole days as billed, and every other day of the month at the rate.
+        whole_days: The number of days of the month that are over and known.
+        rate: The mean amount of the last `over_days` of these days.
+        over_days: Seven, for a whole week, or as many as there are.
+        projected: The amount of the whole month: the whole days as billed, and every other day at
+            the rate.
     """
 
     whole_days: int
@@ -49,8 +51,8 @@ class UnusualDay:
     """A day that is far from the usual.
 
     Attributes:
-        day: Which.
-        amount: What it cost.
+        day: The day.
+        amount: Its amount.
         usual: The median of its kind of day.
     """
 
@@ -63,8 +65,8 @@ def pace(days: Days, today: date) -> Pace | None:
     """Project a running month; None before its first day is over.
 
     Args:
-        days: Of the month, today the last.
-        today: It is still running, so it is projected as well.
+        days: The days of the month up to today.
+        today: The day that is still running; it is projected like the days to come.
     """
     whole = [amount for day, amount in _known(days) if day < today]
     if not whole:
@@ -76,13 +78,13 @@ def pace(days: Days, today: date) -> Pace | None:
 
 
 def unusual_days(days: Days, today: date) -> tuple[UnusualDay, ...]:
-    """Find the days that `UNUSUAL_RULE` describes; today is not judged, since it still runs."""
+    """Find the days that `UNUSUAL_RULE` describes, except today, which is still running."""
     found: list[UnusualDay] = []
     for weekend in (False, True):
         kind = [
             (day, amount)
             for day, amount in _known(days)
-            if day < today and (day.weekday() >= _SATURDAY) is weekend
+            if day < today and is_weekend(day) is weekend
         ]
         if len(kind) < _ENOUGH_DAYS:
             continue
@@ -97,6 +99,11 @@ def unusual_days(days: Days, today: date) -> tuple[UnusualDay, ...]:
     return tuple(sorted(found, key=lambda each: each.day))
 
 
+def is_weekend(day: date) -> bool:
+    """Tell if a day is a Saturday or a Sunday."""
+    return day.weekday() >= _SATURDAY
+
+
 def _known(days: Days) -> Iterator[tuple[date, Decimal]]:
     return ((day, amount) for day, amount in days if amount is not None)
 
@@ -106,16 +113,3 @@ def _median(amounts: Iterable[Decimal]) -> Decimal:
     order = sorted(amounts)
     half = len(order) // 2
     return order[half] if len(order) % 2 else times(add(order[half - 1], order[half]), _HALF)
-
-
-def total(amounts: Iterable[Decimal]) -> Decimal:
-    """Add amounts up, exactly."""
-    result = Decimal(0)
-    for amount in amounts:
-        result = add(result, amount)
-    return result
-
-
-def change(amount: Decimal, before: Decimal) -> Decimal:
-    """Give the exact difference of two amounts."""
-    return add(amount, before.copy_negate())

@@ -1,53 +1,54 @@
-"""JSON for programs: reports and sums, amounts as exact strings."""
+"""JSON renderings of reports, breakdowns and buckets; amounts are exact strings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from usage_async._codec.converter import dumps, to_dict
 from usage_async._query.times import TimeRange
-from usage_async.report.plan import Report, Spend, Tokens, day_of
-from usage_async.report.sums import Sums
+from usage_async.report.breakdown import Breakdown
+from usage_async.report.formats import BucketEncoder
+from usage_async.report.spec import day_of
+from usage_async.report.values import Report, Spend, Tokens, View
 
 
-def as_json(shown: Report, notices: Sequence[str]) -> bytes:
-    """Write a report as JSON; amounts are strings, exact."""
-    plan = shown.plan
+def report_as_json(report: Report, view: View) -> bytes:
+    """Write a report as one object."""
+    spec = report.spec
     value = {
-        "organization": {"id": shown.organization.id, "name": shown.organization.name},
-        **_range(plan.period),
-        "requested": _range(plan.requested or plan.period),
-        "as_of": plan.now,
-        "by": plan.by,
-        "derived_from_line_items": plan.grouping.derived,
-        "compared_with": None if plan.before is None else _range(plan.before),
-        "groups_from": shown.groups_from,
-        "spend": None if shown.spend_blank else [_spend(spend) for spend in shown.spends],
-        "tokens": [_tokens(row) for row in shown.tokens],
+        "organization": {"id": report.organization.id, "name": report.organization.name},
+        **_range(spec.period),
+        "requested": _range(spec.requested or spec.period),
+        "as_of": spec.now,
+        "by": spec.by,
+        "derived_from_line_items": spec.grouping.derived,
+        "compared_with": None if spec.before is None else _range(spec.before),
+        "groups_from": report.groups_from,
+        "spend": None if report.spend_blank else [_spend(spend) for spend in report.spends],
+        "tokens": [_tokens(row) for row in report.tokens],
         "endpoints": [
             {
                 "endpoint": use.name,
                 "num_model_requests": use.requests,
                 **{metric: value for metric, value, _ in use.figures},
             }
-            for use in shown.endpoints
+            for use in report.endpoints
         ],
-        "refused": _blanks(shown, "refused"),
-        "failed": _blanks(shown, "failed"),
+        "refused": _blanks(report, "refused"),
+        "failed": _blanks(report, "failed"),
         "missing": [
             {"section": name, "days": [day_of(start).isoformat() for start in starts]}
-            for name, starts in shown.gaps
+            for name, starts in report.gaps
         ],
-        "notices": [*notices, *shown.remarks],
+        "notices": [*view.notices, *report.remarks],
     }
-    return dumps(value) + b"\n"
+    return _line(value)
 
 
-def _blanks(shown: Report, verdict: str) -> list[dict[str, str]]:
+def _blanks(report: Report, verdict: str) -> list[dict[str, str]]:
     return [
         {"section": name, "reason": blank.reason}
-        for name, blank in shown.blanks
+        for name, blank in report.blanks
         if blank.verdict == verdict
     ]
 
@@ -88,15 +89,26 @@ def _tokens(row: Tokens) -> dict[str, Any]:
     }
 
 
-def sums_as_json(sums: Sums) -> bytes:
-    """Write sums as JSON, amounts as strings."""
-    value = {
-        "endpoint": sums.endpoint,
-        "requested": _range(sums.requested),
-        "covered": None if sums.covered is None else _range(sums.covered),
-        "notices": [notice.message for notice in sums.notices],
-        "group_by": list(sums.by),
-        "totals": [to_dict(row) for row in sums.totals],
-        "groups": [to_dict(row) for row in sums.groups],
-    }
+def breakdown_as_json(breakdown: Breakdown) -> bytes:
+    """Write a breakdown as one object."""
+    covered = breakdown.covered
+    return _line(
+        {
+            "endpoint": breakdown.endpoint,
+            "requested": _range(breakdown.requested),
+            "covered": None if covered is None else _range(covered),
+            "notices": [notice.message for notice in breakdown.notices],
+            "group_by": list(breakdown.by),
+            "totals": [to_dict(row) for row in breakdown.totals],
+            "groups": [to_dict(row) for row in breakdown.groups],
+        }
+    )
+
+
+def bucket_encoder() -> BucketEncoder:
+    """Make an encoder that writes each bucket as one line, in the shape of the API."""
+    return BucketEncoder(b"", _line)
+
+
+def _line(value: Any) -> bytes:
     return dumps(value) + b"\n"

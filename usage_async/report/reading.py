@@ -1,4 +1,8 @@
-"""Reading everything that a report is made of, at the same time."""
+"""Reading the sections of a report: all of its queries, at the same time.
+
+A query that the service refuses or fails to answer leaves its own section blank. Only what concerns
+every query, such as a wrong key, ends the whole.
+"""
 
 from __future__ import annotations
 
@@ -22,83 +26,87 @@ from usage_async.errors import (
     RangeUnavailableError,
     UsageError,
 )
-from usage_async.report.plan import Blank, Plan, Reading, Readings
+from usage_async.report.spec import ReportSpec, day_end
+from usage_async.report.values import Blank, Section, Sections
 
 _REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
-"""Final answers that concern one query only."""
-_OF_ALL = (AuthenticationError, ConfigurationError, QueryError)
-"""Errors that concern every query; after any other, one section is blank and the rest comes."""
+"""Answers that asking again would not change, and that concern one query only."""
+_CONCERN_ALL = (AuthenticationError, ConfigurationError, QueryError)
+"""Errors that every query would meet; after any other, one section is blank and the rest comes."""
 
 
 @attrs.define
-class _Section:
-    """A part of a report, and what came of it.
+class _Task:
+    """A section to read.
 
     Attributes:
-        ask: Makes its query, from a start on.
+        query_from: Makes its query, which begins at the given start.
         period: The days that it is about.
-        clamp: Whether a later start will do, where the service offers no earlier one.
-        reading: The outcome.
+        clamp: True if a later start will do where the service offers no earlier one.
+        section: The outcome.
         error: Why there is none.
     """
 
-    ask: Callable[[int], UsageQuery[Any]]
+    query_from: Callable[[int], UsageQuery[Any]]
     period: TimeRange
     clamp: bool = False
-    reading: Reading = attrs.field(factory=Reading)
+    section: Section = attrs.field(factory=Section)
     error: UsageError | None = None
 
 
-async def read(client: UsageClient, plan: Plan, advance: Callable[[], object]) -> Readings:
-    """Read what a report is made of.
+async def read_sections(
+    client: UsageClient, spec: ReportSpec, advance: Callable[[], object] = lambda: None
+) -> Sections:
+    """Read everything that a report is computed from.
 
     Args:
-        client: Of the organization.
-        plan: What the report is about.
-        advance: Called after every query, `queries(plan)` times.
+        client: Client of the organization.
+        spec: The report.
+        advance: Called after every query, `query_count(spec)` times.
 
     Raises:
         UsageError: Nothing could be read; or the key, or the range, is refused.
     """
-    costs, usage = _costs(client, plan), _usage(client, plan)
-    sections = [*costs.values(), *usage.values()]
-    await together(_fill(section, advance) for section in sections)
-    errors = [section.error for section in sections]
+    costs, usage = _costs(client, spec), _usage(client, spec)
+    tasks = [*costs.values(), *usage.values()]
+    await together(_run(task, advance) for task in tasks)
+    errors = [task.error for task in tasks]
     if errors[0] is not None and (
         isinstance(errors[0], RangeUnavailableError) or None not in errors
     ):
         raise errors[0]
-    return Readings(
-        **{name: section.reading for name, section in costs.items()},
-        usage={name: section.reading for name, section in usage.items()},
+    return Sections(
+        **{name: task.section for name, task in costs.items()},
+        usage={name: task.section for name, task in usage.items()},
     )
 
 
-def queries(plan: Plan) -> int:
+def query_count(spec: ReportSpec) -> int:
     """Give the number of queries that a report takes."""
-    return len(ENDPOINTS) + (1 if plan.before is None else 3)
+    return len(ENDPOINTS) + (1 if spec.before is None else 3)
 
 
-def _costs(client: UsageClient, plan: Plan) -> dict[str, _Section]:
-    by = [plan.grouping.costs]
-    sections = {
-        "costs": _section(client, "costs", plan.period),
-        # A clamp of the library would tell of costs that were not read; only their groups are not.
-        "costs_by": _section(client, "costs", plan.period, by, clamp=True),
+def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
+    by = [spec.grouping.costs]
+    tasks = {
+        "costs": _task(client, "costs", spec.period),
+        # Not `clamp=True` of the query: its notice would say that costs are missing, but the
+        # ungrouped query reads them; only their groups are missing.
+        "costs_by": _task(client, "costs", spec.period, by, clamp=True),
     }
-    if plan.before is not None:
-        sections["costs_before"] = _section(client, "costs", plan.before)
-        sections["costs_by_before"] = _section(client, "costs", plan.before, by)
-    return sections
+    if spec.before is not None:
+        tasks["costs_before"] = _task(client, "costs", spec.before)
+        tasks["costs_by_before"] = _task(client, "costs", spec.before, by)
+    return tasks
 
 
-def _usage(client: UsageClient, plan: Plan) -> dict[str, _Section]:
-    dimension = plan.grouping.usage
+def _usage(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
+    dimension = spec.grouping.usage
     return {
-        endpoint.name: _section(
+        endpoint.name: _task(
             client,
             endpoint.name,
-            plan.period,
+            spec.period,
             [dimension] if dimension in endpoint.group_by else None,
         )
         for endpoint in ENDPOINTS.values()
@@ -106,55 +114,53 @@ def _usage(client: UsageClient, plan: Plan) -> dict[str, _Section]:
     }
 
 
-def _section(
+def _task(
     client: UsageClient,
     name: str,
     period: TimeRange,
     by: list[str] | None = None,
     *,
     clamp: bool = False,
-) -> _Section:
-    # The day that still runs is part of the report.
-    end = period.end_time + -period.end_time % DAY_S
+) -> _Task:
+    end = day_end(period.end_time)  # a running day is part of the report
 
-    def ask(start: int) -> UsageQuery[Any]:
+    def query_from(start: int) -> UsageQuery[Any]:
         return client.query(name, start_time=start, end_time=end, group_by=by)
 
-    return _Section(ask, period, clamp)
+    return _Task(query_from, period, clamp)
 
 
-async def _fill(section: _Section, advance: Callable[[], object]) -> None:
+async def _run(task: _Task, advance: Callable[[], object]) -> None:
     try:
-        section.reading = await _outcome(section)
-    except _OF_ALL:
+        task.section = await _section(task)
+    except _CONCERN_ALL:
         raise
     except UsageError as error:
-        section.error = error
+        task.error = error
         verdict: Literal["refused", "failed"] = (
             "refused" if isinstance(error, _REFUSALS) else "failed"
         )
-        section.reading = Reading(blank=Blank(verdict, error.message))
+        task.section = Section(blank=Blank(verdict, error.message))
     advance()
 
 
-async def _outcome(section: _Section) -> Reading:
-    period = section.period
+async def _section(task: _Task) -> Section:
+    period = task.period
     try:
-        return await _read(section.ask(period.start_time))
+        return await _read(task.query_from(period.start_time))
     except RangeUnavailableError as error:
-        earliest = int(error.earliest.timestamp())
-        begin = earliest + -earliest % DAY_S
-        if not section.clamp or not period.start_time < begin < period.end_time:
+        begin = day_end(int(error.earliest.timestamp()))
+        if not task.clamp or not period.start_time < begin < period.end_time:
             raise
-    return attrs.evolve(await _read(section.ask(begin)), known_from=begin)
+    return attrs.evolve(await _read(task.query_from(begin)), known_from=begin)
 
 
-async def _read(query: UsageQuery[Any]) -> Reading:
+async def _read(query: UsageQuery[Any]) -> Section:
     async with query.stream() as stream:
         buckets = tuple([bucket async for bucket in stream])
     came = {bucket.start_time for bucket in buckets}
     due = range(stream.start_time, stream.end_time, DAY_S)
-    reading = Reading(buckets, missing=tuple(start for start in due if start not in came))
-    if not buckets and reading.overdue(stream.as_of):
-        return Reading(blank=Blank("failed", "no day was sent"))
-    return reading
+    section = Section(buckets, missing=tuple(start for start in due if start not in came))
+    if not buckets and section.overdue(stream.as_of):
+        return Section(blank=Blank("failed", "no day was sent"))
+    return section

@@ -1,1 +1,1 @@
-"""The commands of `usage-async`, a file each."""
+"""Commands of `usage-async`, one file each."""

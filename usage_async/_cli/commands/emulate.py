@@ -1,7 +1,8 @@
-"""`usage-async emulate`: a made-up organization on a local port, with faults and quirks."""
+"""Command `usage-async emulate`: serve a made-up organization on a local port, for tests."""
 
 from __future__ import annotations
 
+import re
 from inspect import Parameter as Argument
 from inspect import Signature
 from types import GenericAlias
@@ -11,8 +12,8 @@ import attrs
 from cyclopts import Group, Parameter
 
 from usage_async._cli.context import Context
-from usage_async._cli.options import option
-from usage_async._cli.speech import write
+from usage_async._cli.options import CONTEXT, option
+from usage_async._cli.stderr import write
 from usage_async.emulator import Faults, Quirks
 from usage_async.errors import QueryError
 
@@ -32,7 +33,7 @@ def emulate(*, port: int, context: Context, **switches: Any) -> None:
     def started(server: Emulator) -> None:
         context.out.print(f"USAGE_ASYNC_BASE_URL={server.url}", soft_wrap=True)
         context.out.print(f"OPENAI_ADMIN_KEY={server.admin_key}", soft_wrap=True)
-        write("serving; Ctrl-C ends it\n")
+        write("serving until Ctrl-C\n")
 
     context.run(serve(emulator, started=started))
 
@@ -47,12 +48,12 @@ def _make(kind: Any, switches: dict[str, Any]) -> Any:
     try:
         return kind(**given)
     except (ValueError, TypeError) as error:
-        reason = str(error.args[0])
+        reason = re.sub(r"'(\w+)'", lambda match: _flag(match[1]), str(error.args[0]), count=1)
     raise QueryError(reason)
 
 
 def _options(kind: Any, group: Group) -> list[Argument]:
-    """Make an option of every field, with its documentation as its help."""
+    """Make an option of every field; its documentation is the help."""
     hints, docs = get_type_hints(kind), _documentation(kind)
     return [
         option(
@@ -60,15 +61,19 @@ def _options(kind: Any, group: Group) -> list[Argument]:
             _hint(hints[a.name]),
             None,
             group=group,
-            negative=f"--no-{a.name.replace('_', '-')}" if a.default is True else "",
+            negative=_flag(f"no_{a.name}") if a.default is True else "",
             help=docs[a.name] + _default(a.default),
         )
         for a in attrs.fields(kind)
     ]
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _hint(hint: Any) -> Any:
-    # A tuple is given by repeating its option.
+    # The items of a tuple are given by repeating its option.
     items = get_args(hint)
     return (GenericAlias(list, items[:1]) if items[1:] == (...,) else hint) | None
 
@@ -93,15 +98,14 @@ def _documentation(kind: Any) -> dict[str, str]:
 
 
 _PORT = Annotated[
-    int, Parameter(group=Group("Server", sort_key=10), help="Where to listen; 0 takes a free one.")
+    int,
+    Parameter(group=Group("Server", sort_key=10), help="Port to listen on; 0 takes a free one."),
 ]
 emulate.__signature__ = Signature(  # type: ignore[attr-defined] # a function takes any
     [
         Argument("port", Argument.KEYWORD_ONLY, default=8089, annotation=_PORT),
         *(argument for group, kind in _SWITCHES for argument in _options(kind, group)),
-        Argument(
-            "context", Argument.KEYWORD_ONLY, annotation=Annotated[Any, Parameter(parse=False)]
-        ),
+        CONTEXT,
     ]
 )
 emulate.__annotations__ = {}

@@ -1,4 +1,4 @@
-"""`usage-async endpoints`."""
+"""Command `usage-async endpoints`: list the endpoints."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from usage_async._cli.context import Context
 
 
 def endpoints(*, context: Annotated[Any, Parameter(parse=False)]) -> None:
-    """Show what each endpoint takes and gives."""
+    """List each endpoint's metrics, dimensions, filters and bucket widths."""
     from usage_async.report.terminal.endpoints import draw_endpoints
 
-    shown: Context = context
-    draw_endpoints(shown.out)
+    here: Context = context
+    draw_endpoints(here.out)

@@ -1,132 +1,147 @@
-"""`usage-async report`."""
+"""Command `usage-async report`: show who spent what."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from inspect import Signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Group
 
-from usage_async._cli.connect import Connection, connect
+from usage_async._cli.connection import Connection, open_client
 from usage_async._cli.context import Context
-from usage_async._cli.exit import ExitCode
-from usage_async._cli.options import END, PERIOD, START
+from usage_async._cli.exit_codes import ExitCode
+from usage_async._cli.options import (
+    CONNECTION,
+    CONTEXT,
+    END,
+    PERIOD,
+    START,
+    check_end,
+    one_of,
+    option,
+    output_options,
+    read_dimension,
+)
+from usage_async._cli.output import choose_format, render
+from usage_async.errors import QueryError
+from usage_async.report.dimensions import word_of
+from usage_async.report.formats import REPORT_FORMATS
+from usage_async.report.spec import GROUPINGS, report_spec
 
 if TYPE_CHECKING:
     from usage_async._http.fetch import RequestEvent
-    from usage_async.report.plan import Plan, Report
+    from usage_async.report.spec import ReportSpec
+    from usage_async.report.values import Report
 
 _PERIOD = Group("Period (UTC, whole days)", sort_key=10)
 _VIEW = Group("View", sort_key=20)
-_TOP = 15
 
 _DEFAULT_PERIOD = "last-month"
-
-_Text = str | None
-_By = Literal["project", "user", "api-key", "line-item", "model"]
-
-
-def _as_written(_: Any, tokens: Sequence[Any]) -> str:
-    return str(tokens[0].value)
 
 
 def report(
     *,
-    period: Annotated[
-        _Text,
-        Parameter(
-            group=_PERIOD,
-            help=f"{PERIOD} Default: {_DEFAULT_PERIOD}, whose figures have settled.",
-        ),
-    ] = None,
-    start: Annotated[_Text, Parameter(group=_PERIOD, help=START)] = None,
-    end: Annotated[_Text, Parameter(group=_PERIOD, help=END)] = None,
-    by: Annotated[
-        _By,
-        Parameter(
-            group=_VIEW,
-            converter=_as_written,
-            help="What to split it by; model is derived from line items.",
-        ),
-    ] = "project",
-    compare: Annotated[
-        bool,
-        Parameter(
-            group=_VIEW, negative="", show_default=False, help="Compare with the period before."
-        ),
-    ] = False,
-    top: Annotated[
-        int, Parameter(group=_VIEW, help="Show so many groups, and the others as one; 0: all.")
-    ] = _TOP,
-    format: Annotated[  # noqa: A002 - the name of the option
-        Literal["text", "json", "csv"],
-        Parameter(
-            group=_VIEW,
-            help="text: rounded, for people; json: exact; csv: exact amounts, and names that"
-            " would be formulas begin with an apostrophe.",
-        ),
-    ] = "text",
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-    context: Annotated[Any, Parameter(parse=False)],
+    period: str | None,
+    start: str | None,
+    end: str | None,
+    by: str,
+    compare: bool,
+    top: int,
+    format: str | None,  # noqa: A002 - the name of the option
+    output: Path | None,
+    connection: Connection,
+    context: Context,
 ) -> int:
-    """Show who spent what, on one screen."""
-    from usage_async._query.times import period_before
-    from usage_async.errors import QueryError
-    from usage_async.report.period import find_period, is_running, whole_days
-    from usage_async.report.plan import GROUPINGS, Plan
-    from usage_async.report.words import dimension_of
-
+    """Show who spent what, on one page."""
     if top < 0:
-        raise QueryError("--top takes a number of at least 0")
-    here: Context = context
-    begun = here.runtime.monotonic()
-    now = int(here.runtime.now())
+        raise QueryError("--top takes 0 or more")
+    check_end(start, end, period)
+    chosen = choose_format(REPORT_FORMATS, format, output)
+    begun = context.runtime.monotonic()
     if all(given is None for given in (period, start, end)):
         period = _DEFAULT_PERIOD
-    asked = find_period(now, period=period, start=start, end=end)
-    found = whole_days(asked, now)
-    before = period_before(found, period) if compare else None
-    plan = Plan(dimension_of(by, GROUPINGS), found, now, before, is_running(found, now), asked)
+    spec = report_spec(
+        int(context.runtime.now()),
+        by=read_dimension(by, GROUPINGS),
+        period=period,
+        start=start,
+        end=end,
+        compare=compare,
+    )
     requests: list[RequestEvent] = []
-    made = here.run(_make(plan, connection, here, requests))
-    notices = list(here.warnings)
-    if format == "text":
-        seconds = here.runtime.monotonic() - begun
-        footer = f"{len(requests)} requests in {seconds:.1f} s"
-        _show(here, made, notices, footer, top)
-    else:
-        _write(made, notices, format)
-    if format == "csv":
-        for section, blank in made.blanks:
-            here.note(f"{section}: {blank}")
-        here.note_warnings()
-        for remark in made.remarks:
-            here.note(remark)
+    made = context.run(_make(spec, connection, context, requests))
+
+    from usage_async.report.values import View
+
+    seconds = context.runtime.monotonic() - begun
+    footer = f"{len(requests)} requests in {seconds:.1f} s"
+    view = View(notices=tuple(context.warnings), footer=footer, top=top)
+    render(chosen, context, output, made, view)
+    if not chosen.has_notices:
+        blanks = (f"{section}: {blank}" for section, blank in made.blanks)
+        for note in (*blanks, *view.notices, *made.remarks):
+            context.note(note)
     return ExitCode.DONE if made.is_whole else ExitCode.FAILED
 
 
-def _show(context: Context, made: Report, notices: Sequence[str], footer: str, top: int) -> None:
-    from usage_async.report.terminal.report import draw_report
-
-    draw_report(context.out, made, notices=notices, footer=footer, top=top)
-
-
-def _write(made: Report, notices: Sequence[str], form: str) -> None:
-    from usage_async._cli.output import destination
-    from usage_async.report.csv import as_csv
-    from usage_async.report.json import as_json
-
-    with destination(None) as sink:
-        sink.write(as_json(made, notices) if form == "json" else as_csv(made))
-
-
 async def _make(
-    plan: Plan, connection: Connection, context: Context, requests: list[RequestEvent]
+    spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
 ) -> Report:
-    from usage_async.report.make import make_report
-    from usage_async.report.reading import queries, read
+    from usage_async.report.compute import compute_report
+    from usage_async.report.reading import query_count, read_sections
     from usage_async.report.terminal.page import progress
 
-    async with connect(connection, context, trace=requests.append) as client:
-        with progress(context.err, "reading", queries(plan)) as advance:
-            return make_report(plan, await read(client, plan, advance))
+    async with open_client(connection, context, trace=requests.append) as client:
+        with progress(context.err, "reading", query_count(spec)) as advance:
+            return compute_report(spec, await read_sections(client, spec, advance))
+
+
+def _as_written(_: Any, tokens: Sequence[Any]) -> str:
+    # `read_dimension` also takes the API's words, such as project_id.
+    return str(tokens[0].value)
+
+
+_TEXT = str | None
+report.__signature__ = Signature(  # type: ignore[attr-defined] # a function takes any
+    [
+        option(
+            "period",
+            _TEXT,
+            None,
+            group=_PERIOD,
+            help=f"{PERIOD} Default: {_DEFAULT_PERIOD}, whose figures have settled.",
+        ),
+        option("start", _TEXT, None, group=_PERIOD, help=START),
+        option("end", _TEXT, None, group=_PERIOD, help=END),
+        option(
+            "by",
+            one_of(tuple(map(word_of, GROUPINGS))),
+            "project",
+            group=_VIEW,
+            converter=_as_written,
+            help="Dimension to group by; models are derived from line items.",
+        ),
+        option(
+            "compare",
+            bool,
+            default=False,
+            group=_VIEW,
+            negative="",
+            show_default=False,
+            help="Compare with the period before.",
+        ),
+        option(
+            "top",
+            int,
+            15,
+            group=_VIEW,
+            help="The most groups to show; the others become one line. 0 shows all.",
+        ),
+        *output_options(REPORT_FORMATS),
+        CONNECTION,
+        CONTEXT,
+    ]
+)
+report.__annotations__ = {}

@@ -1,65 +1,43 @@
-"""`usage-async total`: an endpoint's figures, added up exactly."""
+"""Command `usage-async total`: add up the figures of an endpoint, exactly."""
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
 
-from cyclopts import Group
-
-from usage_async._cli.connect import Connection, connect
+from usage_async._cli.connection import Connection, open_client
 from usage_async._cli.context import Context
-from usage_async._cli.exit import code_of
-from usage_async._cli.options import Asked, endpoint_app, option
-from usage_async._cli.output import destination
-from usage_async.report.sums import Sums, read_sums
-
-Format = Literal["table", "json", "csv"]
-
-_GROUP = Group("Output", sort_key=30)
-_OPTIONS = (
-    option(
-        "format",
-        Format,
-        "table",
-        group=_GROUP,
-        help="table: rounded, for people; json, csv: exact, for programs.",
-    ),
-)
+from usage_async._cli.exit_codes import code_of_run
+from usage_async._cli.options import QueryArguments, endpoint_app, output_options
+from usage_async._cli.output import choose_format, render
+from usage_async.report.breakdown import Breakdown, read_breakdown
+from usage_async.report.formats import BREAKDOWN_FORMATS
 
 
 def _total(
-    asked: Asked,
+    arguments: QueryArguments,
     connection: Connection,
     context: Context,
     *,
-    format: Format = "table",  # noqa: A002 - the name of the option
+    format: str | None = None,  # noqa: A002 - the name of the option
+    output: Path | None = None,
 ) -> int:
-    sums = context.run(_read(asked, connection, context))
-    if format == "table":
-        from usage_async.report.terminal.sums import draw_sums
-
-        draw_sums(context.out, sums)
-    else:
-        from usage_async.report.csv import sums_as_csv
-        from usage_async.report.json import sums_as_json
-
-        with destination(None) as sink:
-            sink.write(sums_as_json(sums) if format == "json" else sums_as_csv(sums))
+    chosen = choose_format(BREAKDOWN_FORMATS, format, output)
+    breakdown = context.run(_read(arguments, connection, context))
+    render(chosen, context, output, breakdown)
     context.note_warnings()
-    context.note_unsettled(sums.notices)
-    return code_of(sums.notices)
+    context.note_unsettled(breakdown.notices)
+    return code_of_run(breakdown.notices)
 
 
-async def _read(asked: Asked, connection: Connection, context: Context) -> Sums:
-    async with connect(connection, context) as client:
-        query = client.query(asked.name, unchecked=asked.unchecked, **asked.params)
-        return await read_sums(query)
+async def _read(arguments: QueryArguments, connection: Connection, context: Context) -> Breakdown:
+    async with open_client(connection, context) as client:
+        return await read_breakdown(arguments.query(client))
 
 
 app = endpoint_app(
     "total",
-    "Add an endpoint's figures up, exactly.",
+    "Add up the figures of an endpoint, exactly.",
     _total,
-    _OPTIONS,
+    output_options(BREAKDOWN_FORMATS),
     "costs --period 2026-10 --by project_id",
 )

@@ -1,14 +1,14 @@
-"""`usage-async verify`: whether an endpoint's figures are whole."""
+"""Command `usage-async verify`: prove that the figures of an endpoint are whole."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from usage_async._cli.connect import Connection, connect
+from usage_async._cli.connection import Connection, open_client
 from usage_async._cli.context import Context
-from usage_async._cli.exit import ExitCode
-from usage_async._cli.options import Asked, endpoint_app
+from usage_async._cli.exit_codes import ExitCode
+from usage_async._cli.options import QueryArguments, endpoint_app
 
 if TYPE_CHECKING:
     from usage_async._sums.verification import Verification
@@ -16,23 +16,26 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-def _verify(asked: Asked, connection: Connection, context: Context) -> int:
-    found = context.run(_ask(asked, connection, context))
+def _verify(arguments: QueryArguments, connection: Connection, context: Context) -> int:
+    found = context.run(_ask(arguments, connection, context))
     for line in _lines(found):
         context.out.print(line, soft_wrap=True)
     context.note_warnings()
     return ExitCode.DONE if found.ok else ExitCode.FAILED
 
 
-async def _ask(asked: Asked, connection: Connection, context: Context) -> Verification:
-    async with connect(connection, context) as client:
-        query = client.query(asked.name, unchecked=asked.unchecked, **asked.params)
-        return await query.verify()
+async def _ask(arguments: QueryArguments, connection: Connection, context: Context) -> Verification:
+    async with open_client(connection, context) as client:
+        return await arguments.query(client).verify()
 
 
 def _lines(found: Verification) -> list[str]:
     by = ", ".join(found.compared)
-    proof = f"the groups by {by} add up to the whole" if by else "no groups to compare: say --by"
+    proof = (
+        f"the groups by {by} add up to the whole"
+        if by
+        else "no groups compared (add --by to compare them)"
+    )
     lines = [
         f"checked    {len(found.checked):>6}  came once; {proof}",
         f"unsettled  {len(found.unsettled):>6}  may still be revised; not compared",
@@ -55,8 +58,8 @@ def _time(start: int) -> str:
 
 app = endpoint_app(
     "verify",
-    "Prove that an endpoint's figures are whole: every bucket came once, and over settled ones the "
-    "groups of --by add up to the ungrouped figure. Exit code 1 where that is not proven.",
+    "Prove that the figures of an endpoint are whole: every bucket came once, and the groups of "
+    "--by add up to the ungrouped figure in all settled buckets. Exit code 1 if not proven.",
     _verify,
     (),
     "costs --period 2026-10 --by project_id",

@@ -1,1 +1,1 @@
-"""Reports and sums drawn on a terminal, or as text in a pipe. The home of rich."""
+"""Renderings for people: drawings on a terminal, or text in a pipe. The only package with rich."""

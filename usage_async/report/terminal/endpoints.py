@@ -1,18 +1,17 @@
-"""Drawing what each endpoint takes and gives."""
+"""Drawing of the endpoint table: metrics, dimensions, filters and bucket widths."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
-from usage_async._api.fields import fields_of
-from usage_async.report.sums import MEANT
+from usage_async.report.breakdown import metrics_of
+from usage_async.report.dimensions import word_of
 from usage_async.report.terminal.page import Page
-from usage_async.report.words import word_of
 
 
 def draw_endpoints(console: Console) -> None:
-    """Draw what each endpoint takes and gives."""
+    """Draw the metrics, dimensions, filters and bucket widths of each endpoint."""
     page = Page(console)
     for place, endpoint in enumerate(ENDPOINTS.values()):
         if place:
@@ -24,9 +23,8 @@ def draw_endpoints(console: Console) -> None:
 
 def _about(endpoint: Endpoint) -> list[tuple[str, str]]:
     widths = (f"{width} (at most {limit} a page)" for width, limit in endpoint.limits.items())
-    metrics = (a.name for a in fields_of(endpoint.result_class, *MEANT))
     return [
-        ("gives", ", ".join(metrics)),
+        ("gives", ", ".join(a.name for a in metrics_of(endpoint.result_class))),
         ("by", ", ".join(map(word_of, endpoint.group_by))),
         ("filters", ", ".join(name.replace("_", "-") for name in endpoint.filters)),
         ("widths", ", ".join(widths)),

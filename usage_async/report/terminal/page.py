@@ -1,4 +1,4 @@
-"""Page: the drawing surface of a terminal, or of text in a pipe, with a width and an encoding."""
+"""Page: a drawing surface with the width and the encoding of a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PARTS = ("", *"▏▎▍▌▋▊▉")
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        # The console would end the process; the caller decides.
+        # rich would end the process here; the caller decides.
         raise BrokenPipeError
 
 
@@ -41,7 +41,7 @@ def make_console(*, stderr: bool) -> Console:
 def progress(
     console: Console, what: str, total: int | None, *, quiet: bool = False
 ) -> Iterator[Callable[[], object]]:
-    """Show one live line on a terminal, which goes away at the end; nothing elsewhere."""
+    """Show a progress bar on a terminal, and erase it at the end; elsewhere show nothing."""
     if quiet or not console.is_terminal:
         yield lambda: None
         return
@@ -54,16 +54,16 @@ def progress(
 
 
 class Page:
-    """Drawing surface: the console, its width and the characters of its encoding.
+    """Drawing surface: a console, its width and the characters of its encoding.
 
-    What goes into a pipe or a file is laid out for this width, but never cut to it.
+    Output into a pipe or a file is laid out for this width, but never cut to it.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.width: int = min(console.width, _MAX_WIDTH)
         self.is_cut: bool = console.file.isatty()
-        # The console would cut and wrap to its own width, the page does it to this one.
+        # The page cuts and wraps; a console with a width of its own would do it again.
         console.width = _UNLIMITED
         self.unicode: bool = console.encoding.lower().startswith("utf")
         self.bars = _BARS if self.unicode else _ASCII_BARS
@@ -73,12 +73,12 @@ class Page:
         self.console.print(Text.assemble(*parts), width=self.width)
 
     def drawing(self, text: Text) -> None:
-        """Write a line that cannot be wrapped: a terminal may be too narrow for it."""
+        """Write a line that must not be wrapped; a terminal that is too narrow cuts it."""
         width = self.width if self.is_cut else None
         self.console.print(text, width=width, no_wrap=True, overflow="crop")
 
     def title(self, text: str, note: str = "") -> None:
-        """Begin a section."""
+        """Begin a section, with an optional note beside its title."""
         self.console.print()
         self.line((text, "bold"), (f"  {note}" if note else "", "dim"))
 
@@ -109,14 +109,17 @@ class Page:
         shares: Sequence[Decimal] = (),
         words: Sequence[Text] = (),
     ) -> None:
-        """Draw a table without lines: names, then figures.
+        """Draw a table without lines: columns of names, then columns of figures.
+
+        On a narrow terminal bars are left out first, then names are shortened, then names stand
+        above their figures. Figures are never cut.
 
         Args:
-            headers: Of the columns.
-            rows: The cells; names give way where a terminal is narrow, figures never do.
-            names: How many columns are names.
+            headers: Headers of the columns.
+            rows: Cells of the rows.
+            names: The number of columns that are names.
             shares: Bars to draw behind the figures, from 0 to 1.
-            words: Texts to write behind the figures; names do not give way to them.
+            words: Texts to write behind the figures; they are wrapped before names are shortened.
         """
         natural = [
             max(cell_len(str(row[n])) for row in (headers, *rows)) for n in range(len(headers))
@@ -141,7 +144,7 @@ class Page:
         ]
         for n, width in enumerate(widths):
             table.add_column(*(shorten([headers[n]], width) or ()), width=width, overflow="fold")
-            # Where shorter names would be equal, they are wrapped.
+            # Names that cannot be shortened and stay different are wrapped.
             columns[n] = shorten(columns[n], width) or columns[n]
         for title, width in zip(headers[names:], natural[names:], strict=True):
             table.add_column(title, width=width, justify="right", no_wrap=True)
@@ -155,7 +158,7 @@ class Page:
     def _stack(
         self, rows: Sequence[Sequence[str | Text]], names: int, widths: Sequence[int]
     ) -> None:
-        """Draw a table that is too wide for its names: they stand above their figures."""
+        """Draw a table whose names stand above their figures."""
         style = "dim"
         for row in rows:
             self.console.print(
@@ -172,10 +175,10 @@ class Page:
         """Give the width of the column behind the figures, and its cells.
 
         Args:
-            left: The width that is left, less than 0 where names have to give way.
+            left: The width that is left; less than 0 where names must be shortened.
             name: The width of the widest name.
-            shares: Bars, which are left out where the names would have no room.
-            words: Texts, which are wrapped.
+            shares: Bars; left out where the names would have no room.
+            words: Texts; wrapped.
         """
         if words:
             longest = max(text.cell_len for text in words)
@@ -188,7 +191,7 @@ class Page:
 
 
 def _fitted(widths: Sequence[int], room: int) -> list[int]:
-    """Let the widest columns give way until all fit."""
+    """Narrow the widest columns until all fit."""
     fitted = list(widths)
     while sum(fitted) > max(room, len(fitted)):
         fitted[fitted.index(max(fitted))] -= 1
@@ -196,10 +199,10 @@ def _fitted(widths: Sequence[int], room: int) -> list[int]:
 
 
 def shorten(cells: Sequence[str | Text], width: int) -> list[Text] | None:
-    """Cut cells to a width so that different ones stay different: at the end, else within.
+    """Shorten cells to a width, at the end or else inside, so that different cells stay different.
 
     Returns:
-        The cells; None where they cannot be told apart in this width.
+        The cells; None if this width is too small to tell them apart.
     """
     texts = list(map(_text, cells))
     different = len({text.plain for text in texts})
@@ -215,7 +218,7 @@ def _text(cell: str | Text) -> Text:
 
 
 def _cut(text: Text, width: int, tail: int) -> Text:
-    """Replace what does not fit by an ellipsis, `tail` cells before the end."""
+    """Replace the part that does not fit by an ellipsis, and keep the last `tail` cells."""
     if text.cell_len <= width:
         return text
     sizes = list(map(cell_len, text.plain))

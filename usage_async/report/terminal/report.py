@@ -1,4 +1,4 @@
-"""Drawing a report on a terminal, or as text in a pipe."""
+"""Drawing of a report: spend, days, groups, movers, tokens, endpoints, notices."""
 
 from __future__ import annotations
 
@@ -11,61 +11,60 @@ from rich.text import Text
 
 from usage_async._api.endpoints import DAY_S
 from usage_async._query.times import TimeRange
-from usage_async.report import insight
-from usage_async.report.plan import SPEND, Group, Report, Spend, Tokens, day_of
+from usage_async.report import arithmetic
+from usage_async.report.arithmetic import ratio, times, total
+from usage_async.report.formatting import clean, count, money, percent, size
+from usage_async.report.insight import UNUSUAL_RULE, is_weekend
+from usage_async.report.spec import day_of
 from usage_async.report.terminal.page import Page
-from usage_async.report.text import clean, count, money, percent, ratio, size, times
+from usage_async.report.values import (
+    SPEND,
+    Group,
+    Report,
+    Spend,
+    Tokens,
+    View,
+    days_not_sent,
+)
 
-_SATURDAY = 5
 _MOVERS = 3
 _WIDE = 90
 
 
-def draw_report(
-    console: Console, shown: Report, *, notices: Sequence[str], footer: str, top: int
-) -> None:
-    """Draw a report.
-
-    Args:
-        console: Where.
-        shown: The report.
-        notices: What a careful reader should know.
-        footer: The last line.
-        top: The most groups to draw; 0 draws all.
-    """
+def draw_report(console: Console, report: Report, view: View) -> None:
+    """Draw a report."""
     page = Page(console)
-    _head(page, shown)
-    for spend in shown.spends:
+    _head(page, report)
+    for spend in report.spends:
         _days(page, spend)
-        _spend(page, shown, spend, top)
+        _spend(page, report, spend, view.top)
         _movers(page, spend)
-    _blanks(page, shown)
-    _tokens(page, shown, top)
-    _endpoints(page, shown)
-    _notes(page, shown, notices)
+    _blanks(page, report)
+    _tokens(page, report, view.top)
+    _endpoints(page, report)
+    _notes(page, report, view)
     page.console.print()
-    page.line((footer, "dim"))
+    page.line((view.footer, "dim"))
 
 
-def _head(page: Page, shown: Report) -> None:
-    plan = shown.plan
-    page.line((clean(str(shown.organization)), "bold"))
-    still = " (still running)" if plan.last_day_runs else ""
-    page.line(f"{_range(plan.period)} UTC", (still, "yellow"))
+def _head(page: Page, report: Report) -> None:
+    spec = report.spec
+    page.line((clean(str(report.organization)), "bold"))
+    still = " (still running)" if spec.last_day_runs else ""
+    page.line(f"{_range(spec.period)} UTC", (still, "yellow"))
     page.console.print()
-    if shown.spend_blank is not None:
-        page.wrapped(f"Total spend unknown: {clean(str(shown.spend_blank))}", "bold yellow")
-    elif not shown.spends:
+    if report.spend_blank is not None:
+        page.wrapped(f"Total spend unknown: {clean(str(report.spend_blank))}", "bold yellow")
+    elif not report.spends:
         page.line("Total spend  ", ("nothing was billed", "bold"))
-    for spend in shown.spends:
+    for spend in report.spends:
         parts: list[str | tuple[str, str]] = ["Total spend  "]
         parts.append((money(spend.total, spend.currency), "bold green"))
-        if missing := shown.missing_days:
-            told = "1 day was" if missing == 1 else f"{missing} days were"
-            parts.append((f"  incomplete: {told} not sent", "yellow"))
-        if spend.before is not None and plan.before is not None:
+        if missing := report.missing_days:
+            parts.append((f"  incomplete: {days_not_sent(missing)}", "yellow"))
+        if spend.before is not None and spec.before is not None:
             parts.append(f"  {_change(spend.total, spend.before, spend.currency)}")
-            parts.append((f"  against {_range(plan.before)}", "dim"))
+            parts.append((f"  against {_range(spec.before)}", "dim"))
         page.line(*parts)
         if spend.pace is not None:
             projected = money(spend.pace.projected, spend.currency)
@@ -82,14 +81,14 @@ def _range(period: TimeRange) -> str:
     end = period.end
     clock = "" if period.end_time % DAY_S == 0 else f" {end:%H:%M}"
     if clock == " 00:00":
-        clock = f" {end:%H:%M:%S}"  # else a day that just began would look like none at all
+        clock = f" {end:%H:%M:%S}"  # else a day that has just begun would look left out
     until = f"{end:%Y-%m-%d}{clock}"
     return f"{period.start:%Y-%m-%d} to {until}"
 
 
 def _change(amount: Decimal, before: Decimal, currency: str) -> str:
-    change = insight.change(amount, before)
-    # What was a credit before has a negative amount; the sign is that of the change.
+    change = arithmetic.change(amount, before)
+    # The amount before is negative if it was a credit; the share has the sign of the change.
     share = percent(change, before.copy_abs())
     return f"{money(change, currency, sign=True)}" + (
         f" ({'+' if change > 0 else ''}{share})" if share else ""
@@ -105,7 +104,7 @@ def _days(page: Page, spend: Spend) -> None:
     months = [list(days) for _, days in groupby(spend.days, lambda pair: pair[0].replace(day=1))]
     label = len("2026-10  ")
     totals = [
-        money(insight.total(amount for _, amount in days if amount is not None), spend.currency)
+        money(total(amount for _, amount in days if amount is not None), spend.currency)
         for days in months
     ]
     places = 31 if len(months) > 1 else len(months[0])
@@ -116,20 +115,20 @@ def _days(page: Page, spend: Spend) -> None:
         text = Text(f"{first:%Y-%m}  ", no_wrap=True)
         text.append(" " * (cell * (first.day - 1) if len(months) > 1 else 0))
         for day, amount in days:
-            style = "cyan" if day.weekday() < _SATURDAY else "blue"
+            style = "blue" if is_weekend(day) else "cyan"
             text.append(_bar(page, amount, peak) * column + " " * (cell - column), style=style)
         text.append(" " * (label + cell * places + 2 - len(text)) + billed, style="dim")
         page.drawing(text)
     _ruler(page, 1 if len(months) > 1 else months[0][0][0].day, places, cell)
     for each in spend.unusual:
-        of = "weekend day" if each.day.weekday() >= _SATURDAY else "weekday"
+        of = "weekend day" if is_weekend(each.day) else "weekday"
         page.wrapped(
             f"{each.day:%a %Y-%m-%d}  {money(each.amount, spend.currency)}: unusual, the median"
             f" {of} is {money(each.usual, spend.currency)}",
             "yellow",
         )
     if spend.unusual:
-        page.wrapped(f"(unusual: {insight.UNUSUAL_RULE})", "dim")
+        page.wrapped(f"(unusual: {UNUSUAL_RULE})", "dim")
 
 
 def _bar(page: Page, amount: Decimal | None, peak: Decimal) -> str:
@@ -161,15 +160,15 @@ def _label(group: Group | Tokens) -> Text:
     return text
 
 
-def _spend(page: Page, shown: Report, spend: Spend, top: int) -> None:
-    grouping = shown.plan.grouping
+def _spend(page: Page, report: Report, spend: Spend, top: int) -> None:
+    grouping = report.spec.grouping
     if not spend.groups:
         return
     notes = []
     if grouping.derived:
-        notes.append("derived from line items; one without a model is shown as it is")
-    if shown.groups_from is not None:
-        notes.append(f"known from {day_of(shown.groups_from)}")
+        notes.append("derived from line items; one without a model is report as it is")
+    if report.groups_from is not None:
+        notes.append(f"known from {day_of(report.groups_from)}")
     page.title(f"Spend by {grouping.noun}", "; ".join(notes))
     headers = [grouping.noun, "spend", "share"]
     compared = any(group.before is not None for group in spend.groups)
@@ -183,10 +182,8 @@ def _spend(page: Page, shown: Report, spend: Spend, top: int) -> None:
     if others:
         rest = Group(
             id="others",
-            amount=insight.total(group.amount for group in others),
-            before=insight.total(group.before or Decimal(0) for group in others)
-            if compared
-            else None,
+            amount=total(group.amount for group in others),
+            before=total(group.before or Decimal(0) for group in others) if compared else None,
         )
         name = Text(f"({len(others)} others)", style="dim")
         place = len(rows) - (1 if groups[-1].id is None else 0)
@@ -197,7 +194,7 @@ def _spend(page: Page, shown: Report, spend: Spend, top: int) -> None:
 
 
 def _split(groups: Sequence[Group], top: int) -> tuple[list[Group], list[Group]]:
-    """Part the groups to draw from the others; what is not attributed is always drawn."""
+    """Split the groups into those to draw and the others; None is always drawn."""
     named = [group for group in groups if group.id is not None]
     nobody = [group for group in groups if group.id is None]
     if not top or len(named) <= top + 1:
@@ -221,7 +218,7 @@ def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[s
 
 def _movers(page: Page, spend: Spend) -> None:
     moves = [
-        (insight.change(group.amount, group.before), group)
+        (arithmetic.change(group.amount, group.before), group)
         for group in spend.groups
         if group.before is not None and group.amount != group.before
     ]
@@ -239,26 +236,26 @@ def _movers(page: Page, spend: Spend) -> None:
         )
 
 
-def _blanks(page: Page, shown: Report) -> None:
-    elsewhere = {SPEND, *(use.name for use in shown.endpoints)}
-    for section, blank in shown.blanks:
+def _blanks(page: Page, report: Report) -> None:
+    elsewhere = {SPEND, *(use.name for use in report.endpoints)}
+    for section, blank in report.blanks:
         if section not in elsewhere:
             page.title(section[0].upper() + section[1:])
             page.wrapped(clean(str(blank)), "yellow")
 
 
-def _tokens(page: Page, shown: Report, top: int) -> None:
-    noun = "model" if shown.plan.by == "line_item" else shown.plan.grouping.noun
-    if not shown.tokens:
+def _tokens(page: Page, report: Report, top: int) -> None:
+    noun = "model" if report.spec.by == "line_item" else report.spec.grouping.noun
+    if not report.tokens:
         return
-    without = f"without {', '.join(shown.uncounted)}" if shown.uncounted else ""
+    without = f"without {', '.join(report.uncounted)}" if report.uncounted else ""
     page.title(f"Tokens and requests by {noun}", without)
-    rows = [_token_cells(_label(row), row) for row in shown.tokens]
-    if top and len(shown.tokens) > top + 1:
-        rest = shown.tokens[top:]
+    rows = [_token_cells(_label(row), row) for row in report.tokens]
+    if top and len(report.tokens) > top + 1:
+        rest = report.tokens[top:]
         rows[top:] = [_token_cells(Text(f"({len(rest)} others)", style="dim"), _sum(rest))]
-    if len(shown.tokens) > 1:
-        rows.append(_token_cells(Text("all", style="dim"), _sum(shown.tokens)))
+    if len(report.tokens) > 1:
+        rows.append(_token_cells(Text("all", style="dim"), _sum(report.tokens)))
     page.table((noun, "requests", "input", "cached", "output"), rows)
 
 
@@ -277,11 +274,11 @@ def _token_cells(label: Text, row: Tokens) -> list[str | Text]:
     return [label, count(row.requests), count(row.input), cached, count(row.output)]
 
 
-def _endpoints(page: Page, shown: Report) -> None:
+def _endpoints(page: Page, report: Report) -> None:
     page.title("Everything that was used")
     rows = []
     words = []
-    for use in shown.endpoints:
+    for use in report.endpoints:
         rows.append((use.name, "" if use.requests is None else count(use.requests)))
         figures = ", ".join(_figure(*figure) for figure in use.figures)
         blank = use.blank and Text(clean(str(use.blank)), style="yellow")
@@ -295,8 +292,8 @@ def _figure(metric: str, value: int, unit: str) -> str:
     return f"{count(value)} {unit if metric.startswith('num_') else metric.replace('_', ' ')}"
 
 
-def _notes(page: Page, shown: Report, notices: Sequence[str]) -> None:
-    notes = (*notices, *shown.remarks)
+def _notes(page: Page, report: Report, view: View) -> None:
+    notes = (*view.notices, *report.remarks)
     if notes:
         page.title("Notices")
     for note in notes:

@@ -1,4 +1,7 @@
-"""Sums of one query: in total, a row a currency, and by dimension."""
+"""Breakdown of one query: its totals by currency, and its groups by dimension.
+
+A `Summary` of the library refuses several currencies; a breakdown has a total for each.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,12 @@ from typing import Any
 
 import attrs
 
-from usage_async._api.fields import FIELDS, FIGURES, Kind, fields_of
+from usage_async._api.fields import FIGURES, fields_of
 from usage_async._api.pages import Notice
 from usage_async._client.query import UsageQuery
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals
 
-MEANT: tuple[Kind, ...] = ("flow", "level", "money")
-"""The kinds of field that a person asks for."""
-NAMED_BY = {
-    info.describes: name
-    for name, info in FIELDS.items()
-    if info.describes and FIELDS[info.describes].kind == "dimension"
-}
-"""Notes that tell the name of a dimension's value, by dimension."""
 
 
 def value_of(row: Any, name: str) -> Any:
@@ -27,25 +22,30 @@ def value_of(row: Any, name: str) -> Any:
     return row.extra[name] if name in row.extra else getattr(row, name)
 
 
-def metrics(row: Any) -> list[str]:
-    """Name the fields of a row that add up."""
-    figures = fields_of(type(row), *FIGURES)
-    return [a.name for a in fields_of(type(row)) if a in figures or a.name == "quantity_unit"]
+def metrics_of(cls: type) -> tuple[attrs.Attribute[Any], ...]:
+    """Give the fields of a result class that are shown to people."""
+    return fields_of(cls, "flow", "level", "money")
+
+
+def added_names(cls: type) -> list[str]:
+    """Name the fields of a result class that add up, and the unit of a quantity."""
+    figures = fields_of(cls, *FIGURES)
+    return [a.name for a in fields_of(cls) if a in figures or a.name == "quantity_unit"]
 
 
 @attrs.frozen
-class Sums:
-    """The sums of one query.
+class Breakdown:
+    """Exact totals and groups of one query.
 
     Attributes:
         endpoint: Name of the endpoint.
-        by: The dimensions that tell the groups apart.
-        requested: What was asked for.
-        covered: What the figures cover; None where no bucket came.
-        as_of: Unix seconds at which the run began.
-        notices: What a careful reader should know.
-        totals: Everything, a row a currency.
-        groups: A row a group, the largest first.
+        by: Dimensions of the groups.
+        requested: The range that was asked for.
+        covered: The range that the figures cover; None where no bucket came.
+        as_of: Start of the run, Unix seconds.
+        notices: Notices of the run.
+        totals: Sums of everything, one row for each currency.
+        groups: Sums by group, the largest first; empty where the query does not group.
     """
 
     endpoint: str
@@ -58,11 +58,11 @@ class Sums:
     groups: list[Any]
 
 
-async def read_sums(query: UsageQuery[Any]) -> Sums:
-    """Add a query up; several currencies are several rows, which a `Summary` refuses.
+async def read_breakdown(query: UsageQuery[Any]) -> Breakdown:
+    """Read a query and add it up.
 
     Raises:
-        UsageError: The service refused it, or there are rows without a known sum.
+        UsageError: The query failed, or it has rows whose sum is not known.
     """
     covered = None
     async with query.stream() as stream:
@@ -74,7 +74,7 @@ async def read_sums(query: UsageQuery[Any]) -> Sums:
             covered = TimeRange(begin, bucket.end_time)
             total.add(bucket)
             groups.add(bucket)
-    return Sums(
+    return Breakdown(
         endpoint=query.endpoint.name,
         by=query.group_by,
         requested=stream.requested,

@@ -1,4 +1,4 @@
-"""One run of `usage-async`: its arguments, its exit code, and the one line of an error."""
+"""Dispatch: run the command that the arguments name; errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from usage_async._cli import speech
-from usage_async._cli.exit import ExitCode
+from usage_async._cli import stderr
+from usage_async._cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from usage_async._http.runtime import Runtime
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _STDOUT = 1
 
 
-def run(tokens: Sequence[str], *, runtime: Runtime | None = None) -> int:
+def run_command(tokens: Sequence[str], *, runtime: Runtime | None = None) -> int:
     """Run a command.
 
     Args:
         tokens: The arguments, without the name of the program.
-        runtime: The clocks that its figures and a built-in organization go by, for tests.
+        runtime: The clocks of the command and of the demonstration, for tests.
 
     Returns:
         The exit code.
@@ -42,11 +42,11 @@ def _run(tokens: Sequence[str], runtime: Runtime | None) -> int:
     from usage_async._cli.context import Context
     from usage_async.report.terminal.page import make_console
 
-    # That of cyclopts would end the process where a pipe closes early.
+    # The console of cyclopts would end the process where a pipe closes early.
     app.console = make_console(stderr=False)
-    _survive_odd_characters()
+    _replace_odd_characters()
     try:
-        with _gathered_warnings() as warnings:
+        with _collected_warnings() as warnings:
             command, bound, ignored = app.parse_args(
                 list(tokens), print_error=False, exit_on_error=False
             )
@@ -57,23 +57,23 @@ def _run(tokens: Sequence[str], runtime: Runtime | None) -> int:
             code: int | None = command(*bound.args, **bound.kwargs, **given)
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        _discard_stdout()
         return ExitCode.DONE
     except CycloptsError as error:
         return _fail(f"{error} Try --help.", ExitCode.WRONG)
-    except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
+    except Exception as error:  # noqa: BLE001 - any error becomes one line
         return _explain(error, debug="--debug" in tokens)
     return code or ExitCode.DONE
 
 
 def _explain(error: Exception, *, debug: bool) -> int:
-    from usage_async._cli.errors import explain
+    from usage_async._cli.hints import explain
 
     if isinstance(error, OSError):
-        # A full disk behind standard output would fail once more at the end of the process.
-        _flush_or_forget()
+        # Python flushes standard output again at exit; on a full disk that would fail once more.
+        _flush_or_discard()
     if debug:
-        speech.write(speech.told("".join(traceback.format_exception(error))))
+        stderr.write(stderr.without_keys("".join(traceback.format_exception(error))))
         return _code(error)
     return _fail(explain(error), _code(error))
 
@@ -87,34 +87,34 @@ def _code(error: Exception) -> int:
 
 
 def _fail(line: str, code: int) -> int:
-    speech.say(line)
+    stderr.write_line(line)
     return code
 
 
-def _survive_odd_characters() -> None:
-    """Write a question mark for what the encoding of the terminal does not have."""
+def _replace_odd_characters() -> None:
+    """Print a question mark for a character that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
 
 
-def _flush_or_forget() -> None:
+def _flush_or_discard() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        _forget_stdout()
+        _discard_stdout()
 
 
-def _forget_stdout() -> None:
-    """Give what is still buffered to nobody: the reader of the pipe has left."""
+def _discard_stdout() -> None:
+    """Discard buffered output: the reader of the pipe has left."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, _STDOUT)
     os.close(nowhere)
 
 
-class _Gatherer(logging.Handler):
-    """Keeps what the library warns of, each once."""
+class _Collector(logging.Handler):
+    """Collects the library's warnings, each once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -125,10 +125,10 @@ class _Gatherer(logging.Handler):
 
 
 @contextmanager
-def _gathered_warnings() -> Iterator[dict[str, None]]:
-    log, gatherer = logging.getLogger("usage_async"), _Gatherer()
-    log.addHandler(gatherer)
+def _collected_warnings() -> Iterator[dict[str, None]]:
+    log, collector = logging.getLogger("usage_async"), _Collector()
+    log.addHandler(collector)
     try:
-        yield gatherer.messages
+        yield collector.messages
     finally:
-        log.removeHandler(gatherer)
+        log.removeHandler(collector)

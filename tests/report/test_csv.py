@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_async import CostsResult, CostsResultAmount, Extra, UsageTimeBucket
+from usage_async import (
+    CostsResult,
+    CostsResultAmount,
+    Extra,
+    UsageCompletionsResult,
+    UsageTimeBucket,
+)
 from usage_async.report import csv as _csv
+from usage_async.report.csv import REPORT_COLUMNS, report_as_csv
+from usage_async.report.values import View
+
+from .conftest import cost, report_of, section
 
 _TEXTS = st.text(st.characters(codec="utf-8"))
 
@@ -41,8 +51,11 @@ def test_a_bucket_is_flat_rows_with_unknown_fields_as_json():
         extra=Extra({"units": Decimal("1.5"), "tags": [{"x": 1}]}),
     )
     bucket = UsageTimeBucket(start_time=0, end_time=86400, results=(result, CostsResult()))
+    encoder = _csv.bucket_encoder()
+    assert _read(encoder.head) == [list(_csv.ROW_COLUMNS)]
     first, second = (
-        dict(zip(_csv.ROW_COLUMNS, cells, strict=True)) for cells in _read(_csv.rows(bucket))
+        dict(zip(_csv.ROW_COLUMNS, cells, strict=True))
+        for cells in _read(_csv.bucket_encoder().encode(bucket))
     )
     assert (first["amount"], first["currency"]) == ("0.0000001", "usd")
     assert first["project_name"] == 'a,b"c\n'
@@ -70,3 +83,40 @@ def test_a_bucket_is_flat_rows_with_unknown_fields_as_json():
 )
 def test_a_decimal_is_written_whole_and_without_padding(hostile, value, written):
     assert _csv.line([Decimal(value)]) == f"{written}\n".encode()
+
+
+def test_csv_joins_money_and_tokens_of_a_group_and_guards_its_name():
+    use = {"input_tokens": 10, "output_tokens": 3, "num_model_requests": 2}
+    costs_by = section([cost("-4", project_id="p", project_name="=cmd()")])
+    shown = report_of(
+        costs=section([cost("-4")]),
+        costs_by=costs_by,
+        usage={
+            "completions": section(
+                [
+                    UsageCompletionsResult(**use, project_id="p"),
+                    UsageCompletionsResult(**use, project_id="q"),
+                ]
+            )
+        },
+    )
+    assert report_as_csv(shown, View()).decode().splitlines() == [
+        ",".join(REPORT_COLUMNS),
+        "p,'=cmd(),usd,-4,,2,10,0,3",
+        "q,,,,,2,10,0,3",
+    ]
+
+
+def test_csv_keeps_line_items_and_models_apart():
+    use = {"input_tokens": 10, "output_tokens": 3, "num_model_requests": 2}
+    costs_by = section([cost("4", line_item="gpt-5")])
+    shown = report_of(
+        "line_item",
+        costs=section([cost("4")]),
+        costs_by=costs_by,
+        usage={"completions": section([UsageCompletionsResult(**use, model="gpt-5")])},
+    )
+    assert report_as_csv(shown, View()).decode().splitlines()[1:] == [
+        "gpt-5,,usd,4,,,,,",
+        "gpt-5,,,,,2,10,0,3",
+    ]

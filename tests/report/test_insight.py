@@ -1,7 +1,7 @@
 from datetime import date, timedelta
 from decimal import Decimal
 
-from usage_async.report.insight import change, pace, unusual_days
+from usage_async.report.insight import pace, unusual_days
 
 
 def _days(first: date, amounts: list[str]) -> list[tuple[date, Decimal]]:
@@ -30,12 +30,6 @@ def test_a_day_is_judged_by_its_kind_and_today_is_not():
 
 def test_few_days_of_a_kind_are_not_judged():
     assert unusual_days(_days(date(2026, 11, 2), ["1", "1", "90"]), date(2026, 12, 1)) == ()
-
-
-def test_a_change_is_exact():
-    assert change(Decimal("1e30"), Decimal("1e-30")) == Decimal(
-        "999999999999999999999999999999.999999999999999999999999999999"
-    )
 
 
 def test_what_is_concluded_never_depends_on_the_context_of_the_thread(hostile):

@@ -10,7 +10,7 @@ from usage_async import (
     QueryError,
     UsageError,
 )
-from usage_async._cli.errors import explain
+from usage_async._cli.hints import explain
 from usage_async._http.transport import AiohttpTransport
 
 KEY = "sk-admin-canary-0123456789"
@@ -40,7 +40,7 @@ def _error(message: str, code: str | None = None) -> bytes:
         ((500, _error("Oops")), 1, "try again in a minute"),
         ((418, _error("Teapot")), 1, "Teapot"),
         ((302, b""), 1, "302"),
-        ((200, b"<html>"), 1, "may have changed it"),
+        ((200, b"<html>"), 1, "may have changed the reply"),
         ((200, b'{"object": "page", "data": [], "has_more": true}'), 1, "doctor"),
         (APITimeoutError("no answer in time"), 1, "a shorter range"),
         (APIConnectionError("no connection"), 1, "--proxy"),
@@ -50,7 +50,7 @@ def _error(message: str, code: str | None = None) -> bytes:
         (OSError("odd"), 1, "odd"),
         (OSError(9, "Bad file descriptor"), 1, "standard output is closed"),
         (IncompleteError("not whole"), 1, "usage-async fetch"),
-        (MixedCurrencyError("usd, eur"), 1, "keeps currencies apart"),
+        (MixedCurrencyError("usd, eur"), 1, "keep currencies apart"),
         (UsageError("some\nthing"), 1, "some\\nthing"),
         (ZeroDivisionError("by\x1b[31m"), 1, "ZeroDivisionError: by\\x1b[31m: this is a bug"),
     ],

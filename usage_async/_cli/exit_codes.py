@@ -1,4 +1,4 @@
-"""The exit codes of every command."""
+"""Exit codes of every command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """An exit code, and what it means."""
+    """Exit code, with its meaning for the help."""
 
     meaning: str
 
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     TERMINATED = 143, "SIGTERM"
 
 
-def code_of(notices: Iterable[Notice]) -> ExitCode:
-    """Give the code of a run that ended: buckets that should be there may be missing."""
+def code_of_run(notices: Iterable[Notice]) -> ExitCode:
+    """Give the code of a run that came to its end: FAILED if a bucket is missing, else DONE."""
     missing = any(notice.code == "missing-bucket" for notice in notices)
     return ExitCode.FAILED if missing else ExitCode.DONE

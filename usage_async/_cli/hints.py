@@ -1,4 +1,4 @@
-"""Errors for a person at a terminal: one line each, with a hint."""
+"""Hints for people: each error becomes one line that also says how to go on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from math import ceil
 
 from usage_async import errors
 
-_NO_KEY = "no admin key: set OPENAI_ADMIN_KEY (or OPENAI_ADMIN_KEY_FILE), or try --demo without one"
+_NO_KEY = "no admin key: set OPENAI_ADMIN_KEY or OPENAI_ADMIN_KEY_FILE; --demo needs no key"
 
 
 def explain(error: Exception) -> str:
-    """Give the line for an error."""
+    """Describe an error in one line, with a hint where there is one."""
     if isinstance(error, errors.ConfigurationError) and error.message.startswith("no admin key"):
         return _NO_KEY
     if isinstance(error, OSError) and error.errno == EBADF:
@@ -19,7 +19,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError):
         return ": ".join(filter(None, (error.filename, error.strerror or str(error))))
     if not isinstance(error, errors.UsageError):
-        return f"{type(error).__name__}: {error}: this is a bug here; --debug shows where"
+        return f"{type(error).__name__}: {error}: this is a bug in usage-async; --debug shows where"
     message, hint = error.message, _hint(error)
     return f"{message.rstrip('.')}: {hint}" if hint else message
 
@@ -38,14 +38,14 @@ def _hint(error: errors.UsageError) -> str | None:
 
 _AGAIN = "try again in a minute"
 _HINTS: tuple[tuple[type[errors.UsageError], str], ...] = (
-    (errors.NotFoundError, "see that --base-url is right"),
+    (errors.NotFoundError, "check the path and --base-url"),
     (errors.RateLimitError, _AGAIN),
     (errors.InternalServerError, _AGAIN),
-    (errors.APITimeoutError, "try again, or a shorter range"),
-    (errors.APIConnectionError, "see the network and --proxy, or run `usage-async doctor`"),
-    (errors.PaginationError, "try again; if it stays, run `usage-async doctor`"),
-    (errors.ResponseError, "something on the way may have changed it; run `usage-async doctor`"),
-    (errors.IncompleteError, "`usage-async fetch` gives every row as it is"),
-    (errors.MixedCurrencyError, "the report keeps currencies apart"),
+    (errors.APITimeoutError, "try again, or ask for a shorter range"),
+    (errors.APIConnectionError, "check the network and --proxy, or run `usage-async doctor`"),
+    (errors.PaginationError, "try again; if it happens again, run `usage-async doctor`"),
+    (errors.ResponseError, "a proxy may have changed the reply; run `usage-async doctor`"),
+    (errors.IncompleteError, "`usage-async fetch` writes every row as it is"),
+    (errors.MixedCurrencyError, "`usage-async report` and `total` keep currencies apart"),
 )
-"""Hints by kind of error; the first that fits."""
+"""Hints by kind of error; the first that fits is given."""

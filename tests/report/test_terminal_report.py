@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from usage_async.report.terminal import report as _draw
+from usage_async.report.terminal import report as drawing
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ from usage_async.report.terminal import report as _draw
     ],
 )
 def test_a_change_and_its_share_have_one_sign(amount, before, shown):
-    assert _draw._change(Decimal(amount), Decimal(before), "usd") == shown
+    assert drawing._change(Decimal(amount), Decimal(before), "usd") == shown

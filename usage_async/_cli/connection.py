@@ -1,4 +1,4 @@
-"""A client for a command: of the service, or of the built-in organization."""
+"""Connection of a command: its options, and a client of the service or of the demonstration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GROUP = Group("Connection", sort_key=90)
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Connection:
-    """Source of the figures. The key is never an argument."""
+    """Connection options of a command. The key is never an argument."""
 
     demo: Annotated[
         bool,
@@ -32,16 +32,19 @@ class Connection:
             group=_GROUP,
             negative="",
             show_default=False,
-            help="Use a made-up organization; needs no key.",
+            help="Read a made-up organization; no key is needed.",
         ),
     ] = False
     base_url: Annotated[
         str | None,
-        Parameter(group=_GROUP, help="Another address than https://api.openai.com/v1."),
+        Parameter(
+            group=_GROUP,
+            help="Address of the API. Default: USAGE_ASYNC_BASE_URL, else https://api.openai.com/v1.",
+        ),
     ] = None
     proxy: Annotated[
         str | None,
-        Parameter(group=_GROUP, help="URL of an HTTP proxy, instead of HTTPS_PROXY."),
+        Parameter(group=_GROUP, help="URL of an HTTP proxy. Default: HTTPS_PROXY, else ALL_PROXY."),
     ] = None
     debug: Annotated[
         bool,
@@ -52,14 +55,14 @@ class Connection:
 
 
 @attrs.frozen(kw_only=True)
-class Place:
-    """Address of the figures, and the way there.
+class Target:
+    """Address of the API, the key for it, and the way target.
 
     Attributes:
-        base_url: The address.
-        key: Opens it.
+        base_url: Address of the API.
+        key: Admin key of the organization.
         proxy: URL of an HTTP proxy.
-        ssl: Other certificates than those of the system.
+        ssl: Certificates to trust; None takes those of the system.
     """
 
     base_url: str
@@ -69,15 +72,16 @@ class Place:
 
 
 @asynccontextmanager
-async def place(connection: Connection, context: Context) -> AsyncIterator[Place]:
-    """Find where the figures are; a built-in organization is there for as long as the block.
+async def open_target(connection: Connection, context: Context) -> AsyncIterator[Target]:
+    """Find the target of a command; the server of a demonstration runs as long as the block.
 
     Args:
-        connection: What the command line says.
-        context: The clocks.
+        connection: Options of the command.
+        context: Its clocks.
 
     Raises:
-        ConfigurationError: There is no key, or no certificates where the environment says.
+        ConfigurationError: There is no key, or `SSL_CERT_FILE` has no certificates.
+        QueryError: The options contradict each other.
     """
     from usage_async._client.client import BASE_URL, BASE_URL_VARIABLE
     from usage_async._http.key import Secret, find_key
@@ -85,7 +89,7 @@ async def place(connection: Connection, context: Context) -> AsyncIterator[Place
 
     if not connection.demo:
         base_url = connection.base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
-        yield Place(
+        yield Target(
             base_url=base_url,
             key=find_key(),
             proxy=connection.proxy or environment_proxy(base_url),
@@ -93,15 +97,15 @@ async def place(connection: Connection, context: Context) -> AsyncIterator[Place
         )
         return
     if connection.base_url or connection.proxy:
-        raise QueryError("--demo goes nowhere: leave --base-url and --proxy out")
+        raise QueryError("--demo reads a server of its own: leave --base-url and --proxy out")
     from usage_async.emulator import Emulator
 
     async with Emulator(now=context.runtime.now) as server:
-        yield Place(base_url=server.url, key=Secret(server.admin_key))
+        yield Target(base_url=server.url, key=Secret(server.admin_key))
 
 
 @asynccontextmanager
-async def connect(
+async def open_client(
     connection: Connection,
     context: Context,
     *,
@@ -110,19 +114,19 @@ async def connect(
     """Open a client.
 
     Args:
-        connection: What the command line says.
-        context: The clocks.
+        connection: Options of the command.
+        context: Its clocks.
         trace: Called after every try of a request.
     """
     from usage_async._client.client import UsageClient
 
     async with (
-        place(connection, context) as there,
+        open_target(connection, context) as target,
         UsageClient(
-            there.key,
-            base_url=there.base_url,
-            proxy=there.proxy,
-            ssl=there.ssl,
+            target.key,
+            base_url=target.base_url,
+            proxy=target.proxy,
+            ssl=target.ssl,
             runtime=context.runtime,
             trace=trace,
         ) as client,
@@ -131,9 +135,9 @@ async def connect(
 
 
 def environment_proxy(base_url: str) -> str | None:
-    """Give the proxy that the environment names for an address, honouring `NO_PROXY`.
+    """Give the proxy that the environment names for an address, unless `NO_PROXY` exempts it.
 
-    None for plain http, which only goes to this machine: a proxy would read the key.
+    None for plain http, which goes to this machine only: a proxy would read the key.
     """
     from urllib.request import getproxies_environment, proxy_bypass
 
@@ -146,10 +150,10 @@ def environment_proxy(base_url: str) -> str | None:
 
 
 def environment_certificates() -> SSLContext | None:
-    """Give the certificates that `SSL_CERT_FILE` names; None for those of the system.
+    """Load the certificates that `SSL_CERT_FILE` names; None where it is not set.
 
     Raises:
-        ConfigurationError: It names no file of certificates.
+        ConfigurationError: The file holds no certificates, or cannot be read.
     """
     file = os.environ.get("SSL_CERT_FILE")
     if not file:
@@ -161,5 +165,5 @@ def environment_certificates() -> SSLContext | None:
     try:
         return create_default_context(cafile=file)
     except OSError as error:
-        reason = error.strerror or "no certificates"
+        reason = error.strerror or "it holds no certificates"
     raise ConfigurationError(f"SSL_CERT_FILE names {file}, which cannot be read: {reason}")

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from usage_async._cli import speech
+from usage_async._cli import stderr
 
-from .test_run import _environment
+from .test_dispatch import _environment
 
 KEY = "gw.Zq7Rk3Vw9Xp2Lm5Tn8Bd4Hj6"  # a gateway's, without a prefix that is known
 _ASKED = ("total", "costs", "--period", "7d")
@@ -83,7 +83,7 @@ def test_a_file_that_is_no_key_hides_nothing(bare, tmp_path, content):
     file = tmp_path / "key"
     file.mkdir() if content is None else file.write_bytes(content)
     bare.setenv("OPENAI_ADMIN_KEY_FILE", str(file))
-    assert speech.told(f"{file}: {KEY}") == f"{file}: {KEY}"
+    assert stderr.without_keys(f"{file}: {KEY}") == f"{file}: {KEY}"
 
 
 def test_a_key_instead_of_the_path_of_its_file_is_not_told(cli, bare):
@@ -130,7 +130,7 @@ def test_what_nobody_can_hear_is_lost(monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sys, "stderr", Full())
-    speech.say("anything")
+    stderr.write_line("anything")
     with sys.stderr as nowhere:
-        speech.say("more")
+        stderr.write_line("more")
     assert nowhere.name == os.devnull

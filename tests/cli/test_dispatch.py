@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from usage_async import _cli as room
-from usage_async._cli import run as run_room
+from usage_async._cli import dispatch
 from usage_async._cli.context import Context
 
 
@@ -119,7 +119,7 @@ def test_handlers_are_taken_off_again(cli):
 
 def test_a_stream_that_cannot_be_reconfigured_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "stdout", object())
-    run_room._survive_odd_characters()
+    dispatch._replace_odd_characters()
 
 
 def test_main_says_what_to_install_where_the_extra_is_missing(monkeypatch, capsys):
@@ -130,7 +130,7 @@ def test_main_says_what_to_install_where_the_extra_is_missing(monkeypatch, capsy
         room.main()
     assert exit_.value.code == 2
     assert capsys.readouterr().err == (
-        'usage-async: the terminal is an extra: pip install "usage-async[cli]"\n'
+        'usage-async: the extra `cli` is missing: pip install "usage-async[cli]"\n'
     )
 
 
@@ -141,7 +141,7 @@ def test_main_exits_with_the_code_of_the_command(monkeypatch, bare, capsys):
     with pytest.raises(SystemExit) as exit_:
         room.main()
     assert exit_.value.code == 2
-    assert "at least 0" in capsys.readouterr().err
+    assert "--top takes 0 or more" in capsys.readouterr().err
     ((number, handler),) = handlers
     with pytest.raises(SystemExit) as exit_:
         handler(number, None)
@@ -232,7 +232,7 @@ def test_a_stream_that_is_closed_is_replaced(monkeypatch, tmp_path):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from usage_async._cli.run import run; run(['--help']);"
+        "import sys; from usage_async._cli.dispatch import run_command; run_command(['--help']);"
         "heavy = {'aiohttp', 'cattrs', 'msgspec', 'usage_async._client', 'usage_async.emulator'};"
         "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
     )

@@ -14,14 +14,13 @@ from usage_async import (
     TimeRange,
     UsageClient,
 )
-from usage_async.report.plan import Plan
-from usage_async.report.reading import queries, read
+from usage_async.report.reading import query_count, read_sections
+from usage_async.report.spec import ReportSpec
 
-from .conftest import NOW
-
+NOW = 1_795_348_800  # 2026-11-22T12:00:00Z
 DAY = 86400
 END = NOW - NOW % DAY
-PLAN = Plan(
+SPEC = ReportSpec(
     "project_id", TimeRange(END - 2 * DAY, END), NOW, TimeRange(END - 4 * DAY, END - 2 * DAY)
 )
 
@@ -53,15 +52,15 @@ def _client(refuse) -> UsageClient:
 async def test_everything_is_read_at_the_same_time_and_counted():
     ticks = []
     async with _client(lambda *_: None) as client:
-        found = await read(client, PLAN, lambda: ticks.append(1))
-    assert len(ticks) == queries(PLAN) == 3 + len(ENDPOINTS)
+        found = await read_sections(client, SPEC, lambda: ticks.append(1))
+    assert len(ticks) == query_count(SPEC) == 3 + len(ENDPOINTS)
     assert len(found.costs.buckets) == 2
     assert found.costs_before is not None
     assert all(len(reading.buckets) == 2 for reading in found.usage.values())
 
 
 async def test_a_plain_report_takes_a_query_an_endpoint_and_one_for_its_groups():
-    assert queries(Plan("user_id", PLAN.period, NOW)) == 1 + len(ENDPOINTS)
+    assert query_count(ReportSpec("user_id", SPEC.period, NOW)) == 1 + len(ENDPOINTS)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
@@ -72,7 +71,7 @@ async def test_what_is_refused_stays_blank_and_the_rest_comes(status):
         return None
 
     async with _client(refuse) as client:
-        found = await read(client, PLAN, lambda: None)
+        found = await read_sections(client, SPEC)
     assert str(found.costs_by.blank).startswith("refused: ")
     assert "not by project" in str(found.costs_by.blank)
     assert found.costs.blank is None
@@ -83,7 +82,7 @@ async def test_what_is_refused_stays_blank_and_the_rest_comes(status):
 async def test_where_everything_is_refused_there_is_no_report():
     async with _client(lambda *_: (400, {}, b'{"error": {"message": "no"}}')) as client:
         with pytest.raises(BadRequestError, match="no"):
-            await read(client, PLAN, lambda: None)
+            await read_sections(client, SPEC)
 
 
 async def test_a_range_before_the_history_is_an_error_although_usage_may_be_there():
@@ -92,7 +91,7 @@ async def test_a_range_before_the_history_is_an_error_although_usage_may_be_ther
 
     async with _client(refuse) as client:
         with pytest.raises(RangeUnavailableError):
-            await read(client, PLAN, lambda: None)
+            await read_sections(client, SPEC)
 
 
 def _raise(error):
@@ -111,7 +110,7 @@ def _raise(error):
 )
 async def test_what_fails_stays_blank_and_the_rest_comes(fail):
     async with _client(lambda path, _: fail() if path.endswith("images") else None) as client:
-        found = await read(client, PLAN, lambda: None)
+        found = await read_sections(client, SPEC)
     assert str(found.usage["images"].blank).startswith("failed: ")
     assert {name for name, reading in found.usage.items() if reading.blank} == {"images"}
     assert len(found.costs.buckets) == 2
@@ -120,7 +119,7 @@ async def test_what_fails_stays_blank_and_the_rest_comes(fail):
 async def test_where_everything_fails_there_is_no_report():
     async with _client(lambda *_: (500, {}, b"")) as client:
         with pytest.raises(InternalServerError):
-            await read(client, PLAN, lambda: None)
+            await read_sections(client, SPEC)
 
 
 async def test_a_key_that_is_refused_ends_the_rest():
@@ -129,11 +128,4 @@ async def test_a_key_that_is_refused_ends_the_rest():
 
     async with _client(refuse) as client:
         with pytest.raises(AuthenticationError):
-            await read(client, PLAN, lambda: None)
-
-
-def test_the_name_of_the_package_is_the_function_after_any_import():
-    import usage_async.report
-    import usage_async.report.reading
-
-    assert usage_async.report.read is read
+            await read_sections(client, SPEC)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_async.report.text import clean, count, money, percent, size
+from usage_async.report.formatting import clean, count, money, percent, size
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from email.utils import format_datetime
 import pytest
 
 from usage_async import ENDPOINTS, APIConnectionError, Runtime
-from usage_async._cli import doctor
-from usage_async._cli.connect import Place
+from usage_async._cli import checks
+from usage_async._cli.connection import Target
 from usage_async._http.key import Secret
 from usage_async._http.limiter import AdaptiveLimiter
 from usage_async._http.transport import AiohttpTransport
@@ -68,6 +68,14 @@ def test_everything_that_is_wrong_is_told(cli, bare, monkeypatch):
     assert f"3 of {7 + len(ENDPOINTS)} checks are bad" in ran.out
 
 
+def test_an_error_of_all_endpoints_is_told_once(cli, bare, monkeypatch):
+    bare.setenv("OPENAI_ADMIN_KEY", "sk-admin-some")
+    _answering(monkeypatch, lambda _: (401, {}, b'{"error": {"message": "No such key"}}'))
+    out = cli("doctor").out
+    assert out.count("No such key") == 1
+    assert f"bad   endpoints  all {len(ENDPOINTS)} fail: 401: No such key" in out
+
+
 def test_a_host_that_is_not_reached_ends_the_visit(cli, bare, monkeypatch):
     bare.setenv("OPENAI_ADMIN_KEY", "sk-admin-some")
     _answering(monkeypatch, lambda _: APIConnectionError("no connection"))
@@ -83,7 +91,7 @@ def test_a_certificate_that_is_not_trusted_is_told(cli, bare, monkeypatch):
     msg = "the TLS certificate is not to be trusted"
     failure = APIConnectionError(msg, retryable=False, is_untrusted=True)
     _answering(monkeypatch, lambda _: failure)
-    assert "SSL_CERT_FILE names other" in cli("doctor").out
+    assert "SSL_CERT_FILE can name other" in cli("doctor").out
 
 
 def test_a_proxy_that_refuses_is_not_taken_for_a_certificate(cli, bare, monkeypatch):
@@ -114,7 +122,7 @@ def test_a_wire_that_is_newer_than_this_release_is_told(cli, serving):
     ],
 )
 def test_the_clock_is_compared_with_that_of_the_service(date, verdict):
-    assert doctor._clock(date, NOW, is_demo=False).verdict == verdict
+    assert checks._clock(date, NOW, is_demo=False).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -122,16 +130,16 @@ def test_the_clock_is_compared_with_that_of_the_service(date, verdict):
     [(0, "of this hour"), (7200, "2 h old"), (3 * 86400, "3 d old")],
 )
 def test_an_age_is_told_roughly(age, says):
-    assert doctor._age(age) == says
+    assert checks._age(age) == says
 
 
 def test_fewer_requests_than_there_may_be_are_a_note():
     limiter = AdaptiveLimiter(8, Runtime())
-    assert doctor._limiter(limiter).verdict == "ok"
+    assert checks._limiter(limiter).verdict == "ok"
     limiter.throttled(time.monotonic())
-    assert doctor._limiter(limiter).verdict == "note"
+    assert checks._limiter(limiter).verdict == "note"
 
 
 def test_certificates_of_the_environment_are_named():
-    there = Place(base_url="https://x.test", key=Secret("sk"), ssl=object())
-    assert doctor._tls("https", there, [doctor._Seen("costs")]).says == "by SSL_CERT_FILE"
+    there = Target(base_url="https://x.test", key=Secret("sk"), ssl=object())
+    assert checks._tls("https", there, [checks._Answer("costs")]).says == "trusted by SSL_CERT_FILE"

@@ -3,11 +3,11 @@ import ssl
 import pytest
 
 from usage_async import ConfigurationError, QueryError
-from usage_async._cli.connect import (
+from usage_async._cli.connection import (
     Connection,
     environment_certificates,
     environment_proxy,
-    place,
+    open_target,
 )
 from usage_async._cli.context import Context
 from usage_async._client.client import BASE_URL
@@ -50,20 +50,20 @@ async def test_the_options_come_before_the_environment(bare):
     bare.setenv("USAGE_ASYNC_BASE_URL", "https://one.test/v1")
     bare.setenv("HTTPS_PROXY", PROXY)
     context = Context(None, {})
-    async with place(Connection(), context) as there:
+    async with open_target(Connection(), context) as there:
         assert (there.base_url, there.proxy) == ("https://one.test/v1", PROXY)
         assert "secret" not in repr(there)
     given = Connection(base_url="https://two.test/v1", proxy="http://other.test:1")
-    async with place(given, context) as there:
+    async with open_target(given, context) as there:
         assert (there.base_url, there.proxy) == ("https://two.test/v1", "http://other.test:1")
     bare.delenv("USAGE_ASYNC_BASE_URL")
-    async with place(Connection(), context) as there:
+    async with open_target(Connection(), context) as there:
         assert there.base_url == BASE_URL
 
 
 async def test_a_demonstration_goes_nowhere():
     with pytest.raises(QueryError, match="leave --base-url and --proxy out"):
-        async with place(Connection(demo=True, proxy=PROXY), Context(None, {})):
+        async with open_target(Connection(demo=True, proxy=PROXY), Context(None, {})):
             pass
 
 

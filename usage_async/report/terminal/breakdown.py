@@ -1,4 +1,4 @@
-"""Drawing the sums of one query."""
+"""Drawing of a breakdown: its totals, then a table of its groups."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ from rich.text import Text
 from usage_async._api.exact import plain
 from usage_async._api.fields import fields_of
 from usage_async._api.results import CostsResultAmount
-from usage_async.report.sums import MEANT, NAMED_BY, Sums, value_of
+from usage_async.report.breakdown import Breakdown, metrics_of, value_of
+from usage_async.report.dimensions import note_of
+from usage_async.report.formatting import clean, count, money, size
 from usage_async.report.terminal.page import Page
-from usage_async.report.text import clean, count, money, size
 
 
-def draw_sums(console: Console, sums: Sums) -> None:
-    """Draw the sums of one query."""
+def draw_breakdown(console: Console, breakdown: Breakdown) -> None:
+    """Draw a breakdown."""
     page = Page(console)
-    page.line((clean(sums.endpoint), "bold"))
-    page.line(*_covered(sums))
+    page.line((clean(breakdown.endpoint), "bold"))
+    page.line(*_covered(breakdown))
     page.console.print()
-    for row in sums.totals:
+    for row in breakdown.totals:
         _figures(page, row)
-    if sums.by:
-        page.title(f"By {', '.join(sums.by)}")
-        _groups(page, sums)
+    if breakdown.by:
+        page.title(f"By {', '.join(breakdown.by)}")
+        _groups(page, breakdown)
 
 
-def _covered(sums: Sums) -> tuple[str | tuple[str, str], ...]:
-    """Tell the range of the figures, which may be more than was asked for."""
-    times = sums.covered or sums.requested
-    told = f"{times.start:%Y-%m-%d %H:%M} to {times.end:%Y-%m-%d %H:%M} UTC"
-    if sums.covered is None:
-        return told, ("  no bucket came", "yellow")
-    return told, ("  still running" if times.end_time > sums.as_of else "", "yellow")
+def _covered(breakdown: Breakdown) -> tuple[str | tuple[str, str], ...]:
+    """Give the parts of the line with the range of the figures."""
+    times = breakdown.covered or breakdown.requested
+    range_ = f"{times.start:%Y-%m-%d %H:%M} to {times.end:%Y-%m-%d %H:%M} UTC"
+    if breakdown.covered is None:
+        return range_, ("  nothing was sent", "yellow")
+    return range_, ("  (still running)" if times.end_time > breakdown.as_of else "", "yellow")
 
 
 def _figures(page: Page, row: Any) -> None:
     rows: list[tuple[str, str, Text]] = []
-    for a in fields_of(type(row), *MEANT):
+    for a in metrics_of(type(row)):
         value = getattr(row, a.name)
         if value is not None:
             rows.append((a.name, _exact(value), Text(_unit(value, a.metadata["unit"]))))
@@ -59,24 +60,24 @@ def _unit(value: Any, unit: str) -> str:
     return f"{unit}, {size(value)}" if unit == "bytes" else unit
 
 
-def _groups(page: Page, sums: Sums) -> None:
-    kind = type(sums.totals[0])
+def _groups(page: Page, breakdown: Breakdown) -> None:
+    kind = type(breakdown.totals[0])
     money_fields = fields_of(kind, "money")
     names = [a.name for a in fields_of(kind) if a.default is attrs.NOTHING or a in money_fields]
     rows: list[list[str | Text]] = [
         [
-            *(_label(row, name) for name in sums.by),
+            *(_label(row, name) for name in breakdown.by),
             *(_short(getattr(row, name), name) for name in names),
         ]
-        for row in sums.groups
+        for row in breakdown.groups
     ]
-    page.table((*sums.by, *names), rows, names=len(sums.by))
+    page.table((*breakdown.by, *names), rows, names=len(breakdown.by))
 
 
 def _label(row: Any, dimension: str) -> Text:
     value = value_of(row, dimension)
     text = Text("(none)" if value is None else clean(str(value)))
-    note = getattr(row, NAMED_BY.get(dimension, ""), None)
+    note = getattr(row, note_of(dimension), None)
     if note:
         text.append(f"  {clean(note)}", style="dim")
     return text

@@ -1,17 +1,17 @@
-"""Text for people: what is safe to print, and figures that are easy to read.
+"""Formatting for people: text without control characters, and short figures.
 
-Sums are exact until they arrive here; this is the only room that rounds.
+Sums are exact until they arrive here; only this module rounds.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import Decimal, localcontext
+
+from usage_async.report.arithmetic import ROUNDING, ratio, times
 
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories that can steer a terminal or reorder a line: controls, bidi marks, separators."""
-_ROUNDING = Context(prec=6600, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN, traps=[])
-_RATIOS = Context(prec=28, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN, traps=[])
+"""Unicode categories that can steer a terminal or reorder a line: controls, bidi marks."""
 _CENT = Decimal("0.01")
 _HUGE = Decimal("1e15")
 _SCALES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
@@ -20,7 +20,7 @@ _EXACT_BELOW = 10_000
 
 
 def clean(text: str) -> str:
-    """Write every character out that could steer a terminal or break a line."""
+    """Escape every character that could steer a terminal or break a line."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -35,10 +35,10 @@ def money(value: Decimal, currency: str, *, sign: bool = False) -> str:
     Args:
         value: Whole units of the currency.
         currency: Lowercase ISO 4217 code.
-        sign: Write a plus as well.
+        sign: Write a plus before positive amounts.
     """
     size, less = value.copy_abs(), ""
-    rounded = size if size >= _HUGE else size.quantize(_CENT, context=_ROUNDING)
+    rounded = size if size >= _HUGE else size.quantize(_CENT, context=ROUNDING)
     if size >= _HUGE:
         text = _scientific(size, 3)
     elif size and not rounded:
@@ -58,21 +58,11 @@ def percent(part: Decimal | int, whole: Decimal | int) -> str:
     share = times(ratio(part, whole), 100)
     if share.copy_abs() >= _EXACT_BELOW:
         return f"{_scientific(share, 1)}%"
-    return f"{share.quantize(Decimal('0.1'), context=_ROUNDING)}%"
-
-
-def ratio(part: Decimal | int, whole: Decimal | int) -> Decimal:
-    """Divide, to 28 digits: for shares and bars, never for sums."""
-    return _RATIOS.divide(Decimal(part), Decimal(whole))
-
-
-def times(value: Decimal, factor: Decimal | int) -> Decimal:
-    """Multiply exactly, whatever the thread's context says."""
-    return _ROUNDING.multiply(value, Decimal(factor))
+    return f"{share.quantize(Decimal('0.1'), context=ROUNDING)}%"
 
 
 def _scientific(value: Decimal, places: int) -> str:
-    with localcontext(_ROUNDING):
+    with localcontext(ROUNDING):
         return f"{value:.{places}E}"
 
 
@@ -90,5 +80,5 @@ def size(value: int) -> str:
 
 def _scaled(value: int, scales: tuple[tuple[int, str], ...], gap: str) -> str:
     factor, unit = next(scale for scale in scales if abs(value) >= scale[0])
-    scaled = ratio(value, factor).quantize(Decimal("0.1"), context=_ROUNDING)
+    scaled = ratio(value, factor).quantize(Decimal("0.1"), context=ROUNDING)
     return f"{scaled:,}{gap}{unit}" if scaled < _HUGE else f"{_scientific(scaled, 3)}{gap}{unit}"

@@ -1,0 +1,224 @@
+import io
+import json
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from usage_async import (
+    ENDPOINTS,
+    TimeRange,
+    UsageCompletionsResult,
+    UsageWebSearchCallsResult,
+)
+from usage_async.report.arithmetic import total
+from usage_async.report.compute import compute_report, days_of
+from usage_async.report.csv import report_as_csv
+from usage_async.report.json import report_as_json
+from usage_async.report.spec import GROUPINGS, ReportSpec
+from usage_async.report.terminal.report import draw_report
+from usage_async.report.values import Blank, Section, Sections, View
+
+from .conftest import BEFORE, DAY, PERIOD, START, cost, report_of, section
+
+
+def test_groups_and_what_is_not_attributed_are_the_billed_total_exactly():
+    shown = report_of(
+        costs=section([cost("10.00000001")], [], [cost("5")]),
+        costs_by=section(
+            [cost("3", project_id="p", project_name="Web"), cost("1", project_id=None)],
+            [],
+            [cost("8", project_id="q")],
+        ),
+    )
+    (spend,) = shown.spends
+    assert spend.total == Decimal("15.00000001")
+    assert [(group.id, group.name, group.amount) for group in spend.groups] == [
+        ("q", None, 8),
+        ("p", "Web", 3),
+        (None, None, Decimal("4.00000001")),
+    ]
+    assert [amount for _, amount in spend.days] == [Decimal("10.00000001"), 0, 5]
+
+
+@given(
+    st.lists(st.decimals(-(10**9), 10**9, places=20), max_size=8),
+    st.lists(st.decimals(-(10**9), 10**9, places=20), max_size=8),
+    st.sampled_from(list(GROUPINGS)),
+)
+def test_parts_always_sum_to_the_whole(whole, parts, by):
+    line_items = ["gpt-5, input", "gpt-5, output", "storage", None]
+    rows = [
+        cost(str(part), project_id=f"p{n % 3}", line_item=line_items[n % 4])
+        for n, part in enumerate(parts)
+    ]
+    shown = report_of(by, costs=section([cost(str(x)) for x in whole]), costs_by=section(rows))
+    for spend in shown.spends:
+        assert total(group.amount for group in spend.groups) == spend.total
+        assert total(amount for _, amount in spend.days) == spend.total
+
+
+def test_models_are_derived_from_line_items_and_others_keep_their_own_names():
+    shown = report_of(
+        "model",
+        costs=section([cost("7")]),
+        costs_by=section(
+            [
+                cost("1", line_item="gpt-5, input"),
+                cost("2", line_item="gpt-5 , output"),
+                cost("3", line_item="storage"),
+                cost("0.5", line_item="web search"),
+            ]
+        ),
+    )
+    assert [(group.id, group.amount) for group in shown.spends[0].groups] == [
+        ("gpt-5", 3),
+        ("storage", 3),
+        ("web search", Decimal("0.5")),
+        (None, Decimal("0.5")),
+    ]
+
+
+@pytest.mark.parametrize("by", list(GROUPINGS))
+def test_a_report_never_depends_on_the_context_of_the_thread(hostile, by):
+    amounts = ["12345678901234567890.123456789", "1.000000001", "0.3333333333"]
+    rows = [cost(amount, project_id=f"p{n}") for n, amount in enumerate(amounts)]
+    costs = section(rows, rows, rows[:1])
+    use = UsageCompletionsResult(
+        input_tokens=10, output_tokens=3, num_model_requests=7, project_id="p1"
+    )
+    sections = Sections(
+        costs=costs,
+        costs_by=costs,
+        costs_before=section(rows[1:]),
+        costs_by_before=section(rows[1:]),
+        usage={name: Section() for name in ENDPOINTS if name != "costs"}
+        | {"completions": section([use])},
+    )
+    shown = compute_report(ReportSpec(by, PERIOD, PERIOD.end_time, BEFORE, running=True), sections)
+    (spend,) = shown.spends
+    assert spend.total == Decimal("37037036703703703673.0370370356")
+    assert total(group.amount for group in spend.groups) == spend.total
+    console = Console(file=io.StringIO(), width=80)
+    draw_report(console, shown, View(top=1))
+    assert "$3.704E+19" in console.file.getvalue()
+    assert b"37037036703703703673.0370370356" in report_as_json(shown, View())
+    assert report_as_csv(shown, View())
+
+
+def test_every_currency_has_a_bill_of_its_own():
+    costs = section([cost("1", "eur"), cost("2"), cost(None)])
+    shown = report_of(costs=costs, costs_by=costs)
+    assert [(spend.currency, spend.total) for spend in shown.spends] == [("usd", 2), ("eur", 1)]
+
+
+def test_a_comparison_has_every_group_of_either_period():
+    shown = report_of(
+        costs=section([cost("5")]),
+        costs_by=section([cost("5", project_id="new")]),
+        before=section([cost("3"), cost("2")], start=BEFORE.start_time),
+        costs_by_before=section(
+            [cost("3", project_id="old", project_name="Old")], start=BEFORE.start_time
+        ),
+    )
+    (spend,) = shown.spends
+    assert spend.before == 5
+    assert [(group.id, group.name, group.amount, group.before) for group in spend.groups] == [
+        ("new", None, 5, 0),
+        ("old", "Old", 0, 3),
+        (None, None, 0, 2),
+    ]
+
+
+def test_what_was_only_billed_before_is_compared_too():
+    shown = report_of(
+        before=section([cost("3")]), costs_by_before=section([cost("3", project_id="old")])
+    )
+    assert (shown.spends[0].total, shown.spends[0].before) == (0, 3)
+
+
+@pytest.mark.parametrize("refused", ["costs_by", "before", "costs_by_before"])
+def test_a_refused_section_is_blank_with_its_reason(refused):
+    given = {
+        "costs": section([cost("5")]),
+        "costs_by": section([cost("5", project_id="p")]),
+        "before": section([cost("4")]),
+        "costs_by_before": section([cost("4", project_id="p")]),
+    }
+    shown = report_of(**given | {refused: Section(blank=Blank("refused", "not before 2026"))})
+    (spend,) = shown.spends
+    assert [str(blank) for _, blank in shown.blanks] == ["refused: not before 2026"]
+    assert spend.total == 5
+    assert (spend.groups == ()) is (refused == "costs_by")
+    assert (spend.before is None) is (refused == "before")
+    assert all(group.before is None for group in spend.groups)
+
+
+def test_tokens_add_up_over_endpoints_and_tool_calls_are_not_requests_twice():
+    use = {"input_tokens": 10, "output_tokens": 3, "num_model_requests": 2, "project_id": "p"}
+    shown = report_of(
+        costs=section([cost("4")]),
+        costs_by=section([cost("4", project_id="p", project_name="Web")]),
+        usage={
+            "completions": section(
+                [UsageCompletionsResult(**use, input_cached_tokens=4)],
+                [
+                    UsageCompletionsResult(**use),
+                    UsageCompletionsResult(**use | {"project_id": "q"}),
+                ],
+            ),
+            "web_search_calls": section(
+                [UsageWebSearchCallsResult(num_model_requests=5, num_requests=9, project_id="p")]
+            ),
+        },
+    )
+    assert [
+        (row.id, row.name, row.requests, row.input, row.cached, row.output) for row in shown.tokens
+    ] == [
+        ("p", "Web", 4, 20, 4, 6),
+        ("q", None, 2, 10, 0, 3),
+    ]
+    assert shown.spends[0].groups[0].requests == 4
+    used = {use.name: use for use in shown.endpoints}
+    assert used["web_search_calls"].figures == (("num_requests", 9, "calls"),)
+    assert used["completions"].requests == 6
+    assert used["vector_stores"].requests is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "organization"),
+    [
+        ({}, "Organization"),
+        ({"organization_id": "org-1"}, "org-1"),
+        ({"organization_id": "org-1", "organization_name": "Labs"}, "Labs  org-1"),
+    ],
+)
+def test_the_organization_is_told_as_far_as_the_service_sends_it(fields, organization):
+    shown = report_of(costs=section([cost("1"), cost("1", **fields)]))
+    assert str(shown.organization) == organization
+    told = json.loads(report_as_json(shown, View()))["organization"]
+    assert told == {
+        "id": fields.get("organization_id"),
+        "name": fields.get("organization_name"),
+    }
+
+
+def test_an_endpoint_that_is_refused_says_why():
+    shown = report_of(usage={"images": Section(blank=Blank("refused", "not yours"))})
+    assert {use.name: str(use.blank) for use in shown.endpoints}["images"] == "refused: not yours"
+    assert shown.blanks == (("images", Blank("refused", "not yours")),)
+
+
+def test_an_organization_without_any_figure_is_empty():
+    assert report_of().is_empty
+    assert report_of(costs=section([cost("0")])).is_empty
+    assert not report_of(costs=section([cost("1")])).is_empty
+    assert not report_of(costs=Section(blank=Blank("refused", "no"))).is_empty
+
+
+def test_the_days_of_a_period_are_those_that_it_touches():
+    assert days_of(TimeRange(START, START + DAY + 1)) == [date(2026, 10, 1), date(2026, 10, 2)]
+    assert days_of(TimeRange(START, START + DAY)) == [date(2026, 10, 1)]

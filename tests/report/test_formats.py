@@ -1,0 +1,29 @@
+import inspect
+
+import pytest
+
+from usage_async.report.formats import BREAKDOWN_FORMATS, BUCKET_FORMATS, REPORT_FORMATS
+
+TABLES = {"report": REPORT_FORMATS, "breakdown": BREAKDOWN_FORMATS, "buckets": BUCKET_FORMATS}
+FORMATS = [
+    pytest.param(each, id=f"{table} {name}")
+    for table, formats in TABLES.items()
+    for name, each in formats.items()
+]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_has_its_function(form):
+    assert inspect.isfunction(form.load())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_that_is_not_drawn_has_endings_of_files(form):
+    assert bool(form.endings) is not form.is_drawn
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_an_ending_means_one_format(table):
+    endings = [ending for form in TABLES[table].values() for ending in form.endings]
+    assert len(set(endings)) == len(endings)
+    assert all(ending.startswith(".") and ending.islower() for ending in endings)

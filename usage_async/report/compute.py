@@ -1,0 +1,284 @@
+"""Computing a report from its sections, exactly. Pure.
+
+The ungrouped costs are the bill. Groups are completed to it: spend that no group accounts for is
+the group None, "not attributed", so that the groups of a report always add up to its total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from usage_async._api.endpoints import ENDPOINTS, Endpoint
+from usage_async._api.fields import fields_of
+from usage_async._api.pages import UsageTimeBucket
+from usage_async._api.results import CostsResult
+from usage_async._query.times import TimeRange
+from usage_async._sums.totals import Totals, add
+from usage_async.report.arithmetic import change, total
+from usage_async.report.dimensions import note_of
+from usage_async.report.insight import pace, unusual_days
+from usage_async.report.spec import Grouping, ReportSpec
+from usage_async.report.values import (
+    SPEND,
+    EndpointUse,
+    Group,
+    OrganizationRef,
+    Report,
+    Section,
+    Sections,
+    Spend,
+    Tokens,
+    spend_by,
+)
+
+_ZERO = Decimal(0)
+_REQUESTS = "num_model_requests"
+_TOOL_CALLS = "num_requests"
+
+
+def compute_report(spec: ReportSpec, sections: Sections) -> Report:
+    """Add the sections of a report up."""
+    usage = sections.usage
+    counted = _counted(spec)
+    names = _names(sections.costs_by, spec)
+    if sections.costs_by_before is not None:
+        names = _names(sections.costs_by_before, spec) | names
+    tokens = _tokens(spec, usage, names)
+    uncounted = tuple(name for name in counted if usage[name].blank)
+    named = [
+        (SPEND, sections.costs),
+        (spend_by(spec), sections.costs_by),
+        ("the period before", sections.costs_before),
+        (f"the period before by {spec.grouping.noun}", sections.costs_by_before),
+        *usage.items(),
+    ]
+    present = [(name, section) for name, section in named if section is not None]
+    money_gaps = sections.costs.missing_days | sections.costs_by.missing_days
+    joined = (
+        spec.grouping.joined
+        and sections.costs_by.known_from is None
+        and all(usage[name].missing_days == money_gaps for name in counted if not usage[name].blank)
+    )
+    return Report(
+        spec=spec,
+        organization=_organization(sections.costs),
+        # A rate needs all requests of a group: one over a part of them would be too high.
+        spends=_spends(spec, sections, names, tokens if joined and not uncounted else ()),
+        tokens=tokens,
+        uncounted=uncounted,
+        endpoints=tuple(
+            _endpoint_use(spec, ENDPOINTS[name], section) for name, section in usage.items()
+        ),
+        blanks=tuple((name, section.blank) for name, section in present if section.blank),
+        gaps=tuple(
+            (name, overdue) for name, section in present if (overdue := section.overdue(spec.now))
+        ),
+        joined=joined,
+        groups_from=sections.costs_by.known_from,
+    )
+
+
+def days_of(period: TimeRange) -> list[date]:
+    """Give every day that a range touches, in UTC."""
+    first, last = period.start.date(), (period.end - timedelta(seconds=1)).date()
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _organization(section: Section) -> OrganizationRef:
+    for bucket in section.buckets:
+        for row in bucket.results:
+            if row.organization_name or row.organization_id:
+                return OrganizationRef(row.organization_id, row.organization_name)
+    return OrganizationRef()
+
+
+def _names(section: Section, spec: ReportSpec) -> dict[str, str]:
+    """Give the names of projects or users by id, as far as rows of costs carry them."""
+    dimension = spec.grouping.costs
+    note = note_of(dimension)
+    names = {}
+    for bucket in section.buckets if note else ():
+        for row in bucket.results:
+            key, name = getattr(row, dimension), getattr(row, note)
+            if key is not None and name:
+                names[key] = name
+    return names
+
+
+Amounts = dict[tuple[str, Any], Decimal]
+"""Sums by currency and a key."""
+
+
+_Key = Callable[[UsageTimeBucket[CostsResult], CostsResult], Any]
+
+
+def _sum(buckets: Iterable[UsageTimeBucket[CostsResult]], key: _Key) -> Amounts:
+    sums: Amounts = {}
+    for bucket in buckets:
+        for row in bucket.results:
+            if row.amount is not None:
+                place = row.amount.currency, key(bucket, row)
+                sums[place] = add(sums.get(place, _ZERO), row.amount.value)
+    return sums
+
+
+def _group_key(grouping: Grouping) -> _Key:
+    if grouping.derived:
+        return lambda _, row: row.derived_line_item.model or row.line_item
+    return lambda _, row: getattr(row, grouping.costs)
+
+
+def _of_currency(sums: Amounts, currency: str) -> dict[Any, Decimal]:
+    return {key: amount for (of, key), amount in sums.items() if of == currency}
+
+
+def _spends(
+    spec: ReportSpec,
+    sections: Sections,
+    names: Mapping[str, str],
+    tokens: Sequence[Tokens],
+) -> tuple[Spend, ...]:
+    if sections.costs.blank is not None:
+        return ()
+    unknown = sections.costs.missing_days
+    by_day = _sum(sections.costs.buckets, lambda bucket, _: bucket.start.date())
+    # Groups of a day that the total lacks would make the part that is not attributed negative.
+    grouped = [bucket for bucket in sections.costs_by.buckets if bucket.start.date() not in unknown]
+    by_group = _sum(grouped, _group_key(spec.grouping))
+    before = sections.costs_before
+    by_day_before = _sum(before.buckets, lambda *_: None) if before is not None else {}
+    before_by = sections.costs_by_before
+    by_group_before = _sum(before_by.buckets, _group_key(spec.grouping)) if before_by else {}
+    compared = _are_comparable(spec, sections.costs, before)
+    compared_by = compared and _are_comparable(spec, sections.costs_by, before_by)
+    requests = {row.id: row.requests for row in tokens}
+    spends = []
+    for currency in {currency for currency, _ in (*by_day, *by_day_before)}:
+        amounts = _of_currency(by_day, currency)
+        billed, billed_before = (
+            total(amounts.values()),
+            total(_of_currency(by_day_before, currency).values()),
+        )
+        days = tuple(
+            (day, None if day in unknown else amounts.get(day, _ZERO))
+            for day in days_of(spec.period)
+        )
+        blank = sections.costs_by.blank is not None
+        groups = _groups(_of_currency(by_group, currency), billed, blank=blank)
+        groups_before = _groups(
+            _of_currency(by_group_before, currency), billed_before, blank=blank or not compared_by
+        )
+        spends.append(
+            Spend(
+                currency=currency,
+                total=billed,
+                days=days,
+                groups=tuple(
+                    Group(
+                        id=key,
+                        name=names.get(key),
+                        amount=groups.get(key, _ZERO),
+                        before=groups_before.get(key, _ZERO) if compared_by else None,
+                        requests=requests.get(key) if key is not None else None,
+                    )
+                    for key in _ranked(groups, groups_before)
+                ),
+                before=billed_before if compared else None,
+                pace=pace(days, spec.today) if spec.running else None,
+                unusual=unusual_days(days, spec.today),
+            )
+        )
+    return tuple(sorted(spends, key=lambda spend: (spend.total.copy_negate(), spend.currency)))
+
+
+def _are_comparable(spec: ReportSpec, section: Section, before: Section | None) -> bool:
+    """Tell if both were read, with every day that has ended."""
+    if before is None or before.blank is not None:
+        return False
+    return not any(
+        each.overdue(spec.now) or each.known_from is not None for each in (section, before)
+    )
+
+
+def _groups(sums: dict[Any, Decimal], billed: Decimal, *, blank: bool) -> dict[Any, Decimal]:
+    """Complete the groups, so that together they are the total; the rest is the group None."""
+    if blank:
+        return {}
+    rest = change(billed, total(sums.values()))
+    if rest:
+        sums[None] = add(sums.get(None, _ZERO), rest)
+    return sums
+
+
+def _ranked(groups: Mapping[Any, Decimal], before: Mapping[Any, Decimal]) -> list[Any]:
+    """Order the groups: the largest first, the one that is not attributed last."""
+    keys = dict.fromkeys((*groups, *before))
+    rank = {key: (key is None, groups.get(key, _ZERO).copy_negate(), str(key)) for key in keys}
+    return sorted(keys, key=rank.__getitem__)
+
+
+def _totals(
+    spec: ReportSpec, endpoint: Endpoint, section: Section, dimension: str | None
+) -> list[Any]:
+    dimensions = [dimension] if dimension else []
+    totals: Totals[Any] = Totals(
+        endpoint.result_class, endpoint.measure, dimensions, as_of=spec.now
+    )
+    for bucket in section.buckets:
+        totals.add(attrs.evolve(bucket, other_results=()))
+    return totals.groups() if dimension else [totals.total()]
+
+
+def _endpoint_use(spec: ReportSpec, endpoint: Endpoint, section: Section) -> EndpointUse:
+    if section.blank:
+        return EndpointUse(name=endpoint.name, blank=section.blank)
+    (whole,) = _totals(spec, endpoint, section, None)
+    required = [
+        a
+        for a in fields_of(endpoint.result_class)
+        if a.default is attrs.NOTHING and a.name != _REQUESTS
+    ]
+    return EndpointUse(
+        name=endpoint.name,
+        requests=getattr(whole, _REQUESTS, None),
+        figures=tuple((a.name, getattr(whole, a.name), a.metadata["unit"]) for a in required),
+    )
+
+
+def _counted(spec: ReportSpec) -> list[str]:
+    """Name the endpoints that count requests and tokens.
+
+    Calls of tools are left out, because completions already count the requests that made them.
+    """
+    counted = []
+    for endpoint in ENDPOINTS.values():
+        fields = {a.name for a in fields_of(endpoint.result_class)}
+        if _REQUESTS in fields and _TOOL_CALLS not in fields:
+            counted += [endpoint.name] * (spec.grouping.usage in endpoint.group_by)
+    return counted
+
+
+def _tokens(
+    spec: ReportSpec, usage: Mapping[str, Section], names: Mapping[str, str]
+) -> tuple[Tokens, ...]:
+    """Add up requests and tokens by group."""
+    dimension = spec.grouping.usage
+    groups: dict[str | None, Tokens] = {}
+    for name in _counted(spec):
+        for row in _totals(spec, ENDPOINTS[name], usage[name], dimension):
+            key = getattr(row, dimension)
+            so_far = groups.get(key) or Tokens(id=key, name=names.get(key))
+            groups[key] = attrs.evolve(
+                so_far,
+                requests=so_far.requests + row.num_model_requests,
+                input=so_far.input + getattr(row, "input_tokens", 0),
+                cached=so_far.cached + (getattr(row, "input_cached_tokens", 0) or 0),
+                output=so_far.output + getattr(row, "output_tokens", 0),
+            )
+    order = sorted(groups.values(), key=lambda row: (-row.input - row.output, str(row.id)))
+    return tuple(row for row in order if row.requests or row.input or row.output)

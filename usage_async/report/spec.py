@@ -1,0 +1,128 @@
+"""Specification of a report: its grouping, its period in whole days, and its comparison. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Literal
+
+import attrs
+
+from usage_async._api.endpoints import DAY_S
+from usage_async._query.request import build
+from usage_async._query.times import TimeRange, period_before
+
+By = Literal["project_id", "user_id", "api_key_id", "line_item", "model"]
+
+
+@attrs.frozen
+class Grouping:
+    """Grouping of a report.
+
+    Attributes:
+        noun: Name of one group, such as `project`.
+        costs: The dimension that costs are read by.
+        usage: The dimension that usage is read by.
+        derived: True if groups of costs are the models that line items name; a line item without a
+            model is a group of its own.
+        joined: True if groups of costs and groups of usage are the same things.
+    """
+
+    noun: str
+    costs: str
+    usage: str
+    derived: bool = False
+    joined: bool = True
+
+
+GROUPINGS: Mapping[By, Grouping] = {
+    "project_id": Grouping("project", "project_id", "project_id"),
+    "user_id": Grouping("user", "user_id", "user_id"),
+    "api_key_id": Grouping("API key", "api_key_id", "api_key_id"),
+    "line_item": Grouping("line item", "line_item", "model", joined=False),
+    "model": Grouping("model", "line_item", "model", derived=True),
+}
+
+
+@attrs.frozen
+class ReportSpec:
+    """Specification of a report; `report_spec` makes one from words such as `last-month`.
+
+    Attributes:
+        by: The dimension that it is split by.
+        period: The range that it covers: whole days, the last one up to `now`.
+        now: Unix seconds.
+        before: The range that it is compared with; None compares with nothing.
+        running: True if the period is the running month, so that its end is projected.
+        requested: The range that was asked for; None is the period itself.
+    """
+
+    by: By
+    period: TimeRange
+    now: int
+    before: TimeRange | None = None
+    running: bool = False
+    requested: TimeRange | None = None
+
+    @property
+    def last_day_runs(self) -> bool:
+        """True if the last day ends after `now`."""
+        return day_end(self.period.end_time) > self.now
+
+    @property
+    def today(self) -> date:
+        """The day of `now`, in UTC."""
+        return day_of(self.now)
+
+    @property
+    def grouping(self) -> Grouping:
+        """Its grouping."""
+        return GROUPINGS[self.by]
+
+
+def report_spec(
+    now: int,
+    *,
+    by: By = "project_id",
+    period: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    compare: bool = False,
+) -> ReportSpec:
+    """Specify a report; days that are asked for in part are covered whole.
+
+    Args:
+        now: Unix seconds.
+        by: The dimension to split it by.
+        period: As `period=` of a query; instead of start and end.
+        start: As `start_time=` of a query.
+        end: As `end_time=` of a query.
+        compare: Compare with the period before.
+
+    Raises:
+        QueryError: The times make no range, or one in the future.
+    """
+    params = {"start_time": start, "end_time": end, "period": period}
+    requested = build("costs", params).resolve(now)
+    # Costs come by the day. A day in part would pair the costs of a whole day with partial usage.
+    first = requested.start_time - requested.start_time % DAY_S
+    covered = TimeRange(first, min(day_end(requested.end_time), now))
+    month = day_of(now).replace(day=1)
+    return ReportSpec(
+        by=by,
+        period=covered,
+        now=now,
+        before=period_before(covered, period) if compare else None,
+        running=day_of(first) == month and covered.end_time == now,
+        requested=requested,
+    )
+
+
+def day_of(instant: int) -> date:
+    """Give the day of an instant in Unix seconds, in UTC."""
+    return datetime.fromtimestamp(instant, UTC).date()
+
+
+def day_end(instant: int) -> int:
+    """Give the first midnight that is not before an instant, both in Unix seconds."""
+    return instant + -instant % DAY_S

@@ -1,0 +1,299 @@
+"""Values of a report: the sections that were read, and the `Report` that is computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import attrs
+
+from usage_async._api.endpoints import DAY_S, ENDPOINTS
+from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
+from usage_async._query.times import iso
+from usage_async.report.insight import Pace, UnusualDay
+from usage_async.report.spec import ReportSpec, day_of
+
+SPEND = "spend"
+"""Name of the section of the ungrouped costs."""
+
+
+@attrs.frozen
+class Blank:
+    """The reason why a section has no figures.
+
+    Attributes:
+        verdict: `refused`: asking again gives the same answer. `failed`: it may not.
+        reason: One line.
+    """
+
+    verdict: Literal["refused", "failed"]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.reason}"
+
+
+@attrs.frozen
+class Section:
+    """Buckets of one query of a report.
+
+    Attributes:
+        buckets: All of them; empty where nothing could be read.
+        blank: Why nothing could be read.
+        missing: Starts of the days that did not come, Unix seconds: their figures are unknown.
+        known_from: Start of the first day that the service offers, Unix seconds, where that lies
+            after the start of the period.
+    """
+
+    buckets: tuple[UsageTimeBucket[Any], ...] = ()
+    blank: Blank | None = None
+    missing: tuple[int, ...] = ()
+    known_from: int | None = None
+
+    @property
+    def missing_days(self) -> frozenset[date]:
+        """The days that did not come."""
+        return frozenset(map(day_of, self.missing))
+
+    def overdue(self, now: int) -> tuple[int, ...]:
+        """Give the starts of the days that did not come although they ended by `now`."""
+        return tuple(start for start in self.missing if start + DAY_S <= now)
+
+
+@attrs.frozen(kw_only=True)
+class Sections:
+    """Everything that a report is computed from.
+
+    Attributes:
+        costs: Ungrouped costs.
+        costs_by: Costs by the dimension of the report.
+        usage: Every usage endpoint by name, grouped where it takes the dimension.
+        costs_before: Ungrouped costs of the range to compare with.
+        costs_by_before: The same, by the dimension of the report.
+    """
+
+    costs: Section
+    costs_by: Section
+    usage: Mapping[str, Section]
+    costs_before: Section | None = None
+    costs_by_before: Section | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Group:
+    """A group's part of the bill.
+
+    Attributes:
+        id: The group's id, or its model, or its line item where that names no model; None for
+            spend that is not attributed.
+        name: Its name, where the service sent one.
+        amount: Exact.
+        before: The exact amount of the range that it is compared with.
+        requests: Its requests to models, where they are known.
+    """
+
+    id: str | None
+    name: str | None = None
+    amount: Decimal
+    before: Decimal | None = None
+    requests: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Spend:
+    """The bill in one currency.
+
+    Attributes:
+        currency: Lowercase ISO 4217 code.
+        total: As billed, over the days that came.
+        days: The amount of every day of the period; None where it did not come.
+        groups: The largest first; together they are the total, exactly.
+        before: The total of the range that it is compared with.
+        pace: The projection of the running month; None for any other period.
+        unusual: The days that are far from the usual.
+    """
+
+    currency: str
+    total: Decimal
+    days: tuple[tuple[date, Decimal | None], ...]
+    groups: tuple[Group, ...]
+    before: Decimal | None = None
+    pace: Pace | None = None
+    unusual: tuple[UnusualDay, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Tokens:
+    """A group's requests and tokens, over the endpoints that count them."""
+
+    id: str | None
+    name: str | None = None
+    requests: int = 0
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class EndpointUse:
+    """Use of one endpoint.
+
+    Attributes:
+        name: Name of the endpoint.
+        requests: Requests to models; None where it does not count them.
+        figures: Triples of a metric, its sum (a level: its last value), and its unit.
+        blank: Why there are no figures.
+    """
+
+    name: str
+    requests: int | None = None
+    figures: tuple[tuple[str, int, str], ...] = ()
+    blank: Blank | None = None
+
+
+@attrs.frozen
+class OrganizationRef:
+    """Id and name of an organization, as far as rows of costs carry them."""
+
+    id: str | None = None
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return "  ".join(filter(None, (self.name, self.id))) or "Organization"
+
+
+@attrs.frozen(kw_only=True)
+class View:
+    """Choices of whoever looks at a report; each rendering takes what it needs.
+
+    Attributes:
+        notices: The library's warnings about the figures.
+        footer: The last line of a drawing.
+        top: The most groups to draw; 0 draws all.
+    """
+
+    notices: Sequence[str] = ()
+    footer: str = ""
+    top: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """Everything that a report says.
+
+    Attributes:
+        spec: The question that it answers.
+        organization: Whose report it is.
+        spends: The bill, one for each currency, the largest first.
+        tokens: Requests and tokens by group, the most tokens first.
+        uncounted: Endpoints whose requests and tokens are missing in `tokens`.
+        endpoints: The use of every usage endpoint.
+        blanks: Pairs of a section's name and why it has no figures.
+        gaps: Pairs of a section's name and the starts of its days that ended and were not sent.
+        joined: True if groups of money and of tokens are the same things over the same days.
+        groups_from: Start of the first day whose spend is known by group, Unix seconds, where that
+            lies after the start of the period.
+    """
+
+    spec: ReportSpec
+    organization: OrganizationRef
+    spends: tuple[Spend, ...]
+    tokens: tuple[Tokens, ...]
+    uncounted: tuple[str, ...]
+    endpoints: tuple[EndpointUse, ...]
+    blanks: tuple[tuple[str, Blank], ...]
+    gaps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    joined: bool = True
+    groups_from: int | None = None
+
+    @property
+    def spend_blank(self) -> Blank | None:
+        """The reason why the spend is not known; None where it is."""
+        return dict(self.blanks).get(SPEND)
+
+    @property
+    def is_whole(self) -> bool:
+        """True if every figure that was asked for is there; refused usage may be absent."""
+        lacking = (
+            blank
+            for name, blank in self.blanks
+            if blank.verdict == "failed" or name not in ENDPOINTS
+        )
+        return not self.gaps and next(lacking, None) is None
+
+    @property
+    def missing_days(self) -> int:
+        """The number of days that ended and that the total spend lacks."""
+        return len(dict(self.gaps).get(SPEND, ()))
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing was used or billed."""
+        used = any(value for use in self.endpoints for _, value, _ in use.figures)
+        return (
+            not self.blanks
+            and not self.gaps
+            and not used
+            and not any(spend.total for spend in self.spends)
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Limits of the figures, a sentence each."""
+        return (*self._on_times(), *self._on_gaps())
+
+    def _on_times(self) -> Iterator[str]:
+        spec = self.spec
+        yield from _on_days_in_part(spec)
+        settled = (datetime.fromtimestamp(spec.now, UTC) - SETTLES_AFTER).date()
+        if spec.period.end.date() > settled:
+            yield f"figures from {max(settled, spec.period.start.date())} on may still be revised"
+        compared = any(spend.before is not None for spend in self.spends)
+        if compared and spec.last_day_runs:
+            yield "the last day is still running, and is compared with a whole day"
+        if self.is_empty:
+            yield "nothing was used or billed; check that the key is of the right organization"
+
+    def _on_gaps(self) -> Iterator[str]:
+        section = spend_by(self.spec)
+        if self.groups_from is not None:
+            yield (
+                f"{section}: known from {day_of(self.groups_from)}; spend before that day is not"
+                " attributed"
+            )
+        effects = {
+            SPEND: "; the total is incomplete, and every group lacks these days",
+            section: "; the spend of these days is not attributed",
+        }
+        # The library's own notices name gaps of usage, endpoint by endpoint.
+        gaps = {name: starts for name, starts in self.gaps if name not in ENDPOINTS}
+        unknown = gaps.get(SPEND, ())
+        if section in gaps:
+            gaps[section] = tuple(start for start in gaps[section] if start not in unknown)
+        for name, starts in gaps.items():
+            if starts:
+                first = day_of(starts[0])
+                effect = effects.get(name, "")
+                yield f"{name}: {days_not_sent(len(starts))}, the first is {first}{effect}"
+        if self.spec.before is not None and gaps:
+            yield "nothing is compared, because days are missing"
+
+
+def _on_days_in_part(spec: ReportSpec) -> Iterator[str]:
+    requested, period = spec.requested or spec.period, spec.period
+    if period.start_time < requested.start_time:
+        yield f"start {iso(requested.start_time)} lies inside a day, which is given whole"
+    if period.end_time > requested.end_time:
+        yield f"end {iso(requested.end_time)} lies inside a day, which is given whole"
+
+
+def spend_by(spec: ReportSpec) -> str:
+    """Name the section of the grouped costs."""
+    return f"spend by {spec.grouping.noun}"
+
+
+def days_not_sent(number: int) -> str:
+    """Write a number of days that the service did not send."""
+    return "1 day was not sent" if number == 1 else f"{number} days were not sent"

@@ -15,7 +15,7 @@ from usage_async import (
     UsageWebSearchCallsResult,
 )
 from usage_async.report.arithmetic import total
-from usage_async.report.compute import compute_report, days_of
+from usage_async.report.compute import compute_report, days_in
 from usage_async.report.csv import report_as_csv
 from usage_async.report.json import report_as_json
 from usage_async.report.spec import GROUPINGS, ReportSpec
@@ -220,5 +220,5 @@ def test_an_organization_without_any_figure_is_empty():
 
 
 def test_the_days_of_a_period_are_those_that_it_touches():
-    assert days_of(TimeRange(START, START + DAY + 1)) == [date(2026, 10, 1), date(2026, 10, 2)]
-    assert days_of(TimeRange(START, START + DAY)) == [date(2026, 10, 1)]
+    assert days_in(TimeRange(START, START + DAY + 1)) == [date(2026, 10, 1), date(2026, 10, 2)]
+    assert days_in(TimeRange(START, START + DAY)) == [date(2026, 10, 1)]

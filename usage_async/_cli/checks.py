@@ -139,9 +139,9 @@ async def _look(client: UsageClient, endpoint: Endpoint, now: int) -> _Answer:
     return _Answer(endpoint.name, age_s=max(now - ends[-1], 0) if ends else None)
 
 
-def _host(place_name: str, listening: _ListeningTransport, answers: Sequence[_Answer]) -> Check:
+def _host(host: str, listening: _ListeningTransport, answers: Sequence[_Answer]) -> Check:
     if listening.was_reached:
-        return Check("host", "ok", f"{place_name} answers")
+        return Check("host", "ok", f"{host} answers")
     return Check("host", "bad", next(each.error.message for each in answers if each.error))
 
 

@@ -83,7 +83,7 @@ def compute_report(spec: ReportSpec, sections: Sections) -> Report:
     )
 
 
-def days_of(period: TimeRange) -> list[date]:
+def days_in(period: TimeRange) -> list[date]:
     """Give every day that a range touches, in UTC."""
     first, last = period.start.date(), (period.end - timedelta(seconds=1)).date()
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
@@ -166,7 +166,7 @@ def _spends(
         )
         days = tuple(
             (day, None if day in unknown else amounts.get(day, _ZERO))
-            for day in days_of(spec.period)
+            for day in days_in(spec.period)
         )
         blank = sections.costs_by.blank is not None
         groups = _groups(_of_currency(by_group, currency), billed, blank=blank)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from usage_async.emulator import Emulator, Faults, Quirks
 from usage_async.emulator.organization import organization as dataset
-from usage_async.report.arithmetic import total
+from usage_async.report.amounts import total
 
 NOW = 1_795_348_800  # as in conftest.py
 

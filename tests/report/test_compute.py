@@ -14,7 +14,7 @@ from usage_async import (
     UsageCompletionsResult,
     UsageWebSearchCallsResult,
 )
-from usage_async.report.arithmetic import total
+from usage_async.report.amounts import total
 from usage_async.report.compute import compute_report, days_in
 from usage_async.report.csv import report_as_csv
 from usage_async.report.json import report_as_json

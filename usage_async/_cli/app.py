@@ -68,7 +68,7 @@ _APPS = {
 
 _FUNCTIONS = {
     "report": (
-        "Show who spent what, on one page. Exit code 1 if any figure but refused usage is missing.",
+        "Show who spent what, on one page. Exit code 1 if a figure but refused usage is missing.",
         "usage-async report --period 2026-10 --by user --compare",
     ),
     "endpoints": (

@@ -16,7 +16,7 @@ from usage_async._cli.exit_codes import ExitCode
 if TYPE_CHECKING:
     from usage_async._http.runtime import Runtime
 
-_STDOUT = 1
+_STDOUT_FD = 1
 
 
 def run_command(tokens: Sequence[str], *, runtime: Runtime | None = None) -> int:
@@ -109,7 +109,7 @@ def _flush_or_discard() -> None:
 def _discard_stdout() -> None:
     """Discard buffered output: the reader of the pipe has left."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, _STDOUT)
+    os.dup2(nowhere, _STDOUT_FD)
     os.close(nowhere)
 
 

@@ -42,7 +42,7 @@ _KNOWN: Mapping[str, tuple[Group, type, str, str]] = {
         _TIMES,
         bool,
         "--clamp",
-        "Where the history begins later than the range, read from there on.",
+        "If the history begins later than the range, read from there.",
     ),
     "limit": (_PAGES, int, "--limit", "Buckets in a page, never a total."),
     "page": (
@@ -156,7 +156,7 @@ def option(
 
 def output_options(formats: Mapping[str, Format]) -> list[Argument]:
     """Make the options `--format` and `--output` of a command with these formats."""
-    docs = "; ".join(f"{name}: {each.doc}" for name, each in formats.items())
+    docs = " ".join(f"{name}: {each.doc}." for name, each in formats.items())
     endings = ", ".join(ending for each in formats.values() for ending in each.endings)
     return [
         option(
@@ -164,7 +164,7 @@ def output_options(formats: Mapping[str, Format]) -> list[Argument]:
             one_of(tuple(formats)) | None,
             None,
             group=_OUTPUT,
-            help=f"{docs}. Default: by the ending of the file, else {next(iter(formats))}.",
+            help=f"{docs} Default: by the ending of the file, else {next(iter(formats))}.",
             show_default=False,
         ),
         option(
@@ -298,10 +298,15 @@ def _check_name(name: str, given: Collection[str]) -> None:
         raise QueryError(f"--set {name}: use {_flag(plain)} instead, without brackets")
 
 
+def flag_of(name: str) -> str:
+    """Give the flag of an option that is named after a parameter or a field."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _flag(name: str) -> str:
     if name == "group_by":
         return _BY
-    return _KNOWN[name][2] if name in _KNOWN else f"--{name.replace('_', '-')}"
+    return _KNOWN[name][2] if name in _KNOWN else flag_of(name)
 
 
 def _dimensions(endpoint: Endpoint, words: Iterable[str], unchecked: Sequence[str]) -> list[str]:

@@ -1,32 +1,16 @@
-"""Arithmetic of amounts that no thread's decimal context changes. Pure.
+"""Products and ratios of figures, whatever the thread's decimal context says. Pure.
 
-Sums, differences and products are exact. Ratios have 28 digits, which is enough for shares and
-bars, and are never added up.
+Products are exact. Ratios have 28 digits, which is enough for shares and bars; they are never added
+up. Sums are in `amounts`: every start of the terminal imports this module, and it has to be light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-
-from usage_async._sums.totals import add
 
 ROUNDING = Context(prec=6600, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN, traps=[])
 """Context for products and for rounding to decimals; its precision holds any product of figures."""
 _RATIOS = Context(prec=28, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN, traps=[])
-
-
-def total(amounts: Iterable[Decimal]) -> Decimal:
-    """Add amounts up."""
-    result = Decimal(0)
-    for amount in amounts:
-        result = add(result, amount)
-    return result
-
-
-def change(amount: Decimal, before: Decimal) -> Decimal:
-    """Subtract the amount before from an amount."""
-    return add(amount, before.copy_negate())
 
 
 def times(value: Decimal, factor: Decimal | int) -> Decimal:

@@ -19,7 +19,7 @@ from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import CostsResult
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals, add
-from usage_async.report.arithmetic import change, total
+from usage_async.report.amounts import change, total
 from usage_async.report.dimensions import note_of
 from usage_async.report.insight import pace, unusual_days
 from usage_async.report.spec import Grouping, ReportSpec

@@ -58,7 +58,7 @@ REPORT_FORMATS: Mapping[str, Format] = {
     "json": Format("json:report_as_json", "exact, for programs", (".json",)),
     "csv": Format(
         "csv:report_as_csv",
-        "exact, for spreadsheets; a name that would be a formula begins with an apostrophe",
+        "exact, for spreadsheets (a name that would be a formula begins with an apostrophe)",
         (".csv",),
         has_notices=False,
     ),
@@ -70,7 +70,7 @@ BREAKDOWN_FORMATS: Mapping[str, Format] = {
     "json": Format("json:breakdown_as_json", "exact, for programs", (".json",)),
     "csv": Format(
         "csv:breakdown_as_csv",
-        "exact, for programs; cells are not guarded for spreadsheets",
+        "exact, for programs (cells are not guarded for spreadsheets)",
         (".csv",),
     ),
 }
@@ -84,7 +84,7 @@ BUCKET_FORMATS: Mapping[str, Format] = {
     ),
     "csv": Format(
         "csv:bucket_encoder",
-        "one flat row a result, exact, for programs; cells are not guarded for spreadsheets",
+        "one flat row a result, exact, for programs (cells are not guarded for spreadsheets)",
         (".csv",),
     ),
 }

@@ -10,7 +10,8 @@ from decimal import Decimal
 import attrs
 
 from usage_async._sums.totals import add
-from usage_async.report.arithmetic import change, ratio, times, total
+from usage_async.report.amounts import change, total
+from usage_async.report.arithmetic import ratio, times
 
 Days = Sequence[tuple[date, Decimal | None]]
 """Amounts by day; None where a day is unknown, so that nothing is concluded from it."""

@@ -12,7 +12,7 @@ import attrs
 from cyclopts import Group, Parameter
 
 from usage_async._cli.context import Context
-from usage_async._cli.options import CONTEXT, option
+from usage_async._cli.options import CONTEXT, flag_of, option
 from usage_async._cli.stderr import write
 from usage_async.emulator import Faults, Quirks
 from usage_async.errors import QueryError
@@ -48,7 +48,7 @@ def _make(kind: Any, switches: dict[str, Any]) -> Any:
     try:
         return kind(**given)
     except (ValueError, TypeError) as error:
-        reason = re.sub(r"'(\w+)'", lambda match: _flag(match[1]), str(error.args[0]), count=1)
+        reason = re.sub(r"'(\w+)'", lambda match: flag_of(match[1]), str(error.args[0]), count=1)
     raise QueryError(reason)
 
 
@@ -61,15 +61,11 @@ def _options(kind: Any, group: Group) -> list[Argument]:
             _hint(hints[a.name]),
             None,
             group=group,
-            negative=_flag(f"no_{a.name}") if a.default is True else "",
+            negative=flag_of(f"no_{a.name}") if a.default is True else "",
             help=docs[a.name] + _default(a.default),
         )
         for a in attrs.fields(kind)
     ]
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _hint(hint: Any) -> Any:

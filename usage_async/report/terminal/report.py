@@ -11,8 +11,9 @@ from rich.text import Text
 
 from usage_async._api.endpoints import DAY_S
 from usage_async._query.times import TimeRange
-from usage_async.report import arithmetic
-from usage_async.report.arithmetic import ratio, times, total
+from usage_async.report import amounts
+from usage_async.report.amounts import total
+from usage_async.report.arithmetic import ratio, times
 from usage_async.report.formatting import clean, count, money, percent, size
 from usage_async.report.insight import UNUSUAL_RULE, is_weekend
 from usage_async.report.spec import day_of
@@ -87,7 +88,7 @@ def _range(period: TimeRange) -> str:
 
 
 def _change(amount: Decimal, before: Decimal, currency: str) -> str:
-    change = arithmetic.change(amount, before)
+    change = amounts.change(amount, before)
     # The amount before is negative if it was a credit; the share has the sign of the change.
     share = percent(change, before.copy_abs())
     return f"{money(change, currency, sign=True)}" + (
@@ -218,7 +219,7 @@ def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[s
 
 def _movers(page: Page, spend: Spend) -> None:
     moves = [
-        (arithmetic.change(group.amount, group.before), group)
+        (amounts.change(group.amount, group.before), group)
         for group in spend.groups
         if group.before is not None and group.amount != group.before
     ]

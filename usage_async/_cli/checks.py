@@ -25,7 +25,6 @@ from usage_async.errors import APIConnectionError, ConfigurationError, UsageErro
 Verdict = Literal["ok", "note", "bad"]
 
 _MAX_SKEW_S = 60
-_MAX_BYTES = 64 * 1024 * 1024
 _DRIFT = ("unknown-field", "other-results")
 _PERIOD = "7d"
 _HOUR_S = 3600
@@ -94,9 +93,7 @@ def _key(target: Target) -> Check:
 
 async def _visit(target: Target, connection: Connection, context: Context) -> list[Check]:
     url = check_base_url(target.base_url, KeyCustody(target.key).redactor)
-    transport = AiohttpTransport(
-        url, timeout=Timeout(), max_page_bytes=_MAX_BYTES, proxy=target.proxy, ssl=target.ssl
-    )
+    transport = AiohttpTransport(url, timeout=Timeout(), proxy=target.proxy, ssl=target.ssl)
     listening, drift = _ListeningTransport(transport, context.runtime.now), list[Notice]()
     now = context.runtime.now()
     client = UsageClient(

@@ -16,7 +16,6 @@ from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals
 
 
-
 def value_of(row: Any, name: str) -> Any:
     """Give a field of a row; a dimension that this release does not know is in its `extra`."""
     return row.extra[name] if name in row.extra else getattr(row, name)

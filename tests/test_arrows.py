@@ -25,6 +25,7 @@ package; packages of one floor know nothing of each other. The door, `usage_asyn
 
 HOMES = {
     "aiohttp": {"_http", "emulator"},
+    "pyarrow": {"_codec"},
     "yarl": {"_http"},
     "cyclopts": {"_cli"},
     "rich": {"report"},

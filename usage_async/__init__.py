@@ -123,6 +123,12 @@ if TYPE_CHECKING:
     from usage_async._client.query import (
         UsageQuery as UsageQuery,
     )
+    from usage_async._codec.columns import (
+        arrow_schema as arrow_schema,
+    )
+    from usage_async._codec.columns import (
+        to_arrow as to_arrow,
+    )
     from usage_async._codec.converter import (
         converter as converter,
     )
@@ -285,10 +291,12 @@ _HOMES = {
     "UsageWebSearchCallsParams": "_api.endpoints",
     "UsageWebSearchCallsResult": "_api.results",
     "Verification": "_sums.verification",
+    "arrow_schema": "_codec.columns",
     "converter": "_codec.converter",
     "dumps": "_codec.converter",
     "from_dict": "_codec.converter",
     "loads": "_codec.converter",
+    "to_arrow": "_codec.columns",
     "to_dict": "_codec.converter",
 }
 """The module of each public name."""

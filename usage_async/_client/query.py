@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
+from os import PathLike
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
@@ -19,15 +21,19 @@ from usage_async._api.results import (
     UsageResult,
     UsageRow,
 )
+from usage_async._codec.pages import PageDecoder
 from usage_async._engine.engine import Engine
 from usage_async._engine.stream import Stream, start
 from usage_async._http.fetch import in_turns
 from usage_async._query.request import CheckedQuery
-from usage_async._query.times import TimeRange
+from usage_async._query.times import TimeRange, iso
 from usage_async._query.windows import Window, round_up
 from usage_async._sums.totals import STEP_ROWS, Summary, Totals
 from usage_async._sums.verification import RangeFigures, Verification
 from usage_async.errors import QueryError
+
+if TYPE_CHECKING:
+    from usage_async._codec.columns import Columns, RecordBatch, Table
 
 R = TypeVar("R", bound=UsageResult)
 
@@ -72,7 +78,7 @@ class UsageQuery(Generic[R]):
 
     def stream(self) -> Stream[UsageTimeBucket[R]]:
         """Begin a run that gives buckets."""
-        return start(self._engine, self._query, self._kind, _buckets)
+        return start(self._engine, self._query, PageDecoder(self._kind), _buckets)
 
     def pages(self) -> Stream[UsageResponse[R]]:
         """Begin a run that gives pages, which are requested one after another.
@@ -81,15 +87,97 @@ class UsageQuery(Generic[R]):
         from there, if its times are absolute.
         """
         # A cursor works with the range that it was made with only, so the range is not cut.
-        return start(self._engine, self._query, self._kind, _page, concurrency=1)
+        return start(self._engine, self._query, PageDecoder(self._kind), _page, concurrency=1)
 
     def results(self) -> Stream[tuple[UsageTimeBucket[R], R]]:
         """Begin a run that gives every result together with its bucket."""
-        return start(self._engine, self._query, self._kind, _results)
+        return start(self._engine, self._query, PageDecoder(self._kind), _results)
 
     def rows(self) -> Stream[UsageRow]:
         """Begin a run that gives every result, including those of other kinds, as a flat row."""
-        return start(self._engine, self._query, self._kind, _rows)
+        return start(self._engine, self._query, PageDecoder(self._kind), _rows)
+
+    def arrow_batches(self, *, exact: bool = False) -> Stream[RecordBatch]:
+        """Begin a run that gives the results as Arrow record batches, as pages come.
+
+        Rows of other kinds than the endpoint's own are not among them; a notice says so
+        (`other-results`).
+
+        Args:
+            exact: Round money and quantities that have more than 18 decimal places, half to even,
+                and add all digits as texts: `amount_exact`, `quantity_exact`.
+
+        Raises:
+            ConfigurationError: pyarrow is not installed.
+        """
+        from usage_async._codec.columns import Columns
+
+        columns = Columns(self._kind, exact=exact)
+        return self._into(columns, columns.batches)
+
+    async def to_arrow(self, *, exact: bool = False) -> Table:
+        """Read every result into an Arrow table, whose metadata name the query and the notices.
+
+        Rows of other kinds than the endpoint's own are not in it; a notice says so
+        (`other-results`).
+
+        Args:
+            exact: Round money and quantities that have more than 18 decimal places, half to even,
+                and add all digits as texts: `amount_exact`, `quantity_exact`.
+
+        Raises:
+            ConfigurationError: pyarrow is not installed.
+            UsageError: A figure does not fit into its column.
+        """
+        from usage_async._codec.columns import Chunks, Columns
+
+        columns, chunks = Columns(self._kind, exact=exact), Chunks()
+        async with self._into(columns, columns.stored) as stream:
+            async for batch in stream:
+                chunks.add(batch)
+        return columns.table(chunks.all(), self._about(stream))
+
+    async def write_parquet(self, path: str | PathLike[str], *, exact: bool = False) -> None:
+        """Write every result into a Parquet file, as pages come.
+
+        The file appears when it is whole; an old one is replaced only then. Its metadata name the
+        query and the notices.
+
+        Args:
+            path: The file.
+            exact: As in `to_arrow`.
+
+        Raises:
+            ConfigurationError: pyarrow is not installed.
+            UsageError: A figure does not fit into its column.
+            OSError: The file cannot be written.
+        """
+        from usage_async._client.files import write_file
+        from usage_async._codec.columns import Columns
+        from usage_async._codec.formats import WRITERS
+
+        columns = Columns(self._kind, exact=exact)
+        async with self._into(columns, columns.batches) as stream:
+            about = partial(self._about, stream)
+            await write_file(path, stream, columns.schema, about, WRITERS["parquet"])
+
+    def _into(
+        self, columns: Columns, flatten: Callable[[UsageResponse[R]], Iterable[RecordBatch]]
+    ) -> Stream[RecordBatch]:
+        from usage_async._codec.columns import ColumnDecoder
+
+        return start(self._engine, self._query, ColumnDecoder(columns), flatten)
+
+    def _about(self, stream: Stream[Any]) -> dict[str, str]:
+        from usage_async._codec.columns import about
+
+        return about(
+            stream.notices,
+            start_time=iso(stream.requested.start_time),
+            end_time=iso(stream.requested.end_time),
+            as_of=iso(stream.as_of),
+            query=repr(self),
+        )
 
     async def collect(self) -> list[UsageTimeBucket[R]]:
         """Read every bucket."""
@@ -100,7 +188,9 @@ class UsageQuery(Generic[R]):
         """Read the first bucket by one request; None if there is none."""
         # A cursor works with the limit that it was made with only.
         one = self._query if self._query.page else attrs.evolve(self._query, limit=1)
-        async with start(self._engine, one, self._kind, _buckets, concurrency=1) as stream:
+        async with start(
+            self._engine, one, PageDecoder(self._kind), _buckets, concurrency=1
+        ) as stream:
             return await anext(stream, None)
 
     async def total(self) -> R:
@@ -215,7 +305,7 @@ class UsageQuery(Generic[R]):
         return reading
 
     async def _read(self, query: CheckedQuery) -> tuple[RangeFigures, Window]:
-        async with start(self._engine, query, self._kind, _buckets) as stream:
+        async with start(self._engine, query, PageDecoder(self._kind), _buckets) as stream:
             reading = RangeFigures(stream.as_of, self._engine.settle_after)
             async for bucket in stream:
                 reading.add(bucket)

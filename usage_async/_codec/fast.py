@@ -162,7 +162,8 @@ def _exact(text: msgspec.Raw) -> Decimal:
     raise msgspec.ValidationError("expected a plain decimal")
 
 
-def _exact_or_none(text: msgspec.Raw | None) -> Decimal | None:
+def exact_or_none(text: msgspec.Raw | None) -> Decimal | None:
+    """Read a decimal of a struct; null, which may be sent, is None."""
     return None if text is None or text == _NULL else _exact(text)
 
 
@@ -170,7 +171,7 @@ def _exact_or_none(text: msgspec.Raw | None) -> Decimal | None:
 def _maker(hint: Hashable, *, is_array: bool) -> Callable[[Any], Any]:
     """Generate the function that makes an instance of a struct, or a tuple of an array of them."""
     cls: Any = get_origin(hint) or hint
-    names: dict[str, Any] = {"exact": _exact, "exact_or_none": _exact_or_none}
+    names: dict[str, Any] = {"exact": _exact, "exact_or_none": exact_or_none}
     values = {}
     for attribute, declared in _declared(hint, cls):
         name, arms = attribute.name, _arms(declared)

@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 import msgspec
@@ -75,6 +75,8 @@ one, only the ends are checked, in 5 µs."""
 _HEAD_BYTES = 1 << 12
 """Bytes of a reply that a snippet is made from."""
 _OPENING = re.compile(rb"[ \t\r\n]*\{")
+_BUCKET = re.compile(rb'\{[ \t\r\n]*"object"[ \t\r\n]*:[ \t\r\n]*"bucket"')
+_BETWEEN = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=%b)" % _BUCKET.pattern)
 _BATCH_PATH = re.compile(r"\$\[([0-9]+)\](?:\.results\[([0-9]+)\])?")
 
 
@@ -162,7 +164,11 @@ def _missing(body: bytes) -> str | None:
 
 
 def decode(
-    body: bytes, kind: type[R], using: UsageConverter = converter, redactor: Redactor = NO_KEY
+    body: bytes,
+    kind: type[R],
+    using: UsageConverter = converter,
+    redactor: Redactor = NO_KEY,
+    keep: Callable[[Any], Any] = tuple,
 ) -> Generator[None, None, Decoded[R]]:
     """Decode a page, one batch in a step.
 
@@ -171,12 +177,14 @@ def decode(
         kind: Class of the endpoint's own rows.
         using: Converter, which decides if the fast path is taken.
         redactor: Redactor of the client's key in the quotes of notices and errors.
+        keep: Function that gives what the page holds in place of buckets that the tolerant reader
+            has read.
 
     Raises:
         ResponseError: The reply is not a page; `path` is the place.
         PaginationError: The cursor holds the client's key, or is too long.
     """
-    reread = partial(decode, body, kind, using, redactor)
+    reread = partial(decode, body, kind, using, redactor, keep)
     buckets: list[UsageTimeBucket[R]] = []
     notices: dict[Notice, None] = {}
     try:
@@ -186,6 +194,21 @@ def decode(
                 _check_cursor(whole.next_page, redactor)
                 return Decoded(whole, (), reread)
             yield
+        elif using.fast and (parts := _parted(body, BATCH_BYTES)) is not None:
+            shell, spans = parts
+            yield
+            for begin, end in spans:
+                text = b"".join((b"[", memoryview(body)[begin:end], b"]"))
+                read = using.loads_fast(text, tuple[UsageTimeBucket[kind], ...])  # type: ignore[valid-type] # a kind is a value
+                if read is None:
+                    buckets.clear()
+                    break
+                buckets.extend(read)
+                yield
+            else:
+                page = using.loads(shell, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
+                _check_cursor(page.next_page, redactor)
+                return Decoded(attrs.evolve(page, data=tuple(buckets)), (), reread)
         data, page = _opened(body, kind, using, redactor)
         _tell(notices, (_unknown_field("page", field, redactor) for field in page.extra))
         yield
@@ -198,7 +221,7 @@ def decode(
             for part in _batches(batch.texts, TOLERANT_BYTES, batch.bucket, batch.first_row):
                 read = _read_tolerantly(part, kind, using, redactor)
                 _tell(notices, _drift(read, kind, redactor))
-                _add(buckets, part, read)
+                _add(buckets, part, keep(read))
                 yield
     except READING_ERRORS as error:
         raise refused(error, redactor.head(body, _HEAD_BYTES)) from None
@@ -227,6 +250,40 @@ class _Shell(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _shell = msgspec.json.Decoder(_Shell).decode
+
+
+def _parted(body: bytes, most: int) -> tuple[bytes, list[tuple[int, int]]] | None:
+    """Cut a page between buckets without reading it, which takes a third of reading its rows.
+
+    The cuts are where the text looks like the end of one bucket and the start of the next. They are
+    right if each part can be read: then the page consists of the parts, with commas in between.
+
+    Args:
+        body: Whole reply.
+        most: Bytes of a part, to which the rest of a bucket is added.
+
+    Returns:
+        The page without its buckets, and begin and end of each part; None if the page does not look
+        as usual, or has large buckets, which are to be cut themselves.
+    """
+    first, end = _BUCKET.search(body, 0, _HEAD_BYTES), body.rfind(b"]")
+    if first is None:
+        return None
+    begin = first.start()
+    head, tail = body[:begin], body[end:]
+    try:
+        if _shell(head + b"0" + tail).data != [msgspec.Raw(b"0")]:
+            return None
+    except READING_ERRORS:
+        return None
+    spans = []
+    while (cut := _BETWEEN.search(body, begin + most, end)) is not None:
+        spans.append((begin, cut.start() + 1))
+        begin = cut.end()
+    spans.append((begin, end))
+    if max(end - begin for begin, end in spans) > 2 * most:
+        return None
+    return head + tail, spans
 
 
 def _opened(

@@ -10,8 +10,8 @@ import attrs
 
 from usage_async._api.pages import Notice
 from usage_async._api.results import UsageResult
-from usage_async._codec.pages import Decoded, PageDecoder
-from usage_async._http.fetch import Request
+from usage_async._codec.pages import Decoded
+from usage_async._http.fetch import Decoder, Request
 from usage_async._query.request import CheckedQuery
 from usage_async._query.times import TimeRange
 from usage_async._query.windows import UncutRange, Window
@@ -27,7 +27,7 @@ class Run(Generic[R]):
 
     Attributes:
         query: The query.
-        kind: Class of the rows of the endpoint.
+        decoder: Reader of its pages.
         now: Unix seconds at which the run began. Relative times are resolved against it.
         requested: The range that was asked for.
         concurrency: The most pages that exist at a time, including the one that the caller holds.
@@ -35,7 +35,7 @@ class Run(Generic[R]):
     """
 
     query: CheckedQuery
-    kind: type[R]
+    decoder: Decoder[Decoded[R]]
     now: int
     requested: TimeRange
     concurrency: int
@@ -49,7 +49,7 @@ class Run(Generic[R]):
         """Make the request for one page of a window."""
         query = self.query
         params = query.params(window.start, window.end, limit=query.page_limit, page=cursor)
-        return Request(query.endpoint.path, params, PageDecoder(self.kind))
+        return Request(query.endpoint.path, params, self.decoder)
 
 
 @attrs.define(eq=False)

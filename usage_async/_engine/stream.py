@@ -20,7 +20,9 @@ from usage_async.errors import UsageError
 if TYPE_CHECKING:
     from usage_async._api.pages import UsageResponse
     from usage_async._api.results import UsageResult
+    from usage_async._codec.pages import Decoded
     from usage_async._engine.engine import Engine
+    from usage_async._http.fetch import Decoder
     from usage_async._query.request import CheckedQuery
     from usage_async._query.times import TimeRange
 
@@ -138,7 +140,7 @@ class Stream(Generic[T]):
 def start(
     engine: Engine,
     query: CheckedQuery,
-    kind: type[R],
+    decoder: Decoder[Decoded[R]],
     flatten: Callable[[UsageResponse[R]], Iterable[T]],
     concurrency: int | None = None,
 ) -> Stream[T]:
@@ -147,7 +149,7 @@ def start(
     Args:
         engine: Engine of the client.
         query: The query to read.
-        kind: Class of the rows of the endpoint.
+        decoder: Reader of its pages.
         flatten: Function that makes the items of the stream from a page.
         concurrency: The most pages that exist at a time; by default that of the client.
 
@@ -158,7 +160,7 @@ def start(
     now = int(fetcher.runtime.now())
     run = Run(
         query=query,
-        kind=kind,
+        decoder=decoder,
         now=now,
         requested=query.resolve(now),
         concurrency=concurrency or fetcher.limiter.maximum,

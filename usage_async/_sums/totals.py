@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
@@ -27,8 +27,11 @@ from usage_async._api.results import (
     UnknownResult,
     UsageResult,
 )
-from usage_async._query.times import TimeRange
+from usage_async._query.times import TimeRange, iso
 from usage_async.errors import IncompleteError, MixedCurrencyError, QueryError, UsageError
+
+if TYPE_CHECKING:
+    from usage_async._codec.columns import Table
 
 R = TypeVar("R", bound=UsageResult)
 
@@ -96,6 +99,26 @@ class Summary(Generic[R]):
     notices: tuple[Notice, ...]
 
     __repr__ = short_repr
+
+    def to_arrow(self, *, exact: bool = False) -> Table:
+        """Make an Arrow table of the groups, without times; its metadata name the notices.
+
+        Args:
+            exact: As in `UsageQuery.to_arrow`.
+
+        Raises:
+            ConfigurationError: pyarrow is not installed.
+            UsageError: A figure does not fit into its column.
+        """
+        from usage_async._codec.columns import about, to_arrow
+
+        facts = about(
+            self.notices,
+            start_time=iso(self.requested.start_time),
+            end_time=iso(self.requested.end_time),
+            as_of=iso(int(self.as_of.timestamp())),
+        )
+        return to_arrow(self.groups, type(self.total), exact=exact).replace_schema_metadata(facts)
 
 
 _Unit = tuple[str | None, str | None]

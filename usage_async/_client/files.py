@@ -1,0 +1,105 @@
+"""Files of record batches: whole, or not there at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import tempfile
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from usage_async._codec.columns import Schema
+    from usage_async._codec.formats import Writer
+
+T = TypeVar("T")
+
+
+async def write_file(
+    path: str | os.PathLike[str],
+    batches: AsyncIterable[Any],
+    schema: Schema,
+    metadata: Callable[[], Mapping[str, str]],
+    open_writer: Callable[[IO[bytes], Schema], Writer],
+) -> None:
+    """Write record batches into a file that takes its name when it is whole.
+
+    What blocks is done in a thread, one batch after another: memory is bounded.
+
+    Args:
+        path: The file; an old one is replaced.
+        batches: The batches.
+        schema: Their schema.
+        metadata: Gives what the file says about its rows, after the last batch.
+        open_writer: Opens the writer of a format.
+
+    Raises:
+        OSError: It cannot be written; an old file is intact.
+    """
+    opened = beside(Path(path))
+    file = await _in_thread(opened.__enter__)
+    try:
+        writer = await _in_thread(open_writer, file, schema)
+        try:
+            async for batch in batches:
+                await _in_thread(writer.write, batch)
+        finally:
+            # Also after a failure: a writer that is dropped would write into a closed file.
+            await _in_thread(writer.close, metadata())
+    except BaseException as error:
+        await _in_thread(opened.__exit__, type(error), error, error.__traceback__)
+        raise
+    await _in_thread(opened.__exit__, None, None, None)
+
+
+async def _in_thread(work: Callable[..., T], *args: Any) -> T:
+    """Run in a thread what cannot be broken off: a cancellation waits for its end."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    cancelled = None
+    while not running.done():
+        try:
+            await asyncio.wait((running,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()  # so that asyncio does not log it
+        raise cancelled
+    return running.result()
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside another, to be renamed over it at the end; removed after an error."""
+    # A link stays a link: what it points at is replaced.
+    target = Path(os.path.realpath(path))
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=".part", dir=target.parent
+        )
+    except OSError as error:
+        error.filename = str(target)  # the one that was asked for
+        raise
+    written = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        written.chmod(_mode(target))
+        written.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            written.unlink()
+        raise
+
+
+def _mode(target: Path) -> int:
+    """Give the permissions of the old file, or those that a new one gets."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return 0o666 & ~mask

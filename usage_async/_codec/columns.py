@@ -1,0 +1,653 @@
+"""Columns: pages, and values at hand, into Arrow tables. The only place that imports pyarrow.
+
+Theory of operation. A page is read as `pages.decode` reads it, except that what the fast path takes
+stays msgspec structs, whose fields go straight into arrays. None of our objects is made. What the
+fast path refuses is read tolerantly into objects, and their fields go into the same arrays. So a
+table does not depend on the path. The invariants:
+
+- *Codes*: while a run lasts, its batches hold texts as codes, which are numbered once for the run.
+  Dictionaries are attached when a batch is given. So a table has one dictionary a column.
+- *Buckets stay apart*: the buckets of a page are spans of its batches, because the merge drops,
+  sorts and compares buckets.
+- *Exact or an error*: a figure that its column cannot hold is an error with its name and bucket.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import cache
+from itertools import islice
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    TypeAlias,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import attrs
+import msgspec
+
+from usage_async._api.endpoints import ENDPOINTS, Endpoint, unknown_endpoint
+from usage_async._api.exact import NO_EXTRA, Extra, exact_decimal, plain
+from usage_async._api.fields import FIELDS, fields_of
+from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
+from usage_async._api.results import CostsResultAmount, UsageResult, UsageRow
+from usage_async._api.version import __version__
+from usage_async._codec.converter import converter, dumps, parse
+from usage_async._codec.fast import collector_paused, exact_or_none, struct_type
+from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Role, Values
+from usage_async._codec.pages import Decoded, decode, probe
+from usage_async._codec.shapes import bucket_kind
+from usage_async.errors import EPOCH, ConfigurationError, ResponseError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from usage_async._codec.redactor import Redactor
+
+    RecordBatch: TypeAlias = pa.RecordBatch
+    Schema: TypeAlias = pa.Schema
+    Table: TypeAlias = pa.Table
+else:
+    RecordBatch = Schema = Table = Any
+
+_SCALE = 18
+"""Decimal places of a column of money."""
+_MOST_WHOLE_DIGITS = 20
+"""Digits before the point. With those behind it, the 38 that a decimal128 has."""
+_SHORT_ROWS = 1 << 10
+"""Rows below which a batch is joined with its neighbours: joining copies, at 0.2 µs a row."""
+
+_ROUNDING = Context(prec=400, rounding=ROUND_HALF_EVEN, traps=[])
+_PLACE = Decimal(f"1e-{_SCALE}")
+
+
+def pyarrow() -> Any:
+    """Import pyarrow.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError:
+        msg = "tables need pyarrow: pip install 'usage-async[arrow]'"
+        raise ConfigurationError(msg) from None
+    return pa
+
+
+def arrow_schema(endpoint: Endpoint | str, *, exact: bool = False) -> Schema:
+    """Give the schema of an endpoint's tables.
+
+    Args:
+        endpoint: An endpoint, its name, or a path that this release does not know.
+        exact: As in `UsageQuery.to_arrow`.
+
+    Raises:
+        ConfigurationError: pyarrow is not installed.
+    """
+    if isinstance(endpoint, str):
+        endpoint = ENDPOINTS.get(endpoint) or unknown_endpoint(endpoint)
+    kind: Any = endpoint.result_class
+    return _schema(_columns(kind, exact=exact))
+
+
+@cache
+def _columns(kind: Hashable, *, exact: bool = False, loose: bool = False) -> tuple[Column, ...]:
+    """Derive the columns of a table from a class of rows.
+
+    Args:
+        kind: The class.
+        exact: Add the digits of money as texts.
+        loose: The rows have no bucket, and so no times.
+    """
+    hints = get_type_hints(kind)
+    found: list[tuple[int, Column]] = []
+    if not loose and kind is not UsageRow:
+        found += [
+            (0, Column("start_time", "time", "start")),
+            (0, Column("end_time", "time", "end")),
+        ]
+    for attribute in fields_of(kind):
+        name, info = attribute.name, attribute.metadata
+        if name == "object" and isinstance(attribute.default, str):
+            continue  # the same in every row
+        for column in _columns_of(name, get_args(hints[name]) or (hints[name],), exact=exact):
+            found.append((_rank(name, info["kind"], info["describes"]), column))
+    return tuple(column for _, column in sorted(found, key=lambda ranked: ranked[0]))
+
+
+def _columns_of(name: str, types: Sequence[Any], *, exact: bool) -> Iterator[Column]:
+    value = f"row.{name}"
+    if name == "extra":
+        yield Column(name, "extra", value)
+    elif name in ("start_time", "end_time"):
+        yield Column(name, "time", f"{value} * 1000000")
+    elif Decimal in types or CostsResultAmount in types:
+        whole = CostsResultAmount in types
+        part = f"None if {value} is None else {value}"
+        yield Column(name, "decimal", f"{part}.value" if whole else value)
+        if exact:
+            yield Column(f"{name}_exact", "exact", "")
+        if whole:
+            yield Column("currency", "text", f"({part}.currency)")
+    elif bool in types:
+        yield Column(name, "flag", value)
+    else:
+        yield Column(name, "figure" if int in types else "text", value)
+
+
+def _rank(name: str, kind: str, describes: str) -> int:
+    """Give the place of a field: times, dimensions, figures with their notes, notes, `extra`."""
+    special = {"start_time": 0, "end_time": 0, "object": 1, "extra": 5}
+    if name in special:
+        return special[name]
+    if kind == "note":
+        return 3 if describes and FIELDS[describes].kind != "dimension" else 4
+    return 2 if kind == "dimension" else 3
+
+
+@cache
+def _types() -> Mapping[Role, Any]:
+    pa = pyarrow()
+    return {
+        "time": pa.timestamp("us", tz="UTC"),
+        "figure": pa.int64(),
+        "text": pa.dictionary(pa.int32(), pa.string()),
+        "flag": pa.bool_(),
+        "decimal": pa.decimal128(_MOST_WHOLE_DIGITS + _SCALE, _SCALE),
+        "exact": pa.string(),
+        "extra": pa.string(),
+    }
+
+
+@cache
+def _schema(columns: tuple[Column, ...], *, stored: bool = False) -> Schema:
+    """Give the schema of a table, or of the batches that hold texts as codes."""
+    schema: Schema = pyarrow().schema([(c.name, _type(c, stored=stored)) for c in columns])
+    return schema
+
+
+def _type(column: Column, *, stored: bool) -> Any:
+    return pyarrow().int32() if stored and column.role == "text" else _types()[column.role]
+
+
+@attrs.frozen(eq=False)
+class _Span:
+    """Some rows of a stored batch."""
+
+    batch: RecordBatch
+    start: int
+    stop: int
+
+    def rows(self) -> RecordBatch:
+        """Give them as a batch of their own; nothing is copied."""
+        return self.batch.slice(self.start, self.stop - self.start)
+
+
+@attrs.define(eq=False)
+class ColumnBucket:  # noqa: PLW1641 - its rows have no hash
+    """A bucket whose rows are in a stored batch, in place of a `UsageTimeBucket`.
+
+    Attributes:
+        start_time: Unix seconds, inclusive.
+        end_time: Unix seconds, exclusive.
+        results: Its rows.
+        other_results: Rows of another or an unknown kind; they are in no table.
+        extra: Unknown fields of the bucket; they are also in the `extra` of its rows.
+    """
+
+    start_time: int
+    end_time: int
+    results: tuple[_Span, ...]
+    other_results: tuple[UsageResult, ...] = ()
+    extra: Extra = NO_EXTRA
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ColumnBucket):
+            return NotImplemented
+        return self._content() == other._content()
+
+    def _content(self) -> tuple[Any, ...]:
+        rows = [row for span in self.results for row in _content(span.rows())]
+        return self.start_time, self.end_time, rows, self.other_results, self.extra
+
+
+def _content(batch: RecordBatch) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = batch.drop_columns(["start_time", "end_time"]).to_pylist()
+    for row in rows:
+        # Objects are equal in any order of their fields.
+        row["extra"] = row["extra"] and parse(row["extra"])
+    return rows
+
+
+@attrs.frozen
+class Loose:
+    """Rows without a bucket."""
+
+    results: Sequence[Any]
+
+
+class Columns:
+    """Maker of the batches of one table.
+
+    Args:
+        kind: Class of the rows.
+        exact: Round what has more decimal places than a column, and add the digits as texts.
+        loose: The rows have no bucket, and so no times.
+
+    Attributes:
+        kind: Class of the rows.
+        schema: Schema of the table.
+    """
+
+    def __init__(self, kind: Any, *, exact: bool = False, loose: bool = False) -> None:
+        self.kind = kind
+        self._pa = pyarrow()
+        self._exact = exact
+        self._columns = _columns(kind, exact=exact, loose=loose)
+        self.schema = _schema(self._columns)
+        self._stored = _schema(self._columns, stored=True)
+        packed = [column for column in self._columns if column.role not in ("exact", "extra")]
+        is_bare = loose or kind is UsageRow
+        self._packer = Packer(packed, LOOSE if is_bare else IN_BUCKETS)
+        self._dictionaries: dict[str, Any] = {}
+
+    def store(self, buckets: Sequence[Any], *, bare: bool = False) -> RecordBatch:
+        """Put the rows of some buckets into a stored batch.
+
+        Args:
+            buckets: Buckets of structs or of our own objects.
+            bare: They are structs, whose decimals are text, and which have no unknown fields.
+
+        Raises:
+            UsageError: A figure does not fit into its column.
+            msgspec.ValidationError: A text of a struct is no decimal.
+        """
+        buckets = [bucket for bucket in buckets if bucket.results]
+        if not buckets:
+            empty: RecordBatch = self._pa.RecordBatch.from_pylist([], schema=self._stored)
+            return empty
+        count = sum([len(bucket.results) for bucket in buckets])
+        values = self._packer.pack(buckets)
+        arrays: list[Any] = []
+        decimals: list[Decimal | None] = []
+        for column in self._columns:
+            match column.role:
+                case "decimal":
+                    found: Any = values[column.name]
+                    decimals = list(map(exact_or_none, found)) if bare else found
+                    arrays.append(self._decimals(column, decimals, buckets))
+                case "exact":
+                    texts = [None if value is None else plain(value) for value in decimals]
+                    arrays.append(self._pa.array(texts, self._pa.string()))
+                case "extra":
+                    texts = [] if bare else _extras(buckets)
+                    arrays.append(
+                        self._array(column, texts if any(texts) else None, count, buckets)
+                    )
+                case _:
+                    arrays.append(self._array(column, values[column.name], count, buckets))
+        batch: RecordBatch = self._pa.RecordBatch.from_arrays(arrays, schema=self._stored)
+        return batch
+
+    def _array(self, column: Column, values: Values, count: int, buckets: Sequence[Any]) -> Any:
+        pa = self._pa
+        kind = _type(column, stored=True)
+        if isinstance(values, array):
+            if column.role not in ("text", "flag"):
+                return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])
+            data = values.tobytes()
+            if data == b"\xff" * len(data):
+                values = None
+            elif column.role == "flag":
+                values = [(False, True, None)[code] for code in values]
+            elif b"\xff\xff\xff\xff" not in data:
+                return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(data)])
+            else:
+                values = [None if code < 0 else code for code in values]
+        if values is None:
+            return pa.nulls(count, kind)
+        try:
+            return pa.array(values, kind)
+        except (OverflowError, pa.ArrowInvalid):
+            raise _misfit(column, values, buckets) from None
+
+    def _decimals(
+        self, column: Column, values: list[Decimal | None], buckets: Sequence[Any]
+    ) -> Any:
+        pa, kind = self._pa, _types()["decimal"]
+        try:
+            return pa.array(values, kind)
+        except pa.ArrowInvalid:
+            pass
+        # To Arrow, zeros behind the last digit count as digits.
+        normal = [None if value is None else exact_decimal(value) for value in values]
+        if self._exact:
+            normal = [None if value is None else _rounded(value) for value in normal]
+        try:
+            return pa.array(normal, kind)
+        except pa.ArrowInvalid:
+            raise _misfit(column, normal, buckets) from None
+
+    def keep(self, buckets: Sequence[Any], *, bare: bool = False) -> tuple[ColumnBucket, ...]:
+        """Put the rows of a page's buckets into a stored batch.
+
+        Args:
+            buckets: As for `store`.
+            bare: As for `store`.
+
+        Raises:
+            UsageError: A figure does not fit into its column.
+            msgspec.ValidationError: A text of a struct is no decimal.
+        """
+        try:
+            batch = self.store(buckets, bare=bare)
+        except UsageError:
+            if all(map(_has_instants, buckets)):
+                raise
+            # The merge drops such a bucket, or refuses it in words of its own.
+            buckets = [b if _has_instants(b) else _emptied(b) for b in buckets]
+            batch = self.store(buckets, bare=bare)
+        kept, start = [], 0
+        for bucket in buckets:
+            stop = start + len(bucket.results)
+            spans = (_Span(batch, start, stop),) if stop > start else ()
+            made = ColumnBucket(bucket.start_time, bucket.end_time, spans)
+            if not bare:
+                made.other_results, made.extra = bucket.other_results, bucket.extra
+            kept.append(made)
+            start = stop
+        return tuple(kept)
+
+    def stored(self, page: UsageResponse[Any]) -> Iterable[RecordBatch]:
+        """Give the rows of a page as stored batches, in the order of its buckets."""
+        chunks = Chunks()
+        for batch in _slices(page.data):
+            chunks.add(batch)
+        return chunks.all()
+
+    def batches(self, page: UsageResponse[Any]) -> Iterable[RecordBatch]:
+        """Give the rows of a page as record batches, in the order of its buckets."""
+        return map(self.finished, self.stored(page))
+
+    def finished(self, batch: RecordBatch) -> RecordBatch:
+        """Attach the dictionaries to a stored batch."""
+        arrays = [
+            self._pa.DictionaryArray.from_arrays(stored, self._dictionary(column.name), safe=False)
+            if column.role == "text"
+            else stored
+            for column, stored in zip(self._columns, batch.columns, strict=True)
+        ]
+        made: RecordBatch = self._pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return made
+
+    def _dictionary(self, name: str) -> Any:
+        pa, codes = self._pa, self._packer.codes[name]
+        known = self._dictionaries.get(name)
+        if known is None:
+            known = pa.array([], pa.string())
+        if len(codes) - 1 > len(known):
+            # None, which has a code but no entry, comes first.
+            more = pa.array(list(islice(codes, len(known) + 1, None)), pa.string())
+            known = pa.concat_arrays([known, more])
+        self._dictionaries[name] = known
+        return known
+
+    def table(self, batches: Iterable[RecordBatch], metadata: Mapping[str, str]) -> Table:
+        """Make a table of stored batches, which have one dictionary a column."""
+        made = self._pa.Table.from_batches(map(self.finished, batches), self.schema)
+        table: Table = made.replace_schema_metadata(metadata)
+        return table
+
+
+def _has_instants(bucket: Any) -> bool:
+    most = 2**63 // 10**6
+    return all(-most < time < most for time in (bucket.start_time, bucket.end_time))
+
+
+def _emptied(bucket: Any) -> UsageTimeBucket[Any]:
+    return UsageTimeBucket(start_time=bucket.start_time, end_time=bucket.end_time)
+
+
+class Chunks:
+    """Batches of one schema, of which short ones are joined."""
+
+    def __init__(self) -> None:
+        self._long: list[RecordBatch] = []
+        self._short: list[RecordBatch] = []
+        self._rows = 0
+
+    def add(self, batch: RecordBatch) -> None:
+        """Add a batch at the end."""
+        if batch.num_rows >= _SHORT_ROWS:
+            self._join()
+            self._long.append(batch)
+            return
+        self._short.append(batch)
+        self._rows += batch.num_rows
+        if self._rows >= _SHORT_ROWS:
+            self._join()
+
+    def all(self) -> list[RecordBatch]:
+        """Give all rows, in order."""
+        self._join()
+        return self._long
+
+    def _join(self) -> None:
+        if self._short:
+            self._long.append(pyarrow().concat_batches(self._short))
+            self._short, self._rows = [], 0
+
+
+def _slices(buckets: Iterable[Any]) -> Iterator[RecordBatch]:
+    """Give the rows of buckets, each run of adjacent spans as one slice."""
+    current: _Span | None = None
+    for bucket in buckets:
+        for span in bucket.results:
+            if current is None:
+                current = span
+            elif span.batch is current.batch and span.start == current.stop:
+                current = _Span(span.batch, current.start, span.stop)
+            else:
+                yield current.rows()
+                current = span
+    if current is not None:
+        yield current.rows()
+
+
+def _misfit(
+    column: Column, values: Sequence[int | Decimal | None], buckets: Sequence[Any]
+) -> UsageError:
+    """Describe the first value that does not fit into its column."""
+    is_figure = column.role != "decimal"
+    fits = _fits_int64 if is_figure else _fits_decimal
+    number = next(n for n, value in enumerate(values) if value is not None and not fits(value))
+    what = f"{column.name} of {_place(number, buckets)}"
+    value: Any = values[number]
+    if is_figure or value.adjusted() >= _MOST_WHOLE_DIGITS:
+        shown = value if is_figure else plain(value)[:40]
+        return UsageError(
+            f"{what} is {shown}, which the {_types()[column.role]} of a table cannot hold"
+        )
+    return UsageError(
+        f"{what} has {-value.as_tuple().exponent} decimal places, and a table has {_SCALE}:"
+        f" exact=True rounds it, and keeps all digits as text in {column.name}_exact"
+    )
+
+
+def _place(number: int, buckets: Sequence[Any]) -> str:
+    for bucket in buckets:
+        if number < len(bucket.results):
+            row = bucket.results[number]
+            start = getattr(bucket, "start_time", getattr(row, "start_time", None))
+            if start is None:
+                break
+            return f"the bucket that starts at {_instant(start)}"
+        number -= len(bucket.results)
+    return f"row {number}"
+
+
+def _instant(seconds: int) -> str:
+    try:
+        return f"{EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
+    except OverflowError:  # it has no date
+        return str(seconds)
+
+
+def _fits_int64(value: Any) -> bool:
+    return bool(-(2**63) <= value < 2**63)
+
+
+def _fits_decimal(value: Any) -> bool:
+    fits: bool = value.adjusted() < _MOST_WHOLE_DIGITS and value.as_tuple().exponent >= -_SCALE
+    return fits
+
+
+def _rounded(value: Decimal) -> Decimal:
+    """Round to the decimal places of a column, half to even."""
+    return value if _fits_decimal(value) else value.quantize(_PLACE, context=_ROUNDING)
+
+
+def _extras(buckets: Sequence[Any]) -> list[str | None]:
+    return [_extra(row, bucket) for bucket in buckets for row in bucket.results]
+
+
+def _extra(row: Any, bucket: Any) -> str | None:
+    """Write the unknown fields of a row, of its amount and of its bucket as JSON."""
+    amount, around = getattr(row, "amount", None), getattr(bucket, "extra", NO_EXTRA)
+    found = row.extra
+    if isinstance(amount, CostsResultAmount) and amount.extra:
+        found = Extra({**found, "amount": amount.extra})
+    if around:
+        found = Extra({**found, "bucket": around})
+    return dumps(found).decode() if found else None
+
+
+@cache
+def _structs(cls: Any) -> Callable[[bytes], Any] | None:
+    struct = struct_type(cls)
+    return None if struct is None else msgspec.json.Decoder(struct).decode
+
+
+@attrs.frozen
+class _Lane:
+    """The fast path into columns; `pages.decode` uses it in place of the converter."""
+
+    columns: Columns
+
+    def loads_fast(self, data: bytes, cls: Any) -> Any:
+        read = _structs(cls)
+        if read is None:
+            return None
+        try:
+            with collector_paused():
+                found = read(data)
+                if isinstance(found, list):
+                    return self.columns.keep(found, bare=True)
+                kept: Any = self.columns.keep(found.data, bare=True)
+        except msgspec.ValidationError:
+            return None
+        return UsageResponse(data=kept, has_more=found.has_more, next_page=found.next_page)
+
+    fast = True
+    loads = staticmethod(converter.loads)
+    loads_tolerant = staticmethod(converter.loads_tolerant)
+
+
+@attrs.frozen
+class ColumnDecoder:
+    """Reader of an endpoint's pages into columns, for `fetch`.
+
+    Attributes:
+        columns: Maker of the batches, of one run.
+    """
+
+    columns: Columns
+
+    def probe(self, body: bytes, redactor: Redactor) -> ResponseError | None:
+        """See `pages.probe`."""
+        return probe(body, self.columns.kind, redactor=redactor)
+
+    def decode(self, body: bytes, redactor: Redactor) -> Generator[None, None, Decoded[Any]]:
+        """See `pages.decode`.
+
+        Raises:
+            ResponseError: It is not a page; `path` says where.
+            UsageError: A figure does not fit into its column.
+        """
+        using: Any = _Lane(self.columns)
+        return decode(body, self.columns.kind, using, redactor, self.columns.keep)
+
+
+def about(
+    notices: Iterable[Notice], *, start_time: str, end_time: str, as_of: str, query: str = ""
+) -> dict[str, str]:
+    """Describe the rows of a table or a file, for its metadata.
+
+    Args:
+        notices: What a careful reader should know, written as JSON: codes and messages.
+        start_time: Start of the range that was asked for, ISO 8601.
+        end_time: Its end, exclusive.
+        as_of: Instant at which the run began.
+        query: The query.
+    """
+    told = [{"code": notice.code, "message": notice.message} for notice in notices]
+    facts = {
+        "query": query,
+        "start_time": start_time,
+        "end_time": end_time,
+        "as_of": as_of,
+        "notices": msgspec.json.encode(told).decode(),
+        "version": __version__,
+    }
+    return {f"usage_async.{name}": fact for name, fact in facts.items() if fact}
+
+
+def to_arrow(
+    values: Iterable[UsageTimeBucket[Any] | UsageResult | UsageRow],
+    kind: Any = None,
+    *,
+    exact: bool = False,
+) -> Table:
+    """Make an Arrow table of values at hand: buckets, results of one kind, or flat rows.
+
+    Results alone have no times. Rows of several kinds go into one table as flat rows, which
+    `bucket.rows()` gives.
+
+    Args:
+        values: The values.
+        kind: Their class, such as `CostsResult`, `UsageTimeBucket[CostsResult]` or `UsageRow`; by
+            default that of the first row.
+        exact: As in `UsageQuery.to_arrow`.
+
+    Raises:
+        ConfigurationError: pyarrow is not installed.
+        TypeError: There is neither a row nor a `kind`, or a value is no row and no bucket.
+        UsageError: The rows are of several kinds, or a figure does not fit into its column.
+    """
+    found: list[Any] = list(values)
+    in_buckets = get_origin(kind) is UsageTimeBucket or isinstance(
+        next(iter(found), None), UsageTimeBucket
+    )
+    buckets = found if in_buckets else [Loose(found)]
+    rows = [row for bucket in buckets for row in bucket.results]
+    if get_origin(kind) is UsageTimeBucket:
+        kind = bucket_kind(kind)
+    elif kind is None and rows:
+        kind = type(rows[0])
+    if not isinstance(kind, type) or not issubclass(kind, UsageResult | UsageRow):
+        msg = "nothing tells which columns there are: pass a class of rows, such as CostsResult"
+        raise TypeError(msg)
+    others = [row for bucket in buckets for row in getattr(bucket, "other_results", ())]
+    if kinds := {type(row) for row in (*rows, *others)} - {kind}:
+        names = ", ".join(sorted(other.__name__ for other in kinds))
+        msg = f"a table of {kind.__name__} does not hold {names}; bucket.rows() fit into one"
+        raise UsageError(msg)
+    columns = Columns(kind, exact=exact, loose=not in_buckets)
+    return columns.table([columns.store(buckets)], {})

@@ -19,12 +19,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import set_tracer_provider
 from prometheus_client import REGISTRY
 
-from usage_async import ENDPOINTS, errors
+from usage_async import ENDPOINTS, arrow_schema, errors
+from usage_async._api.fields import FIELDS
 from usage_async.emulator import Emulator, running
 
 pytest_plugins = ["pytester"]
 
 README = Path(__file__).parent.parent / "README.md"
+MANY = 2
+"""Columns that are named one by one."""
 FILES = {path.name: path for path in (Path(__file__).parent / "examples").glob("*.py")}
 COSTS_PATH = {"path": "/organization/costs"}
 COSTS = {**COSTS_PATH, "outcome": "200"}
@@ -48,7 +51,23 @@ def errors_tree() -> str:
     return "```text\n" + re.sub(r"(?m)^    ", "", tree) + "```\n"
 
 
+def columns_table() -> str:
+    columns: dict[str, dict[str, str]] = {}
+    for name in ENDPOINTS:
+        for field in arrow_schema(name, exact=True):
+            info = FIELDS.get(field.name)
+            columns.setdefault(str(field.type), {})[field.name] = info.kind if info else "exact"
+    lines = ["| type of the column | fields |", "|---|---|"]
+    for type_, fields in columns.items():
+        kinds = list(fields.values())
+        many = {kind: None for kind in kinds if kinds.count(kind) > MANY}
+        few = [f"`{name}`" for name, kind in fields.items() if kind not in many]
+        lines.append(f"| `{type_}` | {', '.join([*(f'every {kind}' for kind in many), *few])} |")
+    return "\n".join(lines) + "\n"
+
+
 DERIVED = {
+    "columns": columns_table,
     "endpoints": endpoints_table,
     "errors": errors_tree,
 }

@@ -5,10 +5,14 @@ of a row lie side by side, and a strided copy then makes one array of each colum
 read once, while it is in the processor's caches. A list of each column instead walks all rows once
 for each column, and takes twice as long.
 
-Only figures that every row has can be packed. A *layout* says of each figure if all rows have it,
-if none has it, or if it varies; a figure that varies is gathered into a list. The layout is learned
-from the rows that came. Rows that do not fit it are gathered, too, and the layout is widened: a
-figure that once varied does so until the end of the run. So there are few layouts to compile.
+A *layout* says of each column if all rows have it, if none has it, or if it varies. It is learned
+from rows that came. Three invariants hold:
+
+1. Only a figure that every row has is packed; `struct` refuses None. One that varies is gathered
+   into a list.
+2. What the layout calls absent is checked in the same pass, so that nothing is dropped.
+3. Rows that do not fit the layout are gathered, and the layout is widened: what once varied does so
+   until the end of the run. So few layouts are compiled, however the rows alternate.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ import struct
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
-from operator import getitem
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -37,8 +40,6 @@ IN_BUCKETS = (
 LOOSE = "for bucket in buckets for row in bucket.results"
 """Loop over rows that have no times."""
 
-_MOST_KEYS = 1 << 16
-"""Combinations of texts that are remembered: some 30 MB."""
 _MOST_LAYOUTS = 256
 _SAMPLE = 8
 """Buckets that a layout is learned from at first."""
@@ -82,8 +83,8 @@ class _Layout:
 
     Attributes:
         packed: Columns that every row has as an int64: times and figures.
-        coded: Columns that are packed as codes.
-        absent: Figures that no row has.
+        coded: Columns that are packed as codes: texts and flags.
+        absent: Columns that no row has.
         gathered: Columns that are lists.
     """
 
@@ -94,23 +95,7 @@ class _Layout:
 
 
 class _Unfit(Exception):  # noqa: N818 - it never leaves this module
-    """A row that does not fit the layout."""
-
-
-class _Keys(dict[tuple[Any, ...], bytes]):
-    """Packed codes of each combination of texts, behind which only None may stand."""
-
-    def __init__(self, codes: Sequence[Codes]) -> None:
-        super().__init__()
-        self._codes = codes
-        self._pack = struct.Struct(f"@{len(codes)}i").pack
-
-    def __missing__(self, key: tuple[Any, ...]) -> bytes:
-        absent = key[len(self._codes) :]
-        if absent.count(None) != len(absent):
-            raise _Unfit
-        packed = self[key] = self._pack(*map(getitem, self._codes, key))
-        return packed
+    """A row has what the layout calls absent."""
 
 
 class Packer:
@@ -130,7 +115,6 @@ class Packer:
         self._loop = loop
         coded = [column for column in columns if column.role in ("text", "flag")]
         self.codes = {c.name: Codes() if c.role == "text" else _flags() for c in coded}
-        self._keys = _Keys(list(self.codes.values()))
         self._layout: _Layout | None = None
 
     def pack(self, buckets: Sequence[Any]) -> dict[str, Values]:
@@ -139,8 +123,6 @@ class Packer:
         Args:
             buckets: Objects with `results`, which are not empty, and with what the loop takes.
         """
-        if len(self._keys) > _MOST_KEYS:
-            self._keys.clear()
         if (layout := self._layout) is None:
             # Some rows tell as much as all of them nearly always do.
             layout = self._learned(self._gathered(buckets[:_SAMPLE]), None)
@@ -162,13 +144,18 @@ class Packer:
 
         Raises:
             struct.error: A figure is missing, or is no int64.
-            _Unfit: There is a figure that the layout calls absent.
+            _Unfit: There is a value that the layout calls absent.
         """
-        figures, codes = _joiner(self._loop, layout)(buckets, self._keys)
+        data = _joiner(self._loop, layout)(buckets, self.codes)
         values: dict[str, Values] = dict.fromkeys(column.name for column in layout.absent)
-        for kind, columns, data in ("q", layout.packed, figures), ("i", layout.coded, codes):
-            numbers, width = array(kind, data), len(columns)
-            values |= {column.name: numbers[at::width] for at, column in enumerate(columns)}
+        at = 0
+        for code, columns in ("q", layout.packed), ("i", layout.coded):
+            if columns:
+                numbers = array(code, data)
+                at //= numbers.itemsize
+                width = _format(layout).size // numbers.itemsize
+                values |= {c.name: numbers[at + n :: width] for n, c in enumerate(columns)}
+                at = len(columns) * numbers.itemsize
         return values | {c.name: self.gather(c.value, buckets) for c in layout.gathered}
 
     def _gathered(self, buckets: Sequence[Any]) -> dict[str, list[Any]]:
@@ -185,23 +172,27 @@ class Packer:
         """Give the layout that rows have, wide enough for those before them, too."""
         parts: dict[str, list[Column]] = {attribute.name: [] for attribute in attrs.fields(_Layout)}
         for column in self.columns:
-            part = _part(column, found[column.name])
+            values, widest = found[column.name], _WIDEST.get(column.role, "gathered")
+            missing = values.count(None)
+            if missing == len(values) and column.role != "decimal":
+                part = "absent"
+            elif not missing and column.role in ("time", "figure"):
+                part = "packed"
+            else:
+                part = widest
             if before is not None and column not in getattr(before, part):
-                part = "gathered"
+                part = widest
             parts[part].append(column)
         return _Layout(**{part: tuple(columns) for part, columns in parts.items()})
 
 
-def _part(column: Column, values: list[Any]) -> str:
-    """Give the part of a layout that a column with some values belongs to."""
-    if column.role in ("text", "flag"):
-        return "coded"
-    if column.role == "decimal":
-        return "gathered"
-    missing = values.count(None)
-    if not missing:
-        return "packed"
-    return "absent" if missing == len(values) else "gathered"
+_WIDEST: Mapping[Role, str] = {"text": "coded", "flag": "coded"}
+"""The part of a layout that takes all values of a column, if it is not `gathered`."""
+
+
+def _format(layout: _Layout) -> struct.Struct:
+    """Give the format of a row. `0q` pads its end, so that rows follow each other as in arrays."""
+    return struct.Struct(f"@{len(layout.packed)}q{len(layout.coded)}i0q")
 
 
 @cache
@@ -211,11 +202,24 @@ def _gatherer(loop: str, value: str) -> Callable[[Sequence[Any]], list[Any]]:
 
 
 @lru_cache(_MOST_LAYOUTS)
-def _joiner(loop: str, layout: _Layout) -> Callable[[Sequence[Any], _Keys], tuple[bytes, bytes]]:
-    figures = ", ".join(column.value for column in layout.packed)
-    key = "".join(f"{column.value}, " for column in (*layout.coded, *layout.absent))
-    packed = f"b''.join([pack({figures}) {loop}])"
-    source = f"lambda buckets, keys: ({packed}, b''.join([keys[({key})] {loop}]))"
-    names = {"pack": struct.Struct(f"@{len(layout.packed)}q").pack}
-    made: Callable[[Sequence[Any], _Keys], tuple[bytes, bytes]] = eval(source, names)  # noqa: S307 - as above
+def _joiner(loop: str, layout: _Layout) -> Callable[[Sequence[Any], Mapping[str, Codes]], bytes]:
+    """Generate the function that packs the rows of buckets, with the codes by column."""
+    codes = {f"{column.name}_codes": column for column in layout.coded}
+    numbers = [column.value for column in layout.packed]
+    numbers += [f"{name}[{column.value}]" for name, column in codes.items()]
+    row = f"pack({', '.join(numbers)})"
+    if layout.absent:
+        row += f" if {' is '.join(f'({c.value})' for c in layout.absent)} is None else refuse()"
+    lines = [
+        "def join(buckets, codes):",
+        *(f"    {name} = codes[{column.name!r}]" for name, column in codes.items()),
+        f"    return b''.join([{row} {loop}])",
+    ]
+    scope: dict[str, Any] = {"pack": _format(layout).pack, "refuse": _refuse}
+    exec("\n".join(lines), scope)  # noqa: S102 - as above
+    made: Callable[[Sequence[Any], Mapping[str, Codes]], bytes] = scope["join"]
     return made
+
+
+def _refuse() -> bytes:
+    raise _Unfit

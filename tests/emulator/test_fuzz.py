@@ -20,8 +20,9 @@ KEY = b"Authorization: Bearer " + emulator().admin_key.encode()
 START = f"start_time={MIDNIGHT}"
 PATHS = [
     *(f"/v1{endpoint.path}" for endpoint in ENDPOINTS.values()),
-    *("/v1/organization/projects", "/v1/organization/users"),
+    *("/v1/organization/projects", "/v1/organization/users", "/v1/organization/admin_api_keys"),
     f"/v1/organization/projects/{ORGANIZATION.projects[0].id}/api_keys",
+    f"/v1/organization/projects/{ORGANIZATION.projects[0].id}/service_accounts",
 ]
 NAMES = sorted({name for endpoint in ENDPOINTS.values() for name in endpoint.filters})
 NAMES += ["start_time", "end_time", "limit", "page", "bucket_width", "group_by", "group_by[]"]

@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import pytest
 from asking import (
+    COMPLETIONS,
+    COSTS,
+    DAY,
+    MIDNIGHT,
+    NOW,
     ORGANIZATION,
     Asker,
     emulator,
+    rows_of,
 )
 
-from usage_async.emulator import Quirks
+from usage_async.emulator import Emulator, Organization, Quirks
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "x", "9" * 5000, "1_0", "\u0663"])
@@ -68,3 +74,57 @@ async def test_lists_are_paged(ask: Asker) -> None:
     assert names == [user.name for user in ORGANIZATION.users]
     assert (first.json["has_more"], last.json["has_more"]) == (True, False)
     assert [reply.status for reply in refused] == [400, 400, 400]
+
+
+async def test_an_api_key_can_belong_to_a_service_account(ask: Asker) -> None:
+    project = next(p for p in ORGANIZATION.projects if p.name == "Data pipeline")
+    start = [("start_time", MIDNIGHT - 7 * DAY)]
+    async with emulator() as server:
+        keys = await ask(server, f"/organization/projects/{project.id}/api_keys")
+        accounts = await ask(server, f"/organization/projects/{project.id}/service_accounts")
+        users = await ask(server, "/organization/users", [("limit", 100)])
+        usage = await ask(server, COMPLETIONS, [*start, ("group_by", "user_id")])
+        costs = await ask(server, COSTS, [*start, ("group_by", "user_id")])
+    owner = next(key["owner"] for key in keys.json["data"] if "service" in key["owner"]["type"])
+    assert "user" not in owner
+    account = owner["service_account"]
+    assert accounts.json["data"] == [account]
+    assert account["id"] not in {user["id"] for user in users.json["data"]}
+    assert account["id"] in {row["user_id"] for row in rows_of([usage.json])}
+    billed = [row for row in rows_of([costs.json]) if row["user_id"] == account["id"]]
+    assert billed
+    assert not any(row.get("user_email") for row in billed)
+
+
+async def test_a_list_can_lack_its_first_and_last_id(ask: Asker) -> None:
+    async with emulator() as server:
+        listed = await ask(server, "/organization/admin_api_keys", [("order", "desc")])
+        wrong = await ask(server, "/organization/admin_api_keys", [("order", "up")])
+    assert list(listed.json) == ["object", "data", "has_more"]
+    assert [key["object"] for key in listed.json["data"]] == ["organization.admin_api_key"]
+    assert server.admin_key.encode() not in listed.body
+    assert wrong.status == 400
+
+
+@pytest.mark.parametrize("name", ["projects", "users", "projects/proj_1/api_keys"])
+async def test_a_key_that_may_not_read_names_still_reads_usage(name: str, ask: Asker) -> None:
+    async with emulator(quirks=Quirks(refuse_names=True)) as server:
+        listed = await ask(server, f"/organization/{name}")
+        usage = await ask(server, COMPLETIONS, [("start_time", MIDNIGHT)])
+    assert (listed.status, usage.status) == (403, 200)
+    assert "Missing scopes: api.management.read" in listed.json["error"]
+
+
+async def test_idle_projects_have_keys_and_no_usage(ask: Asker) -> None:
+    large = Organization(0, idle_projects=3)
+    groups = [("group_by", "project_id"), ("group_by", "api_key_id")]
+    params = [("start_time", MIDNIGHT - 7 * DAY), *groups]
+    async with Emulator(large, now=lambda: NOW) as server, emulator() as plain:
+        projects = await ask(server, "/organization/projects", [("limit", 100)])
+        path = f"/organization/projects/{large.projects[-1].id}/api_keys"
+        keys = await ask(server, path, [("limit", 100)])
+        usage, same = [await ask(each, COMPLETIONS, params) for each in (server, plain)]
+    names = [project["name"] for project in projects.json["data"]]
+    assert names[-3:] == ["Idle project 1", "Idle project 2", "Idle project 3"]
+    assert len({key["id"] for key in keys.json["data"]}) == 10
+    assert rows_of([usage.json]) == rows_of([same.json])

@@ -48,6 +48,8 @@ class Quirks:
             cursor leads to the second page; `looping`: the third page's cursor leads to the first.
         refuse_user_by_project: Costs refuse `group_by` with both `user_id` and `project_id`.
         refuse_archived_projects: The API keys of an archived project cannot be listed.
+        refuse_names: Every list of names is refused, as for a restricted key that may read usage
+            and costs only.
         hide_enabled_keys: Without `owner_project_access`, a key list has only keys whose owners
             have lost access to the project.
         lookback_days: Length of the history in days.
@@ -81,6 +83,7 @@ class Quirks:
     cursors: Literal["good", "missing", "repeated", "looping"] = "good"
     refuse_user_by_project: bool = False
     refuse_archived_projects: bool = False
+    refuse_names: bool = False
     hide_enabled_keys: bool = False
     lookback_days: int = 365
     api_key_floor: int = 1764979200

@@ -277,6 +277,9 @@ PROJECTS = ("Web app", "Search", "Support assistant", "Data pipeline", "Research
 
 PEOPLE = ("Ada", "Grace", "Edsger", "Barbara", "Donald", "Radia", "Alan", "Katherine")
 
+SERVICE_ACCOUNTS = ("Nightly",)
+"""Owners of API keys that are no people."""
+
 KEYS = (
     ("Web app", "Ada", "production"),
     ("Web app", "Grace", "staging"),
@@ -284,7 +287,7 @@ KEYS = (
     ("Search", "Barbara", "query service"),
     ("Support assistant", "Donald", "assistant"),
     ("Support assistant", "Radia", "evaluation"),
-    ("Data pipeline", "Alan", "nightly batches"),
+    ("Data pipeline", "Nightly", "nightly batches"),
     ("Data pipeline", "Radia", "backfill"),
     ("Research", "Katherine", "notebooks"),
     ("Research", "Ada", "experiments"),

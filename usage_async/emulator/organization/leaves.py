@@ -124,7 +124,7 @@ def _leaves(
                 }
                 dimensions |= {"project_id": project.id, "model": model_name}
                 if isinstance(owner, ApiKey):
-                    dimensions |= {"user_id": owner.user.id, "api_key_id": owner.id}
+                    dimensions |= {"user_id": owner.owner.id, "api_key_id": owner.id}
                 amounts = {**profile.per_thousand, **model.per_thousand}
                 if dimensions.get("batch"):
                     # A batch job runs on the default tier, and nothing of it is cached.

@@ -10,7 +10,7 @@ value at its end.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -18,7 +18,14 @@ import attrs
 from usage_async._api.endpoints import Endpoint
 from usage_async.emulator.organization.chance import mix
 from usage_async.emulator.organization.leaves import Layout, Leaf, make_layout
-from usage_async.emulator.organization.members import ApiKey, Project, User, make_id, make_members
+from usage_async.emulator.organization.members import (
+    ApiKey,
+    Project,
+    User,
+    make_id,
+    make_idle_members,
+    make_members,
+)
 from usage_async.emulator.organization.rhythm import (
     DAY_MINUTES,
     RHYTHMS,
@@ -87,36 +94,51 @@ class Organization:
         seed: Another seed gives another organization with the same names.
         name: Name of the organization in rows of costs.
         scale: Number of requests, in percent of the ordinary number.
+        idle_projects: Number of further projects without usage, each with ten API keys. The API
+            allows 2,000 projects.
     """
 
     seed: int = 0
     name: str = attrs.field(default="Example Labs", kw_only=True)
     scale: int = attrs.field(default=100, kw_only=True, validator=attrs.validators.ge(1))
+    idle_projects: int = attrs.field(default=0, kw_only=True, validator=attrs.validators.ge(0))
     id: str = attrs.field(init=False)
     projects: tuple[Project, ...] = attrs.field(init=False, repr=False)
     users: tuple[User, ...] = attrs.field(init=False, repr=False)
     keys: tuple[ApiKey, ...] = attrs.field(init=False, repr=False)
+    _used: tuple[tuple[Project, ...], tuple[ApiKey, ...]] = attrs.field(
+        init=False, repr=False, eq=False
+    )
+    """Projects and API keys with usage."""
+    _listed_keys: Mapping[str, tuple[ApiKey, ...]] = attrs.field(init=False, repr=False, eq=False)
     _rhythms: tuple[Rhythm, ...] = attrs.field(init=False, repr=False, eq=False)
     _sizes: Sizes = attrs.field(init=False, repr=False, eq=False)
     _layouts: dict[Endpoint, Layout] = attrs.field(init=False, repr=False, eq=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         projects, users, keys = make_members(self.seed)
+        idle_projects, idle_keys = make_idle_members(self.seed, self.idle_projects, users)
         made = {
             "id": make_id(self.seed, "org-"),
-            "projects": projects,
+            "projects": projects + idle_projects,
             "users": users,
-            "keys": keys,
+            "keys": keys + idle_keys,
+            "_used": (projects, keys),
+            "_listed_keys": _by_project((*keys, *idle_keys)),
             "_rhythms": tuple(Rhythm.make(self.seed, number) for number in range(RHYTHMS)),
             "_sizes": Sizes.make(self.seed),
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
 
+    def keys_of(self, project: Project) -> tuple[ApiKey, ...]:
+        """Give the API keys of a project that are not deleted."""
+        return self._listed_keys.get(project.id, ())
+
     def layout(self, endpoint: Endpoint) -> Layout:
         """Lay out the usage of an endpoint, once."""
         if endpoint not in self._layouts:
-            self._layouts[endpoint] = make_layout(self.seed, self.projects, self.keys, endpoint)
+            self._layouts[endpoint] = make_layout(self.seed, *self._used, endpoint)
         return self._layouts[endpoint]
 
     def usage(
@@ -238,6 +260,14 @@ class Organization:
                     reached[position] = figure
             count = next_count
             yield end, tuple(figures)
+
+
+def _by_project(keys: Iterable[ApiKey]) -> dict[str, tuple[ApiKey, ...]]:
+    found: dict[str, list[ApiKey]] = {}
+    for key in keys:
+        if not key.deleted:
+            found.setdefault(key.project.id, []).append(key)
+    return {project_id: tuple(of) for project_id, of in found.items()}
 
 
 def matches(leaf: Leaf, filters: Filters) -> bool:

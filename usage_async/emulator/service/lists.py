@@ -1,10 +1,12 @@
-"""The API's lists of names: projects, users, and the API keys of a project."""
+"""The API's lists of names: projects, users, admin keys, API keys and service accounts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from usage_async.emulator.organization.members import ApiKey, Project, User
+import attrs
+
+from usage_async.emulator.organization.members import ApiKey, Project, ServiceAccount, User
 from usage_async.emulator.organization.organization import Organization
 from usage_async.emulator.quirks import Quirks
 from usage_async.emulator.service.oddities import Json
@@ -19,56 +21,109 @@ _DEFAULT_LIMIT = 20
 _MAX_LIMIT = 100
 
 
-def projects(organization: Organization, pairs: Pairs) -> Json:
+@attrs.frozen
+class ListRequest:
+    """A request for a list.
+
+    Attributes:
+        organization: Owner of the list.
+        pairs: Parameters as they were sent.
+        quirks: Differences from the live service.
+        project_id: Project in the path; empty if the path has none.
+    """
+
+    organization: Organization
+    pairs: Pairs
+    quirks: Quirks
+    project_id: str = ""
+
+    def project(self) -> Project:
+        """Find the project in the path.
+
+        Raises:
+            Refusal: There is no such project, or it is archived and the quirks refuse that.
+        """
+        found = (p for p in self.organization.projects if p.id == self.project_id)
+        project = next(found, None)
+        if project is None:
+            message = f"Project '{self.project_id}' not found."
+            raise error(404, message, code="project_not_found", param="project_id")
+        if project.archived and self.quirks.refuse_archived_projects:
+            message = f"Project '{self.project_id}' is archived."
+            raise error(400, message, code="project_archived", param="project_id")
+        return project
+
+
+def projects(asked: ListRequest) -> Json:
     """List the projects. Archived ones need `include_archived=true`."""
-    query = _query(pairs, "include_archived")
+    query = _query(asked, "include_archived")
     with_archived = query.get("include_archived") == "true"
-    shown = [p for p in organization.projects if with_archived or not p.archived]
+    shown = [p for p in asked.organization.projects if with_archived or not p.archived]
     return _list([_project(project) for project in shown], query)
 
 
-def users(organization: Organization, pairs: Pairs) -> Json:
-    """List the users."""
-    return _list([_user(user) for user in organization.users], _query(pairs))
+def users(asked: ListRequest) -> Json:
+    """List the users. Service accounts are not among them."""
+    return _list([_user(user) for user in asked.organization.users], _query(asked))
 
 
-def api_keys(organization: Organization, project_id: str, pairs: Pairs, quirks: Quirks) -> Json:
+def api_keys(asked: ListRequest) -> Json:
     """List the API keys of a project; deleted ones are not listed.
 
     The owners of keys of an archived project have lost access to the project.
     """
-    project = next((p for p in organization.projects if p.id == project_id), None)
-    if project is None:
-        message = f"Project '{project_id}' not found."
-        raise error(404, message, code="project_not_found", param="project_id")
-    if project.archived and quirks.refuse_archived_projects:
-        message = f"Project '{project_id}' is archived."
-        raise error(400, message, code="project_archived", param="project_id")
-    query = _query(pairs, "owner_project_access")
-    default = "inactive" if quirks.hide_enabled_keys else "any"
+    project = asked.project()
+    query = _query(asked, "owner_project_access")
+    default = "inactive" if asked.quirks.hide_enabled_keys else "any"
     access = choice(
         "owner_project_access",
         query.get("owner_project_access", default),
         ("active", "inactive", "any"),
     )
-    keys = [k for k in organization.keys if k.project == project and not k.deleted]
-    items = [_api_key(key) for key in keys]
+    items = [_api_key(key) for key in asked.organization.keys_of(project)]
     shown = [item for item in items if access in ("any", item["owner_project_access"])]
     return _list(shown, query)
 
 
-LISTS: Mapping[str, Callable[[Organization, Pairs], Json]] = {
+def service_accounts(asked: ListRequest) -> Json:
+    """List the service accounts of a project."""
+    project = asked.project()
+    keys = asked.organization.keys_of(project)
+    accounts = dict.fromkeys(k.owner for k in keys if isinstance(k.owner, ServiceAccount))
+    return _list([_service_account(account) for account in accounts], _query(asked))
+
+
+def admin_api_keys(asked: ListRequest) -> Json:
+    """List the one admin key. These pages have neither `first_id` nor `last_id`."""
+    query = _query(asked, "order")
+    choice("order", query.get("order", "asc"), ("asc", "desc"))
+    key = {
+        "object": "organization.admin_api_key",
+        "id": "key_admin",
+        "name": "emulator",
+        "redacted_value": "sk-admin-****-key",
+        "created_at": _CREATED,
+        "last_used_at": None,
+        "owner": {"type": "user", **_user(asked.organization.users[0])},
+    }
+    page = _list([key], query)
+    return {name: value for name, value in page.items() if name not in ("first_id", "last_id")}
+
+
+LISTS: Mapping[str, Callable[[ListRequest], Json]] = {
     "/organization/projects": projects,
     "/organization/users": users,
+    "/organization/admin_api_keys": admin_api_keys,
+    "/organization/projects/{project_id}/api_keys": api_keys,
+    "/organization/projects/{project_id}/service_accounts": service_accounts,
 }
-"""Lists whose path has no parameter."""
 
 
-def _query(pairs: Pairs, *more: str) -> dict[str, str]:
-    for name, _ in pairs:
+def _query(asked: ListRequest, *more: str) -> dict[str, str]:
+    for name, _ in asked.pairs:
         if name not in ("after", "limit", *more):
             raise invalid(name, f"Unknown parameter: '{name}'.", "unknown_parameter")
-    return dict(pairs)
+    return dict(asked.pairs)
 
 
 def _list(items: Sequence[Json], query: Mapping[str, str]) -> Json:
@@ -110,7 +165,22 @@ def _user(user: User) -> Json:
     }
 
 
+def _service_account(account: ServiceAccount) -> Json:
+    return {
+        "object": "organization.project.service_account",
+        "id": account.id,
+        "name": account.name,
+        "role": "member",
+        "created_at": _CREATED,
+    }
+
+
 def _api_key(key: ApiKey) -> Json:
+    if isinstance(key.owner, User):
+        owner = {"type": "user", "user": _user(key.owner)}
+    else:
+        account = _service_account(key.owner)
+        owner = {"type": "service_account", "service_account": account}
     return {
         "object": "organization.project.api_key",
         "redacted_value": f"sk-proj-****{key.id[-4:]}",
@@ -118,6 +188,6 @@ def _api_key(key: ApiKey) -> Json:
         "created_at": _CREATED,
         "last_used_at": None,
         "id": key.id,
-        "owner": {"type": "user", "user": _user(key.user)},
+        "owner": owner,
         "owner_project_access": "inactive" if key.project.archived else "active",
     }

@@ -21,7 +21,7 @@ from usage_async.emulator.quirks import Quirks
 from usage_async.emulator.service import lists, refusals
 from usage_async.emulator.service.breakage import cut, refusal_of, reset, spoil
 from usage_async.emulator.service.page import make_page
-from usage_async.emulator.service.query import Pairs, parse
+from usage_async.emulator.service.query import parse
 
 ADMIN_KEY = "sk-admin-emulator-0000-not-a-real-key"
 """The only key that an emulator accepts. It is valid nowhere else."""
@@ -149,8 +149,6 @@ class Emulator:
             app.router.add_get(_PREFIX + endpoint.path, self._page_of(endpoint), allow_head=False)
         for path, make in lists.LISTS.items():
             app.router.add_get(_PREFIX + path, self._list_of(make), allow_head=False)
-        keys_path = _PREFIX + "/organization/projects/{project_id}/api_keys"
-        app.router.add_get(keys_path, self._api_keys, allow_head=False)
         return app
 
     def _time(self) -> float:
@@ -164,17 +162,15 @@ class Emulator:
 
         return answer
 
-    def _list_of(self, make: Callable[[Organization, Pairs], Any]) -> _Page:
+    def _list_of(self, make: Callable[[lists.ListRequest], Any]) -> _Page:
         async def answer(request: web.Request) -> web.Response:
-            return _json(200, make(self.organization, _pairs(request)))
+            if self.quirks.refuse_names:
+                raise refusals.missing_scope(_scope(request))
+            project_id = _text(request.match_info.get("project_id", ""))
+            asked = lists.ListRequest(self.organization, _pairs(request), self.quirks, project_id)
+            return _json(200, make(asked))
 
         return answer
-
-    async def _api_keys(self, request: web.Request) -> web.Response:
-        project_id = _text(request.match_info["project_id"])
-        return _json(
-            200, lists.api_keys(self.organization, project_id, _pairs(request), self.quirks)
-        )
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:

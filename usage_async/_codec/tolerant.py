@@ -14,13 +14,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import Any, TypeVar, cast, get_origin, get_type_hints
+from types import GenericAlias
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 from cattrs import BaseConverter
 from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from usage_async._api.by_id import ById
 from usage_async._api.endpoints import ENDPOINTS
 from usage_async._api.exact import Extra, exact_decimal
 from usage_async._api.fields import fields_of
@@ -62,6 +64,9 @@ def register_hooks(converter: BaseConverter) -> None:
     converter.register_unstructure_hook_factory(_is_variable, _unstructure_variable)
     converter.register_structure_hook_factory(is_array, _structure_array)
     converter.register_unstructure_hook_factory(is_array, _unstructure_array)
+    converter.register_structure_hook_factory(_is_object, _structure_object)
+    converter.register_structure_hook_factory(_is_by_id, _structure_by_id)
+    converter.register_unstructure_hook_factory(_is_by_id, _unstructure_by_id)
     converter.register_structure_hook_factory(has_extra, _structure_with_extra)
     converter.register_unstructure_hook_factory(has_extra, _unstructure_with_extra)
     converter.register_structure_hook_factory(lambda cls: cls is UsageRow, _structure_row)
@@ -220,6 +225,25 @@ def _unstructure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any
     return unstructure
 
 
+def _is_object(cls: Any) -> bool:
+    return attrs.has(get_origin(cls) or cls)
+
+
+def _structure_object(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
+    """Make the reader of a class without `extra`.
+
+    That of cattrs would read a class whose fields all have defaults from an array or a text.
+    """
+    read = make_dict_structure_fn(cls, converter)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"expected an object, got {_shown(value)}")
+        return read(value, cls)
+
+    return structure
+
+
 def _structure_row(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], UsageRow]:
     read = make_dict_structure_fn(cls, converter)
     names = {a.name for a in fields_of(UsageRow)}
@@ -294,6 +318,19 @@ def _structure_array(cls: Any, converter: BaseConverter) -> Callable[[Any, Any],
         return read(value, cls)
 
     return structure
+
+
+def _is_by_id(cls: Any) -> bool:
+    return get_origin(cls) is ById
+
+
+def _structure_by_id(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
+    items: Any = GenericAlias(tuple, (*get_args(cls), ...))
+    return lambda value, _: ById(converter.structure(value, items))
+
+
+def _unstructure_by_id(_: Any, converter: BaseConverter) -> Callable[[Any], Any]:
+    return lambda value: [converter.unstructure(item) for item in value.values()]
 
 
 def _is_variable(hint: Any) -> bool:

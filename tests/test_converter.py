@@ -98,6 +98,7 @@ def test_no_public_value_is_left_out_of_that():
         "AdaptiveLimiter",
         "Endpoint",
         "Limiter",
+        "NamesBook",
         "RetryPolicy",
         "Runtime",
         "Timeout",

@@ -16,7 +16,7 @@ import usage_async
 import usage_async.emulator
 import usage_async.report
 from usage_async import errors
-from usage_async._api import pages, results
+from usage_async._api import names, pages, results
 
 EXTRAS = {
     *("altair", "cyclopts", "dlt", "fastapi", "jinja2", "pyarrow", "pydantic", "rich", "starlette"),
@@ -40,7 +40,7 @@ def test_the_door_is_sorted_and_everything_is_behind_it():
 def test_every_error_and_every_value_is_behind_the_door():
     made = {
         name
-        for room in (errors, pages, results)
+        for room in (errors, names, pages, results)
         for name, value in vars(room).items()
         if isinstance(value, type) and value.__module__ == room.__name__ and name[0] != "_"
     }
@@ -120,6 +120,7 @@ def test_the_client_loads_no_extra():
     assert "aiohttp" in names
     assert not names & EXTRAS
     assert not names & {"usage_async._cli", "usage_async.emulator"}
+    assert not names & {"usage_async._api.names", "usage_async._client.names"}
 
 
 def test_whoever_only_reads_and_adds_up_loads_no_network():

@@ -130,6 +130,11 @@ async def test_the_handler_answers_with_the_spend_of_each_project(organization):
     assert all(float(value) > 0 for value in spend.values())
 
 
+async def test_keys_are_printed_by_name(organization):
+    lines = await example("names.py")["keys_by_name"]()
+    assert any(line.startswith("Data pipeline: nightly batches (key_") for line in lines)
+
+
 def test_a_401_a_403_and_a_429_are_provoked(capsys):
     example("faults.py")
     path = "/v1/organization/costs"

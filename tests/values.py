@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 
 from usage_async import (
     ENDPOINTS,
+    ApiKey,
+    ApiKeyOwner,
     CostsResult,
     CostsResultAmount,
     DerivedLineItem,
     Extra,
+    Names,
     Notice,
+    Project,
     RequestEvent,
     Summary,
     TimeRange,
@@ -29,9 +33,11 @@ from usage_async import (
     UsageResult,
     UsageRow,
     UsageTimeBucket,
+    User,
     Verification,
     converter,
 )
+from usage_async._api.by_id import ById
 from usage_async._codec.pages import Decoded, decode
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -193,6 +199,7 @@ PUBLIC: list[Any] = [
     *(Summary[CostsResult], Summary[UsageImagesResult]),
     *(UsageRow, CostsResultAmount, DerivedLineItem, Extra, Notice, RequestEvent, TimeRange),
     Verification,
+    *(Names, Project, User, ApiKey, ApiKeyOwner),
 ]
 """The public classes of values; generic ones with a result class."""
 
@@ -218,6 +225,7 @@ def any_of(hint: Any) -> st.SearchStrategy[Any]:
         tuple: lambda: st.lists(any_of(of[0]), max_size=2).map(tuple),
         Extra: lambda: extras_named(st.text(max_size=4)),
         CostsResultAmount: lambda: money,
+        ById: lambda: st.lists(any_of(of[0]), max_size=3).map(ById),
         UsageTimeBucket: lambda: buckets(*of),
         UsageResponse: lambda: pages(*of),
     }
@@ -230,6 +238,8 @@ def any_of(hint: Any) -> st.SearchStrategy[Any]:
     fields = {a.name: any_of(hints[a.name]) for a in attrs.fields(origin)}
     if origin is UsageRow:
         fields["extra"] = extras_named(st.sampled_from([a.name for a in attrs.fields(UsageRow)]))
+    elif "extra" in fields:
+        fields["extra"] = extras
     return st.builds(hint, **fields)
 
 

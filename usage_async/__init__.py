@@ -56,6 +56,21 @@ if TYPE_CHECKING:
         UsageWebSearchCallsParams as UsageWebSearchCallsParams,
     )
     from usage_async._api.exact import Extra as Extra
+    from usage_async._api.names import (
+        ApiKey as ApiKey,
+    )
+    from usage_async._api.names import (
+        ApiKeyOwner as ApiKeyOwner,
+    )
+    from usage_async._api.names import (
+        Names as Names,
+    )
+    from usage_async._api.names import (
+        Project as Project,
+    )
+    from usage_async._api.names import (
+        User as User,
+    )
     from usage_async._api.pages import (
         Notice as Notice,
     )
@@ -119,6 +134,9 @@ if TYPE_CHECKING:
     from usage_async._api.version import __version__ as __version__
     from usage_async._client.client import (
         UsageClient as UsageClient,
+    )
+    from usage_async._client.names import (
+        NamesBook as NamesBook,
     )
     from usage_async._client.query import (
         UsageQuery as UsageQuery,
@@ -231,6 +249,8 @@ _HOMES = {
     "APIStatusError": "errors",
     "APITimeoutError": "errors",
     "AdaptiveLimiter": "_http.limiter",
+    "ApiKey": "_api.names",
+    "ApiKeyOwner": "_api.names",
     "AuthenticationError": "errors",
     "BadRequestError": "errors",
     "ConfigurationError": "errors",
@@ -245,10 +265,13 @@ _HOMES = {
     "InternalServerError": "errors",
     "Limiter": "_http.limiter",
     "MixedCurrencyError": "errors",
+    "Names": "_api.names",
+    "NamesBook": "_client.names",
     "NotFoundError": "errors",
     "Notice": "_api.pages",
     "PaginationError": "errors",
     "PermissionDeniedError": "errors",
+    "Project": "_api.names",
     "QueryError": "errors",
     "RangeUnavailableError": "errors",
     "RateLimitError": "errors",
@@ -290,6 +313,7 @@ _HOMES = {
     "UsageVectorStoresResult": "_api.results",
     "UsageWebSearchCallsParams": "_api.endpoints",
     "UsageWebSearchCallsResult": "_api.results",
+    "User": "_api.names",
     "Verification": "_sums.verification",
     "arrow_schema": "_codec.columns",
     "converter": "_codec.converter",

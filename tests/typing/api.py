@@ -13,12 +13,17 @@ from typing import assert_type
 
 from usage_async import (
     ENDPOINTS,
+    ApiKey,
+    ApiKeyOwner,
     CostsResult,
     CostsResultAmount,
     Endpoint,
     Extra,
     Limiter,
+    Names,
+    NamesBook,
     Notice,
+    Project,
     RateLimitError,
     RequestEvent,
     RetryPolicy,
@@ -39,6 +44,7 @@ from usage_async import (
     UsageRow,
     UsageTimeBucket,
     UsageVectorStoresResult,
+    User,
     Verification,
     dumps,
     from_dict,
@@ -204,3 +210,24 @@ def errors(error: UsageError) -> None:
     if isinstance(error, RateLimitError):
         assert_type(error.retry_after, float | None)
         assert_type(error.status, int)
+
+
+async def names(client: UsageClient, rows: list[CostsResult | UsageRow]) -> None:
+    names = await client.names()
+    assert_type(names, Names)
+    await client.names("projects", "users")
+    assert_type(await client.names("api_keys", project_ids=names.projects), Names)
+    await client.names(project_ids=["proj_1"])
+    await client.names("groups")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert_type(await client.names_for(rows, known=names), Names)
+    assert_type(client.names_book(known=names), NamesBook)
+    assert_type(await client.names_book().update(rows), Names)
+    assert_type(names.projects["proj_1"], Project)
+    assert_type(names.users.get("user-1"), User | None)
+    assert_type(names.api_keys["key_1"].owner, ApiKeyOwner | None)
+    assert_type(list(names.api_keys.values()), list[ApiKey])
+    assert_type(names.label("project_id", rows[0].project_id), str)
+    assert_type(names.labels("user_id"), dict[str, str])
+    assert_type(names.merged(Names.from_rows(rows)), Names)
+    assert_type(loads(dumps(names), Names), Names)
+    Names(projects=[Project(id="proj_1", name="Search")], users=names.users)

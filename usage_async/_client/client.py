@@ -72,6 +72,11 @@ from usage_async._query.request import CheckedQuery, build
 from usage_async.errors import ConfigurationError, QueryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from usage_async._api.names import NameList, Names
+    from usage_async._api.results import UsageRow
+    from usage_async._client.names import NamesBook
     from usage_async._http.transport import Session
 
 
@@ -290,6 +295,53 @@ class UsageClient:
             UsageError: A query failed. The others are cancelled.
         """
         return await together(query.collect() for query in queries)
+
+    async def names(self, *lists: NameList, project_ids: Iterable[str] | None = None) -> Names:
+        """Read the names of projects, users and API keys.
+
+        Lists that the key may not read, and projects that refuse, are left out with a notice.
+
+        Args:
+            lists: The lists to read: `"projects"`, `"users"`, `"api_keys"`. By default projects and
+                users; with `project_ids` all three.
+            project_ids: Projects whose API keys to read, each by a request of its own. The owners
+                of the keys are among the users, service accounts too.
+
+        Raises:
+            QueryError: There is no such list, or API keys are asked for without `project_ids`.
+            UsageError: A list could not be read.
+        """
+        return await self.names_book().read(*lists, project_ids=project_ids)
+
+    async def names_for(
+        self, rows: Iterable[UsageResult | UsageRow], *, known: Names | None = None
+    ) -> Names:
+        """Read the names of what rows hold by id, and nothing else.
+
+        A list is read only if rows hold an id that it may name, and that has no name yet: costs
+        carry names of projects and addresses of users themselves. API keys are read for the
+        projects that the rows name beside them: group by `project_id`, too.
+
+        Args:
+            rows: Results, totals or flat rows, of any endpoints.
+            known: Names at hand, such as those of an earlier reading. They are part of the result,
+                so that what was deleted keeps its name.
+
+        Raises:
+            UsageError: A list could not be read.
+        """
+        return await self.names_book(known=known).update(rows)
+
+    def names_book(self, *, known: Names | None = None) -> NamesBook:
+        """Make a book of names, which reads each list at most once while rows come.
+
+        Args:
+            known: Names at hand.
+        """
+        from usage_async._api.names import Names
+        from usage_async._client.names import NamesBook
+
+        return NamesBook(self._engine, known or Names())
 
     async def close(self) -> None:
         """Cancel every request of this client, and close its own session.

@@ -191,7 +191,7 @@ def decode(
         if len(body) <= WHOLE_BYTES:
             whole = using.loads_fast(body, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
             if whole is not None:
-                _check_cursor(whole.next_page, redactor)
+                check_cursor(whole.next_page, redactor)
                 return Decoded(whole, (), reread)
             yield
         elif using.fast and (parts := _parted(body, BATCH_BYTES)) is not None:
@@ -207,7 +207,7 @@ def decode(
                 yield
             else:
                 page = using.loads(shell, UsageResponse[kind])  # type: ignore[valid-type] # a kind is a value
-                _check_cursor(page.next_page, redactor)
+                check_cursor(page.next_page, redactor)
                 return Decoded(attrs.evolve(page, data=tuple(buckets)), (), reread)
         data, page = _opened(body, kind, using, redactor)
         _tell(notices, (_unknown_field("page", field, redactor) for field in page.extra))
@@ -228,16 +228,21 @@ def decode(
     return Decoded(attrs.evolve(page, data=tuple(buckets)), tuple(notices), reread)
 
 
-def _check_cursor(cursor: str | None, redactor: Redactor) -> None:
+def check_cursor(cursor: str | None, redactor: Redactor, path: str = "$.next_page") -> None:
+    """Refuse a cursor that must not be sent back in a URL.
+
+    Raises:
+        PaginationError: It holds the client's key, or is too long; `path` is its place.
+    """
     if cursor is None:
         return
     if len(cursor) > LONGEST_CURSOR:
         msg = f"the cursor of the service has {len(cursor)} characters, too many for a URL"
-        raise PaginationError(msg, path="$.next_page")
+        raise PaginationError(msg, path=path)
     if redactor.text(cursor) != cursor:
         # Proxies and servers log URLs.
         msg = "the cursor of the service holds the key of this client; it is not sent in a URL"
-        raise PaginationError(msg, path="$.next_page")
+        raise PaginationError(msg, path=path)
 
 
 class _Shell(msgspec.Struct, forbid_unknown_fields=True):
@@ -299,7 +304,7 @@ def _opened(
     text = _assembled(fields, "data")
     cls = UsageResponse[kind]  # type: ignore[valid-type] # a kind is a value
     page = _without_key(lambda text: using.loads(text, cls), text, redactor)
-    _check_cursor(page.next_page, redactor)
+    check_cursor(page.next_page, redactor)
     return data, page
 
 

@@ -28,6 +28,14 @@ def children_can_be_interrupted():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache_folder(tmp_path_factory):
+    """Keep what the terminal keeps out of the user's own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def only_documented_requests(monkeypatch):
     """Fail a test in which this package sends anything but GETs of known paths to this machine."""

@@ -73,7 +73,8 @@ def test_csv_has_the_groups_or_the_total(cli):
     by = list(csv.DictReader(io.StringIO(cli("total", "costs", *asked, "--by", "project_id").out)))
     (whole,) = csv.DictReader(io.StringIO(cli("total", "costs", *asked).out))
     assert sum(Decimal(row["amount"]) for row in by) == Decimal(whole["amount"])
-    assert by[0].keys() == {"project_id", "amount", "quantity", "quantity_unit", "currency"}
+    money = {"amount", "quantity", "quantity_unit", "currency"}
+    assert by[0].keys() == {"project_id", "project_name", *money}
     (tokens,) = csv.DictReader(io.StringIO(cli("total", "embeddings", *asked).out))
     flows = [a.name for a in fields_of(UsageEmbeddingsResult) if a.metadata["kind"] == "flow"]
     assert set(tokens) == set(flows)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from usage_async._cli.context import Context
+    from usage_async._cli.names import CommandNames
     from usage_async._client.client import UsageClient
     from usage_async._http.fetch import RequestEvent
     from usage_async._http.key import Secret
@@ -118,20 +119,52 @@ async def open_client(
         context: Its clocks.
         trace: Called after every try of a request.
     """
-    from usage_async._client.client import UsageClient
-
     async with (
         open_target(connection, context) as target,
-        UsageClient(
-            target.key,
-            base_url=target.base_url,
-            proxy=target.proxy,
-            ssl=target.ssl,
-            runtime=context.runtime,
-            trace=trace,
-        ) as client,
+        _client_of(target, context, trace) as client,
     ):
         yield client
+
+
+@asynccontextmanager
+async def open_client_and_names(
+    connection: Connection,
+    context: Context,
+    *,
+    trace: Callable[[RequestEvent], object] | None = None,
+) -> AsyncIterator[tuple[UsageClient, CommandNames]]:
+    """Open a client, and the names that are kept for its key; a demonstration keeps none.
+
+    Args:
+        connection: Options of the command.
+        context: Its clocks and warnings.
+        trace: Called after every try of a request.
+    """
+    from usage_async._cli.names import open_names
+    from usage_async._cli.names_file import names_file
+
+    async with open_target(connection, context) as target:
+        file = None if connection.demo else names_file(target.base_url, target.key)
+        async with (
+            _client_of(target, context, trace) as client,
+            open_names(client, file, context) as names,
+        ):
+            yield client, names
+
+
+def _client_of(
+    target: Target, context: Context, trace: Callable[[RequestEvent], object] | None
+) -> UsageClient:
+    from usage_async._client.client import UsageClient
+
+    return UsageClient(
+        target.key,
+        base_url=target.base_url,
+        proxy=target.proxy,
+        ssl=target.ssl,
+        runtime=context.runtime,
+        trace=trace,
+    )
 
 
 def environment_proxy(base_url: str) -> str | None:

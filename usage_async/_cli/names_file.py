@@ -76,7 +76,7 @@ class NamesFile:
 
     def save(self, kept: KeptNames) -> None:
         """Replace the file; the names are shown all the same where that is impossible."""
-        data = dumps(attrs.evolve(kept, recent=_bare(kept.recent), older=_bare(kept.older)))
+        data = dumps(attrs.evolve(kept, recent=bare(kept.recent), older=bare(kept.older)))
         try:
             self._replace(data)
         except OSError as error:
@@ -135,8 +135,8 @@ def cache_folder(
     return next((Path(each) for each in candidates if each and Path(each).is_absolute()), None)
 
 
-def _bare(names: Names) -> Names:
-    """Leave everything out but ids, names and addresses."""
+def bare(names: Names) -> Names:
+    """Leave out everything but ids, names and addresses."""
     return Names(
         projects=[Project(id=each.id, name=each.name) for each in names.projects.values()],
         users=[User(id=each.id, name=each.name, email=each.email) for each in names.users.values()],

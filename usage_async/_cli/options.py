@@ -27,7 +27,7 @@ D = TypeVar("D", bound=str)
 
 _TIMES = Group("Time (UTC)", sort_key=10)
 _WHAT = Group("Figures", sort_key=20)
-_OUTPUT = Group("Output", sort_key=30)
+OUTPUT = Group("Output", sort_key=30)
 _PAGES = Group("Pages", sort_key=80)
 
 PERIOD = "The whole range: 2026-10, 2026-Q4, 2026, 2026-W40, 2026-10-05, 7d, this-month, last-week."
@@ -163,7 +163,7 @@ def output_options(formats: Mapping[str, Format]) -> list[Argument]:
             "format",
             one_of(tuple(formats)) | None,
             None,
-            group=_OUTPUT,
+            group=OUTPUT,
             help=f"{docs} Default: by the ending of the file, else {next(iter(formats))}.",
             show_default=False,
         ),
@@ -171,7 +171,7 @@ def output_options(formats: Mapping[str, Format]) -> list[Argument]:
             "output",
             Path | None,
             None,
-            group=_OUTPUT,
+            group=OUTPUT,
             alias="-o",
             allow_leading_hyphen=True,
             help=f"File to write ({endings}), replaced only when the new one is whole."
@@ -179,6 +179,19 @@ def output_options(formats: Mapping[str, Format]) -> list[Argument]:
             show_default=False,
         ),
     ]
+
+
+def no_names_option() -> Argument:
+    """Make the option `--no-names` of a command that shows names."""
+    return option(
+        "no_names",
+        bool,
+        default=False,
+        group=OUTPUT,
+        negative="",
+        show_default=False,
+        help="Read no names, and neither read nor write the file that keeps them.",
+    )
 
 
 def _arguments(endpoint: Endpoint) -> list[Argument]:

@@ -10,10 +10,12 @@ from typing import Any
 import attrs
 
 from usage_async._api.fields import FIGURES, fields_of
+from usage_async._api.names import Names
 from usage_async._api.pages import Notice
 from usage_async._client.query import UsageQuery
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals
+from usage_async.report.dimensions import NAME_FIELDS, names_of
 
 
 def value_of(row: Any, name: str) -> Any:
@@ -45,6 +47,7 @@ class Breakdown:
         notices: Notices of the run.
         totals: Sums of everything, one row for each currency.
         groups: Sums by group, the largest first; empty where the query does not group.
+        names: Names of the groups; None if they are not to be shown.
     """
 
     endpoint: str
@@ -55,6 +58,19 @@ class Breakdown:
     notices: tuple[Notice, ...]
     totals: list[Any]
     groups: list[Any]
+    names: Names | None = None
+
+    @property
+    def name_fields(self) -> tuple[str, ...]:
+        """The fields that outputs add for the names of groups."""
+        if self.names is None:
+            return ()
+        return tuple(NAME_FIELDS[name] for name in self.by if name in NAME_FIELDS)
+
+    def names_beside(self, row: Any) -> dict[str, str | None]:
+        """Give the names of a group, by `name_fields`; None where there is no name."""
+        names = {} if self.names is None else names_of(row, self.names)
+        return {field: names.get(field) for field in self.name_fields}
 
 
 async def read_breakdown(query: UsageQuery[Any]) -> Breakdown:

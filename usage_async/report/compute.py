@@ -15,12 +15,13 @@ import attrs
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async._api.fields import fields_of
+from usage_async._api.names import Names
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import CostsResult
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals, add
 from usage_async.report.amounts import change, total
-from usage_async.report.dimensions import note_of
+from usage_async.report.dimensions import name_in
 from usage_async.report.insight import pace, unusual_days
 from usage_async.report.spec import Grouping, ReportSpec
 from usage_async.report.values import (
@@ -41,13 +42,18 @@ _REQUESTS = "num_model_requests"
 _TOOL_CALLS = "num_requests"
 
 
-def compute_report(spec: ReportSpec, sections: Sections) -> Report:
-    """Add the sections of a report up."""
+def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = None) -> Report:
+    """Add the sections of a report up.
+
+    Args:
+        spec: The report.
+        sections: What was read for it.
+        names: Names of its groups; by default those that rows of costs carry.
+    """
     usage = sections.usage
     counted = _counted(spec)
-    names = _names(sections.costs_by, spec)
-    if sections.costs_by_before is not None:
-        names = _names(sections.costs_by_before, spec) | names
+    if names is None:
+        names = Names.from_rows(sections.grouped_rows())
     tokens = _tokens(spec, usage, names)
     uncounted = tuple(name for name in counted if usage[name].blank)
     named = [
@@ -97,19 +103,6 @@ def _organization(section: Section) -> OrganizationRef:
     return OrganizationRef()
 
 
-def _names(section: Section, spec: ReportSpec) -> dict[str, str]:
-    """Give the names of projects or users by id, as far as rows of costs carry them."""
-    dimension = spec.grouping.costs
-    note = note_of(dimension)
-    names = {}
-    for bucket in section.buckets if note else ():
-        for row in bucket.results:
-            key, name = getattr(row, dimension), getattr(row, note)
-            if key is not None and name:
-                names[key] = name
-    return names
-
-
 Amounts = dict[tuple[str, Any], Decimal]
 """Sums by currency and a key."""
 
@@ -140,7 +133,7 @@ def _of_currency(sums: Amounts, currency: str) -> dict[Any, Decimal]:
 def _spends(
     spec: ReportSpec,
     sections: Sections,
-    names: Mapping[str, str],
+    names: Names,
     tokens: Sequence[Tokens],
 ) -> tuple[Spend, ...]:
     if sections.costs.blank is not None:
@@ -181,7 +174,7 @@ def _spends(
                 groups=tuple(
                     Group(
                         id=key,
-                        name=names.get(key),
+                        name=name_in(names, spec.grouping.costs, key),
                         amount=groups.get(key, _ZERO),
                         before=groups_before.get(key, _ZERO) if compared_by else None,
                         requests=requests.get(key) if key is not None else None,
@@ -263,16 +256,14 @@ def _counted(spec: ReportSpec) -> list[str]:
     return counted
 
 
-def _tokens(
-    spec: ReportSpec, usage: Mapping[str, Section], names: Mapping[str, str]
-) -> tuple[Tokens, ...]:
+def _tokens(spec: ReportSpec, usage: Mapping[str, Section], names: Names) -> tuple[Tokens, ...]:
     """Add up requests and tokens by group."""
     dimension = spec.grouping.usage
     groups: dict[str | None, Tokens] = {}
     for name in _counted(spec):
         for row in _totals(spec, ENDPOINTS[name], usage[name], dimension):
             key = getattr(row, dimension)
-            so_far = groups.get(key) or Tokens(id=key, name=names.get(key))
+            so_far = groups.get(key) or Tokens(id=key, name=name_in(names, dimension, key))
             groups[key] = attrs.evolve(
                 so_far,
                 requests=so_far.requests + row.num_model_requests,

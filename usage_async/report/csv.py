@@ -7,16 +7,19 @@ empty text is `""`, so that reading gives back what was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from usage_async._api.exact import Extra, plain
 from usage_async._api.fields import fields_of
+from usage_async._api.names import Names
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageRow
 from usage_async._codec.converter import dumps
 from usage_async.report.breakdown import Breakdown, added_names, value_of
+from usage_async.report.dimensions import NAME_FIELDS, names_of
 from usage_async.report.formats import BucketEncoder
 from usage_async.report.values import Report, Tokens, View
 
@@ -98,22 +101,43 @@ def _used(row: Tokens | None) -> list[int | None]:
 def breakdown_as_csv(breakdown: Breakdown) -> bytes:
     """Write the groups of a breakdown, or its totals where there are no groups."""
     rows = breakdown.groups if breakdown.by else breakdown.totals
-    names = [*breakdown.by, *added_names(type(breakdown.totals[0]))]
-    lines = [line([*names, "currency"] if "amount" in names else names)]
+    added = added_names(type(breakdown.totals[0]))
+    money = ["currency"] if "amount" in added else []
+    lines = [line([*breakdown.by, *breakdown.name_fields, *added, *money])]
     for row in rows:
-        values = [value_of(row, name) for name in names]
-        if "amount" in names:
+        names = breakdown.names_beside(row)
+        values = [value_of(row, name) for name in added]
+        if money:
             amount = row.amount
-            values[names.index("amount")] = amount and amount.value
+            values[added.index("amount")] = amount and amount.value
             values.append(amount and amount.currency)
-        lines.append(line(values))
+        dimensions = [value_of(row, name) for name in breakdown.by]
+        lines.append(line([*dimensions, *names.values(), *values]))
     return b"".join(lines)
 
 
-def bucket_encoder() -> BucketEncoder:
-    """Make an encoder that writes each result of a bucket as one line of `ROW_COLUMNS`."""
-    return BucketEncoder(line(ROW_COLUMNS), _rows)
+def bucket_encoder(names: Callable[[], Names] | None = None) -> BucketEncoder:
+    """Make an encoder that writes each result of a bucket as one line of `ROW_COLUMNS`.
+
+    Args:
+        names: Gives names, for further columns.
+    """
+    if names is None:
+        return BucketEncoder(line(ROW_COLUMNS), partial(_rows, ROW_COLUMNS))
+    columns = tuple(dict.fromkeys((*ROW_COLUMNS, *NAME_FIELDS.values())))
+    known = names
+
+    def encode(bucket: UsageTimeBucket[Any]) -> bytes:
+        return _rows(columns, bucket, known())
+
+    return BucketEncoder(line(columns), encode)
 
 
-def _rows(bucket: UsageTimeBucket[Any]) -> bytes:
-    return b"".join(line(getattr(row, name) for name in ROW_COLUMNS) for row in bucket.rows())
+def _rows(
+    columns: Sequence[str], bucket: UsageTimeBucket[Any], names: Names | None = None
+) -> bytes:
+    lines = []
+    for row in bucket.rows():
+        beside = {} if names is None else names_of(row, names)
+        lines.append(line(beside.get(name) or getattr(row, name, None) for name in columns))
+    return b"".join(lines)

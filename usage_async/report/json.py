@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from usage_async._api.names import Names
+from usage_async._api.pages import UsageTimeBucket
 from usage_async._codec.converter import dumps, to_dict
 from usage_async._query.times import TimeRange
 from usage_async.report.breakdown import Breakdown
+from usage_async.report.dimensions import names_of
 from usage_async.report.formats import BucketEncoder
 from usage_async.report.spec import day_of
 from usage_async.report.values import Report, Spend, Tokens, View
@@ -100,14 +104,37 @@ def breakdown_as_json(breakdown: Breakdown) -> bytes:
             "notices": [notice.message for notice in breakdown.notices],
             "group_by": list(breakdown.by),
             "totals": [to_dict(row) for row in breakdown.totals],
-            "groups": [to_dict(row) for row in breakdown.groups],
+            "groups": [
+                _named(to_dict(row), breakdown.names_beside(row)) for row in breakdown.groups
+            ],
         }
     )
 
 
-def bucket_encoder() -> BucketEncoder:
-    """Make an encoder that writes each bucket as one line, in the shape of the API."""
-    return BucketEncoder(b"", _line)
+def bucket_encoder(names: Callable[[], Names] | None = None) -> BucketEncoder:
+    """Make an encoder that writes each bucket as one line, in the shape of the API.
+
+    Args:
+        names: Gives names to add to each row, beside its ids.
+    """
+
+    def encode(bucket: UsageTimeBucket[Any]) -> bytes:
+        if names is None:
+            return _line(bucket)
+        value, known = to_dict(bucket), names()
+        rows = (*bucket.results, *bucket.other_results)
+        value["results"] = [
+            _named(written, names_of(row, known))
+            for row, written in zip(rows, value["results"], strict=True)
+        ]
+        return _line(value)
+
+    return BucketEncoder(b"", encode)
+
+
+def _named(row: dict[str, Any], names: Mapping[str, str | None]) -> dict[str, Any]:
+    """Add names to a written row; a name that it has itself stays if there is no other."""
+    return {**row, **{field: name or row.get(field) for field, name in names.items()}}
 
 
 def _line(value: Any) -> bytes:

@@ -101,13 +101,16 @@ def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
 
 
 def _usage(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
-    dimension = spec.grouping.usage
+    grouping = spec.grouping
+    by = [grouping.usage, *filter(None, [grouping.located_by])]
     return {
         endpoint.name: _task(
             client,
             endpoint.name,
             spec.period,
-            [dimension] if dimension in endpoint.group_by else None,
+            [each for each in by if each in endpoint.group_by]
+            if grouping.usage in endpoint.group_by
+            else None,
         )
         for endpoint in ENDPOINTS.values()
         if endpoint.name != "costs"

@@ -26,6 +26,8 @@ class Grouping:
         derived: True if groups of costs are the models that line items name; a line item without a
             model is a group of its own.
         joined: True if groups of costs and groups of usage are the same things.
+        located_by: A dimension that usage is read by as well, since the names of groups are listed
+            by it; empty where they have one list.
     """
 
     noun: str
@@ -33,12 +35,13 @@ class Grouping:
     usage: str
     derived: bool = False
     joined: bool = True
+    located_by: str = ""
 
 
 GROUPINGS: Mapping[By, Grouping] = {
     "project_id": Grouping("project", "project_id", "project_id"),
     "user_id": Grouping("user", "user_id", "user_id"),
-    "api_key_id": Grouping("API key", "api_key_id", "api_key_id"),
+    "api_key_id": Grouping("API key", "api_key_id", "api_key_id", located_by="project_id"),
     "line_item": Grouping("line item", "line_item", "model", joined=False),
     "model": Grouping("model", "line_item", "model", derived=True),
 }

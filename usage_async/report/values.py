@@ -11,6 +11,7 @@ import attrs
 
 from usage_async._api.endpoints import DAY_S, ENDPOINTS
 from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
+from usage_async._api.results import UsageResult
 from usage_async._query.times import iso
 from usage_async.report.insight import Pace, UnusualDay
 from usage_async.report.spec import ReportSpec, day_of
@@ -79,6 +80,12 @@ class Sections:
     usage: Mapping[str, Section]
     costs_before: Section | None = None
     costs_by_before: Section | None = None
+
+    def grouped_rows(self) -> Iterator[UsageResult]:
+        """Give the rows that hold ids of the report's groups."""
+        for section in (self.costs_by_before, self.costs_by, *self.usage.values()):
+            for bucket in () if section is None else section.buckets:
+                yield from bucket.results
 
 
 @attrs.frozen(kw_only=True)

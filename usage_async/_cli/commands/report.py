@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Group
 
-from usage_async._cli.connection import Connection, open_client
+from usage_async._cli.connection import Connection, open_client, open_client_and_names
 from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import ExitCode
 from usage_async._cli.options import (
@@ -19,6 +19,7 @@ from usage_async._cli.options import (
     PERIOD,
     START,
     check_end,
+    no_names_option,
     one_of,
     option,
     output_options,
@@ -31,9 +32,10 @@ from usage_async.report.formats import REPORT_FORMATS
 from usage_async.report.spec import GROUPINGS, report_spec
 
 if TYPE_CHECKING:
+    from usage_async._client.client import UsageClient
     from usage_async._http.fetch import RequestEvent
     from usage_async.report.spec import ReportSpec
-    from usage_async.report.values import Report
+    from usage_async.report.values import Report, Sections
 
 _PERIOD = Group("Period (UTC, whole days)", sort_key=10)
 _VIEW = Group("View", sort_key=20)
@@ -51,6 +53,7 @@ def report(
     top: int,
     format: str | None,  # noqa: A002 - the name of the option
     output: Path | None,
+    no_names: bool,
     connection: Connection,
     context: Context,
 ) -> int:
@@ -71,7 +74,8 @@ def report(
         compare=compare,
     )
     requests: list[RequestEvent] = []
-    made = context.run(_make(spec, connection, context, requests))
+    make = _make if no_names else _make_named
+    made = context.run(make(spec, connection, context, requests))
 
     from usage_async.report.values import View
 
@@ -90,12 +94,28 @@ async def _make(
     spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
 ) -> Report:
     from usage_async.report.compute import compute_report
+
+    async with open_client(connection, context, trace=requests.append) as client:
+        return compute_report(spec, await _sections(client, spec, context))
+
+
+async def _make_named(
+    spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
+) -> Report:
+    from usage_async.report.compute import compute_report
+
+    async with open_client_and_names(connection, context, trace=requests.append) as opened:
+        client, names = opened
+        sections = await _sections(client, spec, context)
+        return compute_report(spec, sections, await names.update(sections.grouped_rows()))
+
+
+async def _sections(client: UsageClient, spec: ReportSpec, context: Context) -> Sections:
     from usage_async.report.reading import query_count, read_sections
     from usage_async.report.terminal.page import progress
 
-    async with open_client(connection, context, trace=requests.append) as client:
-        with progress(context.err, "reading", query_count(spec)) as advance:
-            return compute_report(spec, await read_sections(client, spec, advance))
+    with progress(context.err, "reading", query_count(spec)) as advance:
+        return await read_sections(client, spec, advance)
 
 
 def _as_written(_: Any, tokens: Sequence[Any]) -> str:
@@ -140,6 +160,7 @@ report.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
             help="The most groups to show; the others become one line. 0 shows all.",
         ),
         *output_options(REPORT_FORMATS),
+        no_names_option(),
         CONNECTION,
         CONTEXT,
     ]

@@ -12,7 +12,7 @@ from usage_async._api.exact import plain
 from usage_async._api.fields import fields_of
 from usage_async._api.results import CostsResultAmount
 from usage_async.report.breakdown import Breakdown, metrics_of, value_of
-from usage_async.report.dimensions import note_of
+from usage_async.report.dimensions import NAME_FIELDS, note_of
 from usage_async.report.formatting import clean, count, money, size
 from usage_async.report.terminal.page import Page
 
@@ -66,7 +66,7 @@ def _groups(page: Page, breakdown: Breakdown) -> None:
     names = [a.name for a in fields_of(kind) if a.default is attrs.NOTHING or a in money_fields]
     rows: list[list[str | Text]] = [
         [
-            *(_label(row, name) for name in breakdown.by),
+            *(_label(breakdown, row, name) for name in breakdown.by),
             *(_short(getattr(row, name), name) for name in names),
         ]
         for row in breakdown.groups
@@ -74,12 +74,13 @@ def _groups(page: Page, breakdown: Breakdown) -> None:
     page.table((*breakdown.by, *names), rows, names=len(breakdown.by))
 
 
-def _label(row: Any, dimension: str) -> Text:
+def _label(breakdown: Breakdown, row: Any, dimension: str) -> Text:
     value = value_of(row, dimension)
     text = Text("(none)" if value is None else clean(str(value)))
-    note = getattr(row, note_of(dimension), None)
-    if note:
-        text.append(f"  {clean(note)}", style="dim")
+    name = breakdown.names_beside(row).get(NAME_FIELDS.get(dimension, ""))
+    name = name or getattr(row, note_of(dimension), None)
+    if name:
+        text.append(f"  {clean(name)}", style="dim")
     return text
 
 

@@ -35,7 +35,7 @@ HOMES = {
 """The packages in which a library may be imported."""
 CORE = {"attrs", "cattrs", "msgspec"}
 
-PURE = {"errors", "_api", "_query", "_codec", "_sums", "emulator/organization"}
+PURE = {"errors", "_api", "_query", "_codec", "_sums", "_client/names.py", "emulator/organization"}
 """They neither wait nor look at the clock."""
 IMPURE = {"asyncio", "aiohttp", "time", "random", "os", "socket", "threading"}
 

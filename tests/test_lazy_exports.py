@@ -120,9 +120,9 @@ def test_the_client_loads_no_extra():
     assert "aiohttp" in names
     assert not names & EXTRAS
     assert not names & {"usage_async._cli", "usage_async.emulator"}
-    assert not names & {"usage_async._api.names", "usage_async._client.names"}
+    assert not names & {"usage_async._api.names", "usage_async._client.names_book"}
 
 
 def test_whoever_only_reads_and_adds_up_loads_no_network():
-    names = loaded("from usage_async import ENDPOINTS, Summary, UsageError, UsageRow, loads")
+    names = loaded("from usage_async import ENDPOINTS, Names, Summary, UsageError, UsageRow, loads")
     assert "aiohttp" not in names

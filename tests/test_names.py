@@ -549,7 +549,7 @@ async def test_cursors_that_lead_in_a_circle_end(pages, requests):
 
 
 async def test_a_list_without_an_end_ends(monkeypatch):
-    monkeypatch.setattr("usage_async._client.names._MOST_PAGES", 7)
+    monkeypatch.setattr("usage_async._client.names_book._MOST_PAGES", 7)
     transport, served = circling(lambda n: {"data": [{"id": f"p{n}"}], "has_more": True})
     async with client_of(transport) as client:
         with pytest.raises(PaginationError, match="more than 7 pages"):

@@ -63,9 +63,6 @@ if TYPE_CHECKING:
         ApiKeyOwner as ApiKeyOwner,
     )
     from usage_async._api.names import (
-        Names as Names,
-    )
-    from usage_async._api.names import (
         Project as Project,
     )
     from usage_async._api.names import (
@@ -136,6 +133,9 @@ if TYPE_CHECKING:
         UsageClient as UsageClient,
     )
     from usage_async._client.names import (
+        Names as Names,
+    )
+    from usage_async._client.names_book import (
         NamesBook as NamesBook,
     )
     from usage_async._client.query import (
@@ -265,8 +265,8 @@ _HOMES = {
     "InternalServerError": "errors",
     "Limiter": "_http.limiter",
     "MixedCurrencyError": "errors",
-    "Names": "_api.names",
-    "NamesBook": "_client.names",
+    "Names": "_client.names",
+    "NamesBook": "_client.names_book",
     "NotFoundError": "errors",
     "Notice": "_api.pages",
     "PaginationError": "errors",

@@ -11,7 +11,7 @@ import pytest
 
 from usage_async import ApiKey, Names, UsageError
 from usage_async._cli.names_file import KeptNames, NamesFile, names_file
-from usage_async._client.names import NamesBook
+from usage_async._client.names_book import NamesBook
 from usage_async.emulator import Emulator, Organization, Quirks
 
 ORGANIZATION = Organization()

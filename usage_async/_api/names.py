@@ -1,29 +1,17 @@
-"""Names of projects, users and API keys, which the rows of an organization hold by id only."""
+"""Projects, users and API keys, as the API lists them. Rows of usage hold only their ids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import attrs
 
-from usage_async._api.by_id import ById, by_id
 from usage_async._api.codegen import on_the_wire
 from usage_async._api.exact import NO_EXTRA, Extra, short_repr
-from usage_async._api.pages import Notice
-from usage_async._api.results import UsageResult, UsageRow
 
 NameList = Literal["projects", "users", "api_keys"]
 """A list of names that the service has."""
-
-N = TypeVar("N", "Project", "User", "ApiKey")
-
-_LASTING = ("name", "email", "project_id", "owner")
-"""Fields that an older reading fills where the newer one has none. Any other field that is missing
-may be so on purpose: a project that is in use again has no `archived_at`."""
-
-_SHOWN = 100
-"""Rows of each list that a notebook shows."""
 
 
 @on_the_wire
@@ -164,138 +152,3 @@ def owners(keys: Iterable[ApiKey]) -> Iterator[User]:
             yield key.owner.user
         if key.owner is not None and key.owner.service_account is not None:
             yield attrs.evolve(key.owner.service_account, is_service_account=True)
-
-
-def _projects(items: Iterable[Project] | Mapping[str, Project]) -> ById[Project]:
-    return by_id(items)
-
-
-def _users(items: Iterable[User] | Mapping[str, User]) -> ById[User]:
-    return by_id(items)
-
-
-def _api_keys(items: Iterable[ApiKey] | Mapping[str, ApiKey]) -> ById[ApiKey]:
-    return by_id(items)
-
-
-@attrs.frozen(kw_only=True)
-class Names:
-    """Names by id, as `client.names()` reads them.
-
-    Each argument takes the items alone, too: `Names(projects=[Project(id=…, name=…)])`.
-
-    Attributes:
-        projects: Projects by id.
-        users: Users and service accounts by id.
-        api_keys: API keys by id.
-        notices: What was not read, and why.
-    """
-
-    projects: ById[Project] = attrs.field(default=ById(), converter=_projects)
-    users: ById[User] = attrs.field(default=ById(), converter=_users)
-    api_keys: ById[ApiKey] = attrs.field(default=ById(), converter=_api_keys)
-    notices: tuple[Notice, ...] = ()
-
-    __repr__ = short_repr
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[UsageResult | UsageRow]) -> Names:
-        """Collect the names that rows carry themselves: those of costs, projects and addresses.
-
-        Where rows differ, the last one counts.
-        """
-        projects: dict[str, str] = {}
-        users: dict[str, str] = {}
-        for row in rows:
-            for found, dimension, note in (
-                (projects, "project_id", "project_name"),
-                (users, "user_id", "user_email"),
-            ):
-                name = getattr(row, note, None)
-                if name and (identity := getattr(row, dimension, None)):
-                    found[identity] = name
-        return cls(
-            projects=[Project(id=identity, name=name) for identity, name in projects.items()],
-            users=[User(id=identity, email=email) for identity, email in users.items()],
-        )
-
-    def label(self, dimension: str, identity: str | None) -> str:
-        """Give the name of what a row names by its id; the id where there is no name.
-
-        Two things may have one name: show the id beside it.
-
-        Args:
-            dimension: `project_id`, `user_id` or `api_key_id`.
-            identity: The row's value; None, where a row names nothing, gives an empty text.
-
-        Raises:
-            KeyError: The dimension has no names.
-        """
-        item = self._of(dimension).get(identity) if identity else None
-        return identity or "" if item is None else item.label
-
-    def labels(self, dimension: str) -> dict[str, str]:
-        """Give the names of a dimension by id.
-
-        Args:
-            dimension: `project_id`, `user_id` or `api_key_id`.
-
-        Raises:
-            KeyError: The dimension has no names.
-        """
-        return {identity: item.label for identity, item in self._of(dimension).items()}
-
-    def merged(self, older: Names) -> Names:
-        """Add what only an older reading knows: what was deleted since keeps its name."""
-        return Names(
-            projects=_merged(self.projects, older.projects),
-            users=_merged(self.users, older.users),
-            api_keys=_merged(self.api_keys, older.api_keys),
-            notices=self.notices,
-        )
-
-    def _of(self, dimension: str) -> Mapping[str, Project | User | ApiKey]:
-        match dimension:
-            case "project_id":
-                return self.projects
-            case "user_id":
-                return self.users
-            case "api_key_id":
-                return self.api_keys
-        raise KeyError(f"{dimension} has no names; project_id, user_id and api_key_id have")
-
-    def _repr_html_(self) -> str:
-        """Show the names as tables in a notebook."""
-        from html import escape
-
-        parts = []
-        for dimension in ("project_id", "user_id", "api_key_id"):
-            labels = self.labels(dimension)
-            rows = "".join(
-                f"<tr><td>{escape(identity)}</td><td>{escape(label)}</td></tr>"
-                for identity, label in list(labels.items())[:_SHOWN]
-            )
-            left = len(labels) - _SHOWN
-            if left > 0:
-                rows += f'<tr><td colspan="2">… and {left} more</td></tr>'
-            if labels:
-                head = f"<tr><th>{dimension}</th><th>name</th></tr>"
-                parts.append(f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>")
-        return "".join(parts) or "<p>no names</p>"
-
-
-def _merged(newer: Mapping[str, N], older: Mapping[str, N]) -> Mapping[str, N]:
-    merged = dict(older)
-    for identity, item in newer.items():
-        before = older.get(identity)
-        merged[identity] = item if before is None else _filled(item, before)
-    return merged
-
-
-def _filled(item: N, before: N) -> N:
-    missing = {
-        name: value
-        for name in _LASTING
-        if getattr(item, name, "") is None and (value := getattr(before, name)) is not None
-    }
-    return attrs.evolve(item, **missing) if missing else item

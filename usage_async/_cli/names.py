@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from usage_async._api.names import Names
 from usage_async._api.results import UsageResult, UsageRow
 from usage_async._cli.names_file import KeptNames, NamesFile, bare
+from usage_async._client.names import Names
 from usage_async.errors import UsageError
 
 if TYPE_CHECKING:
     from usage_async._cli.context import Context
     from usage_async._client.client import UsageClient
-    from usage_async._client.names import NamesBook
+    from usage_async._client.names_book import NamesBook
 
 
 @attrs.define(eq=False)

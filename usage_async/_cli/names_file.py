@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from usage_async._api.endpoints import DAY_S
-from usage_async._api.names import ApiKey, Names, Project, User
+from usage_async._api.names import ApiKey, Project, User
+from usage_async._client.names import Names
 from usage_async._codec.converter import dumps, loads
 from usage_async.errors import ResponseError
 

@@ -74,9 +74,10 @@ from usage_async.errors import ConfigurationError, QueryError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from usage_async._api.names import NameList, Names
+    from usage_async._api.names import NameList
     from usage_async._api.results import UsageRow
-    from usage_async._client.names import NamesBook
+    from usage_async._client.names import Names
+    from usage_async._client.names_book import NamesBook
     from usage_async._http.transport import Session
 
 
@@ -338,8 +339,8 @@ class UsageClient:
         Args:
             known: Names at hand.
         """
-        from usage_async._api.names import Names
-        from usage_async._client.names import NamesBook
+        from usage_async._client.names import Names
+        from usage_async._client.names_book import NamesBook
 
         return NamesBook(self._engine, known or Names())
 

@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from usage_async._api.fields import FIGURES, fields_of
-from usage_async._api.names import Names
 from usage_async._api.pages import Notice
+from usage_async._client.names import Names
 from usage_async._client.query import UsageQuery
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals

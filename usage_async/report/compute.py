@@ -15,9 +15,9 @@ import attrs
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async._api.fields import fields_of
-from usage_async._api.names import Names
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import CostsResult
+from usage_async._client.names import Names
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals, add
 from usage_async.report.amounts import change, total

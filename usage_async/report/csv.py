@@ -14,9 +14,9 @@ from typing import Any
 
 from usage_async._api.exact import Extra, plain
 from usage_async._api.fields import fields_of
-from usage_async._api.names import Names
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageRow
+from usage_async._client.names import Names
 from usage_async._codec.converter import dumps
 from usage_async.report.breakdown import Breakdown, added_names, value_of
 from usage_async.report.dimensions import NAME_FIELDS, names_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from usage_async._api.fields import FIELDS
 
 if TYPE_CHECKING:
-    from usage_async._api.names import Names
+    from usage_async._client.names import Names
 
 D = TypeVar("D", bound=str)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from usage_async._api.names import Names
 from usage_async._api.pages import UsageTimeBucket
+from usage_async._client.names import Names
 from usage_async._codec.converter import dumps, to_dict
 from usage_async._query.times import TimeRange
 from usage_async.report.breakdown import Breakdown

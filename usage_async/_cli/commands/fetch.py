@@ -17,7 +17,7 @@ from usage_async._cli.output import Sink, choose_format, destination, is_stdout
 from usage_async.report.formats import BUCKET_FORMATS, BucketEncoder
 
 if TYPE_CHECKING:
-    from usage_async._api.names import Names
+    from usage_async._client.names import Names
     from usage_async._client.query import UsageQuery
 
 

@@ -41,6 +41,7 @@ from usage_async import (
     dumps,
     from_dict,
     loads,
+    to_arrow,
 )
 from usage_async._codec.names import ListDecoder
 from usage_async._codec.redactor import NO_KEY, Redactor
@@ -181,6 +182,24 @@ def test_a_notebook_shows_names_as_tables_whatever_they_hold():
     assert "<th>user_id</th>" in shown
     assert "api_key_id" not in shown
     assert Names()._repr_html_() == "<p>no names</p>"
+
+
+def test_names_are_tables_to_join_with_tables_of_usage():
+    everything = NAMES.to_arrow()
+    assert everything.column_names == ["dimension", "id", "name"]
+    assert everything.to_pylist()[0] == {
+        "dimension": "project_id",
+        "id": "proj_1",
+        "name": "Search",
+    }
+    assert len(everything) == 3
+    rows = [completions(project_id="proj_1"), completions(project_id="proj_2"), completions()]
+    usage = to_arrow(rows).to_pandas()
+    joined = usage.merge(NAMES.to_arrow("project_id").to_pandas(), how="left", on="project_id")
+    assert joined["project_name"].fillna("").tolist() == ["Search", "", ""]
+    assert Names().to_arrow("api_key_id").column_names == ["api_key_id", "api_key_name"]
+    with pytest.raises(KeyError):
+        NAMES.to_arrow("model")
 
 
 # Lists: bytes into items

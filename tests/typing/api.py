@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import assert_type
 
+import pyarrow as pa
+
 from usage_async import (
     ENDPOINTS,
     ApiKey,
@@ -228,6 +230,7 @@ async def names(client: UsageClient, rows: list[CostsResult | UsageRow]) -> None
     assert_type(list(names.api_keys.values()), list[ApiKey])
     assert_type(names.label("project_id", rows[0].project_id), str)
     assert_type(names.labels("user_id"), dict[str, str])
+    assert_type(names.to_arrow("user_id"), pa.Table)
     assert_type(names.merged(Names.from_rows(rows)), Names)
     assert_type(loads(dumps(names), Names), Names)
     Names(projects=[Project(id="proj_1", name="Search")], users=names.users)

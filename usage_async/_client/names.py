@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -13,7 +13,13 @@ from usage_async._api.names import ApiKey, Project, User
 from usage_async._api.pages import Notice
 from usage_async._api.results import UsageResult, UsageRow
 
+if TYPE_CHECKING:
+    from usage_async._codec.columns import Table
+
 N = TypeVar("N", Project, User, ApiKey)
+
+DIMENSIONS = ("project_id", "user_id", "api_key_id")
+"""Dimensions that have names."""
 
 _LASTING = ("name", "email", "project_id", "owner")
 """Fields that an older reading fills where the newer one has none. Any other field that is missing
@@ -102,6 +108,33 @@ class Names:
         """
         return {identity: item.label for identity, item in self._of(dimension).items()}
 
+    def to_arrow(self, dimension: str | None = None) -> Table:
+        """Make an Arrow table of the names, to be joined with tables of usage.
+
+        Args:
+            dimension: `project_id`, `user_id` or `api_key_id`: a table with this column and the
+                name beside it, such as `project_id` and `project_name`. By default one table of
+                all names, with the columns `dimension`, `id` and `name`.
+
+        Raises:
+            ConfigurationError: pyarrow is not installed.
+            KeyError: The dimension has no names.
+        """
+        from usage_async._codec.columns import table_of_texts
+
+        if dimension is not None:
+            labels = self.labels(dimension)
+            name = f"{dimension.removesuffix('_id')}_name"
+            return table_of_texts({dimension: list(labels), name: list(labels.values())})
+        rows = [
+            (each, identity, label)
+            for each in DIMENSIONS
+            for identity, label in self.labels(each).items()
+        ]
+        return table_of_texts(
+            {name: [row[at] for row in rows] for at, name in enumerate(("dimension", "id", "name"))}
+        )
+
     def merged(self, older: Names) -> Names:
         """Add what only an older reading knows: what was deleted since keeps its name."""
         return Names(
@@ -126,7 +159,7 @@ class Names:
         from html import escape
 
         parts = []
-        for dimension in ("project_id", "user_id", "api_key_id"):
+        for dimension in DIMENSIONS:
             labels = self.labels(dimension)
             rows = "".join(
                 f"<tr><td>{escape(identity)}</td><td>{escape(label)}</td></tr>"

@@ -651,3 +651,18 @@ def to_arrow(
         raise UsageError(msg)
     columns = Columns(kind, exact=exact, loose=not in_buckets)
     return columns.table([columns.store(buckets)], {})
+
+
+def table_of_texts(columns: Mapping[str, Sequence[str | None]]) -> Table:
+    """Make an Arrow table of texts.
+
+    Args:
+        columns: Values by name of the column.
+
+    Raises:
+        ConfigurationError: pyarrow is not installed.
+    """
+    pa = pyarrow()
+    arrays = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+    table: Table = pa.table(arrays)
+    return table

@@ -8,7 +8,7 @@ from values import NAMES, START, rows
 
 from usage_async import ENDPOINTS, CostsResult, UnknownResult, UsageImagesResult, UsageRow
 from usage_async._api.codegen import make_maker, maker, reader
-from usage_async._api.results import flat_row
+from usage_async._api.results import flat_rows
 
 
 @pytest.mark.parametrize("names", [(), ("images",), ("size", "images")])
@@ -33,7 +33,7 @@ def test_what_is_made_equals_what_its_class_makes(name, data):
 @given(data=st.data())
 def test_a_flat_row_has_what_its_result_has(name, data):
     row = data.draw(rows(ENDPOINTS[name].result_class))
-    flat = flat_row(row, START, START + 60)
+    (flat,) = flat_rows([row], START, START + 60)
     assert type(flat) is UsageRow
     values = {a.name: getattr(row, a.name) for a in attrs.fields(type(row))}
     amount = values.pop("amount", None)
@@ -56,4 +56,4 @@ def test_a_class_of_a_callers_own_is_not_filled_and_no_field_is_dropped():
     with pytest.raises(TypeError, match="cannot be made from other"):
         make_maker(UnknownResult, {"other": "other"}, ["other"])
     with pytest.raises(TypeError, match="more"):
-        flat_row(TheirResult(), 0, 60)
+        flat_rows([TheirResult()], 0, 60)

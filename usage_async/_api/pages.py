@@ -10,7 +10,7 @@ import attrs
 from usage_async._api.codegen import on_the_wire
 from usage_async._api.exact import NO_EXTRA, Extra, short_repr
 from usage_async._api.interval import Interval
-from usage_async._api.results import UsageResult, UsageRow, flat_row
+from usage_async._api.results import UsageResult, UsageRow, flat_rows
 
 R = TypeVar("R", bound=UsageResult)
 
@@ -55,8 +55,10 @@ class UsageTimeBucket(Interval, Generic[R]):
 
     def rows(self) -> list[UsageRow]:
         """Give all results of the bucket as flat rows, those of other kinds included."""
-        results: tuple[UsageResult, ...] = (*self.results, *self.other_results)
-        return [flat_row(result, self.start_time, self.end_time) for result in results]
+        results: tuple[UsageResult, ...] = self.results
+        if self.other_results:
+            results += self.other_results
+        return list(flat_rows(results, self.start_time, self.end_time))
 
 
 @on_the_wire

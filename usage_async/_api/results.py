@@ -6,9 +6,10 @@ way of adding up of each field are in `fields`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from decimal import Decimal
 from functools import cache
+from itertools import groupby
 from typing import Any, Literal
 
 import attrs
@@ -313,31 +314,32 @@ class UsageRow:
     __repr__ = short_repr
 
 
-def flat_row(result: UsageResult, start_time: int, end_time: int) -> UsageRow:
-    """Write a result as a flat row, with the times of its bucket."""
-    kind: Any = type(result)
-    row: UsageRow = _flattener(kind)(result, start_time, end_time)
-    return row
+def flat_rows(
+    results: Sequence[UsageResult], start_time: int, end_time: int
+) -> tuple[UsageRow, ...]:
+    """Write results as flat rows, with the times of their bucket."""
+    rows: tuple[UsageRow, ...] = ()
+    for kind, run in groupby(results, type):
+        cls: Any = kind
+        rows += _flattener(cls)(run, start_time, end_time)
+    return rows
 
 
 @cache
-def _flattener(cls: Hashable) -> Callable[..., Any]:
-    """Generate the function that writes one kind of result as a flat row."""
+def _flattener(cls: Hashable) -> Callable[..., tuple[UsageRow, ...]]:
+    """Generate the function that writes results of one class as flat rows."""
     values = {a.name: f"result.{a.name}" for a in fields_of(cls)}
-    values |= {"start_time": "start_time", "end_time": "end_time"}
-    make = make_maker(UsageRow, values, ("result", "start_time", "end_time"))
-    if "amount" not in values:
-        return make
-    money = {"amount": "amount.value", "currency": "amount.currency", "extra": "extra"}
-    arguments = ("result", "start_time", "end_time", "amount", "extra")
-    make_paid = make_maker(UsageRow, values | money, arguments)
+    if "amount" in values:
+        values["amount"] = "None if result.amount is None else result.amount.value"
+        values["currency"] = "None if result.amount is None else result.amount.currency"
+        values["extra"] = "extra_of(result)"
+    times = ("start_time", "end_time")
+    values |= dict(zip(times, times, strict=True))
+    return make_maker(UsageRow, values, times, each="result", names={"extra_of": _extra_of})
 
-    def flatten(result: CostsResult, start_time: int, end_time: int) -> Any:
-        amount, extra = result.amount, result.extra
-        if amount is None:
-            return make(result, start_time, end_time)
-        if amount.extra:
-            extra = Extra({**extra, "amount": amount.extra})
-        return make_paid(result, start_time, end_time, amount, extra)
 
-    return flatten
+def _extra_of(result: CostsResult) -> Extra:
+    """Give the unknown fields of a row of costs, and under `amount` those of its amount."""
+    if result.amount is None or not result.amount.extra:
+        return result.extra
+    return Extra({**result.extra, "amount": result.amount.extra})

@@ -9,7 +9,11 @@ import signal
 import aiohttp
 import pytest
 from hypothesis import settings
+from reading import FAST
 from service import Clock
+
+from usage_async import converter
+from usage_async._codec.fast import NOTHING_LEARNED
 
 # No deadline: a busy machine must not fail a test. To search longer for bugs:
 # `pytest --hypothesis-profile=long`.
@@ -50,6 +54,13 @@ def only_documented_requests(monkeypatch):
     monkeypatch.setattr(aiohttp.ClientRequest, "send", noted)
     yield
     assert not {line for line in sent if not ALLOWED.fullmatch(line)}
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned(monkeypatch):
+    """No test reads what another one has taught the fast path."""
+    for using in (converter, FAST):
+        monkeypatch.setattr(using, "learned", NOTHING_LEARNED)
 
 
 @pytest.fixture

@@ -8,11 +8,14 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import FAST, TOLERANT, cost, refused_at, tried, wild
+from reading import FAST, TOLERANT, cost, exact_json, numbers, refused_at, tried, wild
 from values import (
     NAMES,
+    amounts,
+    decoded,
     every_kind,
     every_page,
+    json_values,
     one_bucket,
     one_page,
     one_row,
@@ -25,10 +28,13 @@ from usage_async import (
     CostsResult,
     UsageCompletionsResult,
     UsageResponse,
+    UsageTimeBucket,
     converter,
     dumps,
     loads,
 )
+from usage_async._codec.converter import make_converter
+from usage_async._codec.fast import MOST_LEARNED, NOTHING_LEARNED, learn
 
 
 @every_kind
@@ -95,3 +101,108 @@ def test_both_readers_read_the_same_amount_or_refuse_it(text, quoted):
     if fast is not None:
         assert fast.amount.value == Decimal(text)
         assert str(fast.amount.value) == str(tolerant.amount.value)
+
+
+drift = st.dictionaries(
+    st.sampled_from(["new", "newer", "extra", "other_results", "é x", 'a"b', "\n", "", "y" * 201]),
+    json_values | amounts | st.lists(amounts, max_size=2),
+    max_size=3,
+)
+"""Unknown fields; some of the names cannot be learned."""
+
+
+def drifted_page(kind, data):
+    """A page with unknown fields anywhere, as its text."""
+    page = exact_json(dumps(data.draw(pages(kind))))
+    rows = [row for bucket in page["data"] for row in bucket["results"]]
+    paid = [row["amount"] for row in rows if row.get("amount")]
+    for value in (page, *page["data"], *rows, *paid):
+        value.update(data.draw(drift))
+    return numbers.encode(page)
+
+
+@every_kind
+@given(data=st.data())
+def test_learned_fields_are_read_as_the_tolerant_reader_reads_them(kind, data):
+    using = make_converter()
+    for _ in range(3):
+        body = drifted_page(kind, data)
+        fast, tolerant = decoded(body, kind, using), decoded(body, kind, TOLERANT)
+        assert fast.page == tolerant.page
+        assert repr(fast.page) == repr(tolerant.page)
+        assert dumps(fast.page) == dumps(tolerant.page)
+        assert fast.notices == tolerant.notices
+        assert repr(using.loads(body, UsageResponse[kind])) == repr(tolerant.page)
+
+
+@pytest.fixture
+def taught(monkeypatch):
+    """A converter that knows `new` everywhere, and cannot read tolerantly any more."""
+    using = make_converter()
+    for name in ("completions", "costs"):
+        decoded(novel_page(name, new=1), ENDPOINTS[name].result_class, using)
+    monkeypatch.setattr(using, "loads_tolerant", None)
+    return using
+
+
+def novel_page(name, **new):
+    row = one_row(name, **new)
+    if name == "costs":
+        row["amount"] = {"value": "1.50", "currency": "usd", **new}
+    return one_page(one_bucket(row, one_row(name), **new), **new)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        pytest.param({"new": 7}, id="int"),
+        pytest.param({"new": "text"}, id="text"),
+        pytest.param({"new": None}, id="null"),
+        pytest.param({"new": {"a": [1.5, {"b": None}]}}, id="nested"),
+        pytest.param({}, id="none"),
+    ],
+)
+@pytest.mark.parametrize("name", ["completions", "costs"])
+def test_a_page_with_learned_fields_takes_the_fast_path(taught, name, new):
+    kind, body = ENDPOINTS[name].result_class, novel_page(name, **new)
+    read = decoded(body, kind, taught)
+    assert read.page == decoded(body, kind, TOLERANT).page
+    places = {notice.message.partition(" has ")[0] for notice in read.notices}
+    amount = {"'amount'"} if name == "costs" else set()
+    expected = {"'page'", "'bucket'", f"'{ENDPOINTS[name].object}'", *amount}
+    assert places == (expected if new else set())
+
+
+def test_a_field_of_one_class_is_unknown_to_another(taught):
+    kind = ENDPOINTS["embeddings"].result_class
+    body = novel_page("embeddings", new=1)
+    assert taught.loads_learned(body, UsageResponse[kind]) is None
+    names = dict(learn(taught.learned, TOLERANT.loads(body, UsageResponse[kind])))
+    assert names[kind] == names[UsageTimeBucket] == ("new",)
+
+
+def test_a_bounded_number_of_names_is_learned():
+    using = make_converter()
+    for first in (0, 30, 60):
+        fields = {f"new {number:02}": number for number in range(first, first + 30)}
+        body = one_page(one_bucket(one_row("completions", **fields)))
+        read = decoded(body, UsageCompletionsResult, using)
+        assert read.page.data[0].results[0].extra == fields
+    ((cls, names),) = using.learned
+    assert (cls, len(names)) == (UsageCompletionsResult, MOST_LEARNED)
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "x" * 201])
+def test_a_name_that_cannot_be_learned_is_read_all_the_same(name):
+    using = make_converter()
+    for _ in range(2):
+        body = json.dumps(one_row("completions", **{name: 1})).encode()
+        assert using.loads(body, UsageCompletionsResult).extra == {name: 1}
+    assert using.learned == NOTHING_LEARNED
+
+
+def test_a_copy_of_a_converter_learns_for_itself():
+    copy = FAST.copy()
+    copy.loads(json.dumps(one_row("completions", new=1)).encode(), UsageCompletionsResult)
+    assert copy.learned
+    assert FAST.learned == NOTHING_LEARNED

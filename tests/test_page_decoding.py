@@ -390,8 +390,13 @@ HUGE = "x" * (codec.TOLERANT_BYTES + codec.MOST_BYTES)
         pytest.param({"data": [BUCKET, BUCKET | {"results": HUGE}]}, "$.data[1]", id="no rows"),
     ],
 )
+@pytest.mark.parametrize("has_learned", [True, False], ids=["learned", "new"])
 @both_readers
-def test_what_would_hold_the_event_loop_is_refused(using, page, path):
+def test_what_would_hold_the_event_loop_is_refused(using, has_learned, page, path):
+    if has_learned:
+        decoded(
+            one_page(one_bucket(completion(new=1), new=1), new=1), UsageCompletionsResult, using
+        )
     body = json.dumps(json.loads(one_page()) | page).encode()
     with pytest.raises(ResponseError) as error:
         decoded(body, UsageCompletionsResult, using)

@@ -40,7 +40,7 @@ class Extra(Mapping[str, Any]):
     _values: dict[str, Any]
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self._values = {_key(key): _freeze(value) for key, value in (values or {}).items()}
+        self._values = {_key(key): freeze(value) for key, value in (values or {}).items()}
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -61,6 +61,13 @@ class Extra(Mapping[str, Any]):
         return Extra, (self._values,)
 
 
+_FROZEN = (int, Extra, JsonNumber)
+_OBJECTS = (dict, Mapping)
+"""`dict` stands first because telling an abstract class takes ten times as long."""
+_ARRAYS = (list, tuple)
+_NUMBERS = (float, Decimal)
+
+
 def _key(key: Any) -> str:
     if isinstance(key, str):
         return _writable(key)
@@ -74,21 +81,29 @@ def _writable(text: str) -> str:
     return text
 
 
-def _freeze(value: Any) -> Any:
+def extra_of_frozen(values: dict[str, Any]) -> Extra:
+    """Make an `Extra` of values that are frozen already, without looking at them again."""
+    made = Extra.__new__(Extra)
+    made._values = values  # noqa: SLF001 - of its own module
+    return made
+
+
+def freeze(value: Any) -> Any:
+    """Make a JSON value immutable and exact; see `Extra`."""
     if isinstance(value, str):
         return _writable(value)
-    if value is None or isinstance(value, int | Extra | JsonNumber):
+    if value is None or isinstance(value, _FROZEN):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, _NUMBERS):
+        number = JsonNumber(float.__repr__(value) if isinstance(value, float) else value)
+        if number.is_finite():
+            return number
+        raise ValueError(f"expected a number that JSON has, got {value}")
+    if isinstance(value, _ARRAYS):
+        return tuple([freeze(item) for item in value])
+    if isinstance(value, _OBJECTS):
         return Extra(value)
-    if isinstance(value, list | tuple):
-        return tuple(map(_freeze, value))
-    if not isinstance(value, float | Decimal):
-        raise TypeError(f"expected a JSON value, got {type(value).__name__}")
-    number = JsonNumber(float.__repr__(value) if isinstance(value, float) else value)
-    if number.is_finite():
-        return number
-    raise ValueError(f"expected a number that JSON has, got {value}")
+    raise TypeError(f"expected a JSON value, got {type(value).__name__}")
 
 
 NO_EXTRA = Extra()

@@ -15,7 +15,7 @@ table does not depend on the path. The invariants:
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache
@@ -39,7 +39,7 @@ from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
 from usage_async._api.results import CostsResultAmount, UsageResult, UsageRow
 from usage_async._api.version import __version__
 from usage_async._codec.converter import converter, dumps, parse
-from usage_async._codec.fast import collector_paused, exact_or_none, struct_type
+from usage_async._codec.fast import collector_paused, exact_or_none, struct_decoder
 from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Role, Values
 from usage_async._codec.pages import Decoded, decode, probe
 from usage_async._codec.shapes import bucket_kind
@@ -529,10 +529,7 @@ def _extra(row: Any, bucket: Any) -> str | None:
     return dumps(found).decode() if found else None
 
 
-@cache
-def _structs(cls: Any) -> Callable[[bytes], Any] | None:
-    struct = struct_type(cls)
-    return None if struct is None else msgspec.json.Decoder(struct).decode
+_structs = cache(struct_decoder)
 
 
 @attrs.frozen
@@ -551,12 +548,13 @@ class _Lane:
                 if isinstance(found, list):
                     return self.columns.keep(found, bare=True)
                 kept: Any = self.columns.keep(found.data, bare=True)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, ArithmeticError):
             return None
         return UsageResponse(data=kept, has_more=found.has_more, next_page=found.next_page)
 
     fast = True
     loads = staticmethod(converter.loads)
+    loads_learned = staticmethod(converter.loads_learned)
     loads_tolerant = staticmethod(converter.loads_tolerant)
 
 

@@ -16,8 +16,14 @@ from cattrs.errors import BaseValidationError
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 
 from usage_async._api.exact import JsonNumber
-from usage_async._codec.fast import collector_paused, fast_reader
-from usage_async._codec.tolerant import LONGEST_REASON, keep_all_unknown, register_hooks
+from usage_async._codec.fast import (
+    NOTHING_LEARNED,
+    Learned,
+    collector_paused,
+    fast_reader,
+    learn,
+)
+from usage_async._codec.tolerant import LONGEST_REASON, register_hooks
 from usage_async.errors import ResponseError, redact, snippet
 
 T = TypeVar("T")
@@ -38,45 +44,44 @@ class UsageConverter(MsgspecJsonConverter):
 
     Attributes:
         fast: True if `loads` may take the fast path. The values are equal either way.
+        learned: Unknown fields that the fast path has learned of what it refused before.
     """
 
     fast: bool = True
+    learned: Learned = NOTHING_LEARNED
     encoder: msgspec.json.Encoder = msgspec.json.Encoder(enc_hook=_write_number)
 
     def loads(self, data: bytes, cl: type[T], **_: Any) -> T:
         """Read JSON text; numbers with a fraction keep all their digits."""
         made = self.loads_fast(data, cl)
+        if made is None and self.learned:
+            made = self.loads_learned(data, cl)
         return self.loads_tolerant(data, cl) if made is None else made
 
-    def loads_fast(self, data: bytes, cl: type[T]) -> T | None:
+    def loads_fast(
+        self, data: bytes, cl: type[T], *, learned: Learned = NOTHING_LEARNED
+    ) -> T | None:
         """Read JSON text on the fast path; None if the fast path refuses it."""
-        read = fast_reader(cast("Hashable", cl)) if self.fast else None
+        read = fast_reader(cast("Hashable", cl), learned) if self.fast else None
         if read is None:
             return None
         try:
             with collector_paused():
                 return cast("T", read(data))
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, ArithmeticError):
             return None
 
-    def loads_tolerant(self, data: bytes, cl: type[T]) -> T:
-        """Read JSON text that the fast path refuses.
+    def loads_learned(self, data: bytes, cl: type[T]) -> T | None:
+        """Read JSON text on the fast path, with the unknown fields that it has learned."""
+        return self.loads_fast(data, cl, learned=self.learned)
 
-        Unknown fields are the usual reason. They are dropped on the fast path at first, and taken
-        from the plain values of the text then. Anything else is left to cattrs.
-        """
-        read = fast_reader(cast("Hashable", cl), forbid_unknown=False) if self.fast else None
+    def loads_tolerant(self, data: bytes, cl: type[T]) -> T:
+        """Read JSON text that the fast path refuses, and teach it the unknown fields."""
         with collector_paused():
-            value = parse(data)
-            if read is not None:
-                try:
-                    made = read(data)
-                except msgspec.ValidationError:
-                    pass
-                else:
-                    keep_all_unknown(made, value)
-                    return cast("T", made)
-            return self.structure(value, cl)
+            made = self.structure(parse(data), cl)
+        if self.fast:
+            self.learned = learn(self.learned, made)
+        return made
 
 
 def make_converter(*, fast: bool = True) -> UsageConverter:

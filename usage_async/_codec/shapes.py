@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from decimal import Decimal
-from typing import Any, get_args, get_origin
+from functools import cache
+from typing import Any, cast, get_args, get_origin
 
 import attrs
 
@@ -46,6 +48,12 @@ def is_leaf(hint: Any) -> bool:
     if origin is Decimal or is_array(hint) or (isinstance(origin, type) and attrs.has(origin)):
         return False
     return all(map(is_leaf, get_args(hint)))
+
+
+@cache
+def wire_fields(cls: Hashable) -> frozenset[str]:
+    """Give the fields of a class that the wire may fill."""
+    return frozenset(attrs.fields_dict(cast("Any", cls))).difference(OWN_FIELDS)
 
 
 def bucket_kind(hint: Any) -> type[UsageResult]:

@@ -9,13 +9,12 @@ its `extra`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from types import GenericAlias
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
 from cattrs import BaseConverter
@@ -34,8 +33,8 @@ from usage_async._codec.shapes import (
     bucket_kind,
     has_extra,
     is_array,
-    is_leaf,
     required,
+    wire_fields,
 )
 from usage_async.errors import snippet
 
@@ -152,7 +151,7 @@ def _thaw(value: Any) -> Any:
 def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     """Make the reader of a class: that of cattrs, then unknown fields go to `extra`."""
     origin = get_origin(cls) or cls
-    names = _names(origin)
+    names = wire_fields(origin)
     overrides: dict[str, Any] = dict(_OMITTED)
     if "batch" in names:
         overrides["batch"] = override(struct_hook=_batch)
@@ -175,40 +174,13 @@ def _structure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any, 
     return structure
 
 
-@cache
-def _names(cls: Hashable) -> frozenset[str]:
-    """Give the fields of a class that the wire may fill."""
-    return frozenset(attrs.fields_dict(cast("Any", cls))).difference(OWN_FIELDS)
-
-
 def _keep_unknown(made: Any, value: Mapping[str, Any]) -> None:
     """Put the fields that the class of a fresh instance does not know into its `extra`."""
     kind: Any = type(made)
-    names = _names(kind)
-    if not names.issuperset(value):
-        extra = Extra({key: item for key, item in value.items() if key not in names})
+    unknown = value.keys() - wire_fields(kind)
+    if unknown:
+        extra = Extra({name: value[name] for name in sorted(unknown)})
         object.__setattr__(made, "extra", extra)
-
-
-def keep_all_unknown(made: Any, value: Any) -> None:
-    """Put unknown fields into `extra`, of a fresh instance and of its parts."""
-    if isinstance(made, tuple):
-        for part, part_value in zip(made, value, strict=True):
-            keep_all_unknown(part, part_value)
-    elif (parts := _parts(made.__class__)) is not None:
-        _keep_unknown(made, value)
-        for name in parts:
-            if value.get(name) is not None:
-                keep_all_unknown(getattr(made, name), value[name])
-
-
-@cache
-def _parts(cls: Hashable) -> tuple[str, ...] | None:
-    """Give the fields that may hold other objects; None if the class keeps no unknown fields."""
-    if not has_extra(cls):
-        return None
-    hints = get_type_hints(cls)
-    return tuple(name for name in _names(cls) if not is_leaf(hints[name]))
 
 
 def _unstructure_with_extra(cls: Any, converter: BaseConverter) -> Callable[[Any], Any]:

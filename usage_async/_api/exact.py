@@ -100,9 +100,9 @@ def freeze(value: Any) -> Any:
             return number
         raise ValueError(f"expected a number that JSON has, got {value}")
     if isinstance(value, _ARRAYS):
-        return tuple([freeze(item) for item in value])
+        return tuple(map(freeze, value))
     if isinstance(value, _OBJECTS):
-        return Extra(value)
+        return Extra(value) if value else NO_EXTRA
     raise TypeError(f"expected a JSON value, got {type(value).__name__}")
 
 

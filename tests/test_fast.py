@@ -5,6 +5,7 @@ import json
 from decimal import Decimal
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,8 @@ from values import (
 from usage_async import (
     ENDPOINTS,
     CostsResult,
+    CostsResultAmount,
+    UnknownResult,
     UsageCompletionsResult,
     UsageResponse,
     UsageTimeBucket,
@@ -34,7 +37,14 @@ from usage_async import (
     loads,
 )
 from usage_async._codec.converter import make_converter
-from usage_async._codec.fast import MOST_LEARNED, NOTHING_LEARNED, learn
+from usage_async._codec.fast import (
+    MOST_LEARNED,
+    NOTHING_LEARNED,
+    exact,
+    exact_or_none,
+    learn,
+    struct_decoder,
+)
 
 
 @every_kind
@@ -206,3 +216,23 @@ def test_a_copy_of_a_converter_learns_for_itself():
     copy.loads(json.dumps(one_row("completions", new=1)).encode(), UsageCompletionsResult)
     assert copy.learned
     assert FAST.learned == NOTHING_LEARNED
+
+
+@pytest.mark.parametrize("sent", ['"0.10"', "0.10", '"30"', "30", '"0E-6176"', "-1e2", '"1.0"'])
+def test_a_decimal_of_a_struct_has_one_form_however_it_is_written(sent):
+    body = f'[{{"value":{sent},"currency":"usd"}}]'.encode()
+    (struct,) = struct_decoder(tuple[CostsResultAmount, ...])(body)
+    (amount,) = TOLERANT.loads(body, tuple[CostsResultAmount, ...])
+    assert str(exact(struct.value)) == str(exact_or_none(struct.value)) == str(amount.value)
+
+
+@pytest.mark.parametrize("value", ["1_000", " 1 ", "NaN", "1e999", "", True, [], {}, 10**400, None])
+def test_what_is_no_decimal_of_json_is_refused(value):
+    with pytest.raises(msgspec.ValidationError):
+        exact(value)
+    if value is None:
+        assert exact_or_none(value) is None
+
+
+def test_a_class_without_a_fast_path_has_no_structs():
+    assert struct_decoder(UnknownResult) is None

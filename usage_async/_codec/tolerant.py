@@ -179,6 +179,7 @@ def _keep_unknown(made: Any, value: Mapping[str, Any]) -> None:
     kind: Any = type(made)
     unknown = value.keys() - wire_fields(kind)
     if unknown:
+        # The fast path does not know the order of the text, so neither reader keeps it.
         extra = Extra({name: value[name] for name in sorted(unknown)})
         object.__setattr__(made, "extra", extra)
 

@@ -1,6 +1,7 @@
 """Tables of queries, as pandas, polars, DuckDB and pyarrow read them; and files of them."""
 
 import asyncio
+import io
 import json
 import os
 from contextlib import aclosing
@@ -8,6 +9,7 @@ from decimal import Decimal
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +27,8 @@ from usage_async import (
     arrow_schema,
     to_arrow,
 )
-from usage_async._client.files import write_file
+from usage_async._client.files import write_batches, write_file
+from usage_async._codec.formats import WRITERS
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -402,6 +405,42 @@ async def test_a_cancellation_while_a_batch_is_written_comes_after_it(tmp_path):
             await writing
     assert written == [1, "closed"]
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_every_format_holds_every_row_of_the_batches(tmp_path):
+    def rows_of(start):
+        return [bill("0.10"), bill("1e-18"), bill(None), one_row("costs", line_item="")]
+
+    async with client_with(windows(rows_of)) as client:
+        query = client.costs(start_time=START, end_time=START + 40 * DAY)
+        table = await query.to_arrow()
+        for name, open_writer in WRITERS.items():
+            async with query.arrow_batches() as stream:
+                path = tmp_path / f"costs.{name}"
+                await write_file(path, stream, table.schema, dict, open_writer)
+    assert pq.read_table(tmp_path / "costs.parquet").equals(table)
+    assert pa.ipc.open_stream(tmp_path / "costs.arrow").read_all().equals(table)
+    lines = (tmp_path / "costs.csv").read_text().splitlines()
+    assert lines[0].startswith('"start_time","end_time","project_id"')
+    times = "2025-12-01 00:00:00Z,2025-12-02 00:00:00Z"
+    assert lines[1] == f'{times},,,,,"a","0.1","usd","0.1","tokens",,,"Ä",,'
+    least = '"0.000000000000000001"'
+    assert lines[2] == f'{times},,,,,"a",{least},"usd",{least},"tokens",,,"Ä",,'
+    assert lines[3] == f'{times},,,,,"a",,,,,,,"Ä",,'
+    assert lines[4] == f'{times},,,,,"",,,,,,,,,'
+    assert len(lines) == 1 + table.num_rows
+
+
+async def test_dictionaries_that_grow_fit_into_a_pipe():
+    def rows_of(start):
+        return [one_row("completions", model=f"m{start % (37 * DAY) // DAY}")]
+
+    async with client_with(windows(rows_of)) as client:
+        query = days(client, 200)
+        table, file = await query.to_arrow(), io.BytesIO()
+        async with query.arrow_batches() as stream:
+            await write_batches(file, stream, table.schema, dict, WRITERS["arrow"])
+    assert pa.ipc.open_stream(file.getvalue()).read_all().equals(table)
 
 
 async def test_a_folder_that_is_not_there_is_named_by_the_file_that_was_asked_for(tmp_path):

@@ -27,14 +27,12 @@ async def write_file(
 ) -> None:
     """Write record batches into a file that takes its name when it is whole.
 
-    What blocks is done in a thread, one batch after another: memory is bounded.
-
     Args:
         path: The file; an old one is replaced.
-        batches: The batches.
-        schema: Their schema.
-        metadata: Gives what the file says about its rows, after the last batch.
-        open_writer: Opens the writer of a format.
+        batches: As for `write_batches`.
+        schema: As for `write_batches`.
+        metadata: As for `write_batches`.
+        open_writer: As for `write_batches`.
 
     Raises:
         OSError: It cannot be written; an old file is intact.
@@ -42,17 +40,39 @@ async def write_file(
     opened = beside(Path(path))
     file = await _in_thread(opened.__enter__)
     try:
-        writer = await _in_thread(open_writer, file, schema)
-        try:
-            async for batch in batches:
-                await _in_thread(writer.write, batch)
-        finally:
-            # Also after a failure: a writer that is dropped would write into a closed file.
-            await _in_thread(writer.close, metadata())
+        await write_batches(file, batches, schema, metadata, open_writer)
     except BaseException as error:
         await _in_thread(opened.__exit__, type(error), error, error.__traceback__)
         raise
     await _in_thread(opened.__exit__, None, None, None)
+
+
+async def write_batches(
+    file: IO[bytes],
+    batches: AsyncIterable[Any],
+    schema: Schema,
+    metadata: Callable[[], Mapping[str, str]],
+    open_writer: Callable[[IO[bytes], Schema], Writer],
+) -> None:
+    """Write record batches into an open file, one after another, in a thread.
+
+    Args:
+        file: The file, which stays open.
+        batches: The batches.
+        schema: Their schema.
+        metadata: Gives what the file says about its rows, after the last batch.
+        open_writer: Opens the writer of a format.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    writer = await _in_thread(open_writer, file, schema)
+    try:
+        async for batch in batches:
+            await _in_thread(writer.write, batch)
+    finally:
+        # Also after a failure: a writer that is dropped would write into a closed file.
+        await _in_thread(writer.close, metadata())
 
 
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:

@@ -482,15 +482,11 @@ def _misfit(
 
 
 def _place(number: int, buckets: Sequence[Any]) -> str:
-    for bucket in buckets:
-        if number < len(bucket.results):
-            row = bucket.results[number]
-            start = getattr(bucket, "start_time", getattr(row, "start_time", None))
-            if start is None:
-                break
-            return f"the bucket that starts at {_instant(start)}"
-        number -= len(bucket.results)
-    return f"row {number}"
+    """Name the bucket of a row, or its number if it has none."""
+    rows = [(bucket, row) for bucket in buckets for row in bucket.results]
+    bucket, row = rows[number]
+    start = getattr(bucket, "start_time", getattr(row, "start_time", None))
+    return f"row {number}" if start is None else f"the bucket that starts at {_instant(start)}"
 
 
 def _instant(seconds: int) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from usage_async._api.exact import plain
 from usage_async._codec.columns import pyarrow
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ class _Parquet:
 
 
 class _Arrow:
-    """Writer of Arrow's IPC stream."""
+    """Writer of Arrow's IPC stream, which also fits into a pipe. It has no place for metadata."""
 
     def __init__(self, file: IO[bytes], schema: Schema) -> None:
-        pa = pyarrow()
-        options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
-        self._writer = pa.ipc.new_stream(file, schema, options=options)
+        ipc = pyarrow().ipc
+        options = ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+        self._writer = ipc.new_stream(file, schema, options=options)
 
     def write(self, batch: RecordBatch) -> None:
         self._writer.write_batch(batch)
@@ -76,8 +77,38 @@ class _Arrow:
         self._writer.close()
 
 
+class _Csv:
+    """Writer of CSV. Null is an empty cell, and an empty text is `""`."""
+
+    def __init__(self, file: IO[bytes], schema: Schema) -> None:
+        pa = self._pa = pyarrow()
+        from pyarrow import csv
+
+        # Of its own accord Arrow writes `0E-18`, and instants with six zeros.
+        spelled = {pa.decimal128(38, 18): pa.string()}
+        spelled[pa.timestamp("us", "UTC")] = pa.timestamp("s", "UTC")
+        self._fields = [field.with_type(spelled.get(field.type, field.type)) for field in schema]
+        self._writer = csv.CSVWriter(file, pa.schema(self._fields))
+
+    def write(self, batch: RecordBatch) -> None:
+        columns = [
+            self._texts(column) if self._pa.types.is_decimal(column.type) else column.cast(f.type)
+            for column, f in zip(batch.columns, self._fields, strict=True)
+        ]
+        schema = self._pa.schema(self._fields)
+        self._writer.write_batch(self._pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    def close(self, _: Mapping[str, str]) -> None:
+        self._writer.close()
+
+    def _texts(self, column: Any) -> Any:
+        texts = [None if value is None else plain(value) for value in column.to_pylist()]
+        return self._pa.array(texts, self._pa.string())
+
+
 WRITERS: Mapping[str, Callable[[IO[bytes], Schema], Writer]] = {
     "parquet": _Parquet,
     "arrow": _Arrow,
+    "csv": _Csv,
 }
 """The writer of each format."""

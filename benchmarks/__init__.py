@@ -1,4 +1,7 @@
-"""How fast, how small and how smooth this library is, beside what else reads the same pages.
+"""Speed, memory and smoothness of this library, beside its peers on the same pages.
 
-`python -m benchmarks` runs everything, `--quick` ends within a minute, `--only SCENARIO` picks.
+- `python -m benchmarks` runs all scenarios and writes `benchmarks/results.json`.
+- `--quick` runs every scenario that has a target, with few rounds.
+- `--only SCENARIO` runs one scenario; with `--quick`, with few rounds.
+- `python -m benchmarks.readme` writes the figures of `results.json` into the README.
 """

@@ -8,32 +8,35 @@ import sys
 from pathlib import Path
 
 from benchmarks.scenarios import SCENARIOS, Row
-from benchmarks.table import about, document, lines, target_lines
-from benchmarks.targets import targets
-
-_QUICK = ("import", "decode", "requests", "month", "stall")
+from benchmarks.table import about, document, failure_lines, lines, target_lines
+from benchmarks.targets import TARGETS, judge
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the short ones, within a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="the scenarios with targets, few rounds"
+    )
     parser.add_argument("--only", metavar="SCENARIO", choices=SCENARIOS, help=", ".join(SCENARIOS))
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).with_name("results.json"), metavar="FILE"
     )
     arguments = parser.parse_args()
-    names = [arguments.only] if arguments.only else list(_QUICK if arguments.quick else SCENARIOS)
+    with_targets = list(dict.fromkeys(target.scenario for target in TARGETS))
+    names = [arguments.only] if arguments.only else with_targets if arguments.quick else SCENARIOS
     rows: list[Row] = []
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
         rows += SCENARIOS[name](quick=arguments.quick)
-    judged = list(targets(rows))
+    verdicts = list(judge(rows))
+    failures = list(failure_lines(rows))
     machine = about()
     versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
     print(f"{machine['machine']['processor']}, {machine['machine']['cores']} cores; {versions}\n")
-    print("\n".join([*lines(rows), "", *target_lines(judged)]))
-    text = json.dumps(document(rows, judged), indent=1)
+    print("\n".join([*lines(rows), "", *target_lines(verdicts), *failures]))
+    text = json.dumps(document(rows, verdicts), indent=1)
     arguments.output.write_text(text + "\n", encoding="utf-8")
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Who reads the pages over the network: this library, what else there is, and two floors.
+"""Readers of pages over the network: this library, its peers, and floors.
 
-Each is an async context manager that gives a function from a dataset to its sums: the client is
-opened once, and reads any number of datasets with it.
+Each contestant is an async context manager. It opens a client and yields a function that reads a
+dataset and returns its sums. A floor does part of the work only; no client can be faster.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEY = "sk-admin-benchmark"
 
 Read = Callable[[Dataset], Coroutine[Any, Any, Sums]]
 Open = Callable[[str, int], AbstractAsyncContextManager[Read]]
-"""`(url, concurrency)`; who follows cursors takes no notice of the latter."""
+"""`(url, concurrency)`; contestants that follow cursors ignore the concurrency."""
 
 
 @asynccontextmanager
@@ -42,6 +42,44 @@ async def usage_async(url: str, concurrency: int) -> AsyncIterator[Read]:
 
 
 @asynccontextmanager
+async def usage_async_to_arrow(url: str, concurrency: int) -> AsyncIterator[Read]:
+    """This library: one Arrow table."""
+    from usage_async import UsageClient
+
+    async with UsageClient(KEY, base_url=url, concurrency=concurrency) as client:
+
+        async def read(dataset: Dataset) -> Sums:
+            query = client.query(dataset.endpoint, **_params(dataset))
+            return _table_sums(await query.to_arrow(), dataset)
+
+        yield read
+
+
+@asynccontextmanager
+async def usage_async_arrow_batches(url: str, concurrency: int) -> AsyncIterator[Read]:
+    """This library: record batches as pages come, none of which is kept."""
+    from usage_async import UsageClient
+
+    async with UsageClient(KEY, base_url=url, concurrency=concurrency) as client:
+
+        async def read(dataset: Dataset) -> Sums:
+            found = Sums()
+            query = client.query(dataset.endpoint, **_params(dataset))
+            async for batch in query.arrow_batches():
+                found += _table_sums(batch, dataset)
+            return found
+
+        yield read
+
+
+def _table_sums(table: Any, dataset: Dataset) -> Sums:
+    import pyarrow.compute
+
+    total = pyarrow.compute.sum(table.column(measure(dataset.endpoint))).as_py()
+    return Sums(table.num_rows, total or 0)
+
+
+@asynccontextmanager
 async def openai(url: str, _: int) -> AsyncIterator[Read]:
     """The official client, with the loop that its users write."""
     from openai import AsyncOpenAI
@@ -49,27 +87,50 @@ async def openai(url: str, _: int) -> AsyncIterator[Read]:
     async with AsyncOpenAI(api_key="", admin_api_key=KEY, base_url=url) as client:
 
         async def read(dataset: Dataset) -> Sums:
-            get = getattr(client.admin.organization.usage, dataset.endpoint)
             name = measure(dataset.endpoint)
-            params = _params(dataset)
             rows, total = 0, 0.0 if name == "amount" else 0
-            while True:
-                page = await get(**params)
+            async for page in _official_pages(client, dataset):
                 for bucket in page.data:
                     rows += len(bucket.results)
                     for row in bucket.results:
                         figure = getattr(row, name)
                         total += float(figure.value) if name == "amount" else figure
-                if not page.has_more:
-                    return Sums(rows, total)
-                params["page"] = page.next_page
+            return Sums(rows, total)
 
         yield read
 
 
 @asynccontextmanager
+async def openai_pandas(url: str, _: int) -> AsyncIterator[Read]:
+    """The official client, and a pandas data frame of all its results."""
+    from openai import AsyncOpenAI
+
+    from benchmarks.tables import data_frame
+
+    async with AsyncOpenAI(api_key="", admin_api_key=KEY, base_url=url) as client:
+
+        async def read(dataset: Dataset) -> Sums:
+            pages = [page async for page in _official_pages(client, dataset)]
+            frame = data_frame(bucket for page in pages for bucket in page.data)
+            return Sums(len(frame), int(frame[measure(dataset.endpoint)].sum()))
+
+        yield read
+
+
+async def _official_pages(client: Any, dataset: Dataset) -> AsyncIterator[Any]:
+    get = getattr(client.admin.organization.usage, dataset.endpoint)
+    params = _params(dataset)
+    while True:
+        page = await get(**params)
+        yield page
+        if not page.has_more:
+            return
+        params["page"] = page.next_page
+
+
+@asynccontextmanager
 async def httpx_pydantic(url: str, _: int) -> AsyncIterator[Read]:
-    """What is written by hand with care: models of one's own, validated."""
+    """A careful script: validated models of its own."""
     import httpx
 
     from benchmarks.hand_written import Page
@@ -96,7 +157,7 @@ async def httpx_pydantic(url: str, _: int) -> AsyncIterator[Read]:
 
 @asynccontextmanager
 async def aiohttp_json(url: str, _: int) -> AsyncIterator[Read]:
-    """What is written by hand in a hurry: dicts."""
+    """A quick script: dicts."""
     import aiohttp
 
     async with aiohttp.ClientSession(headers=_headers()) as session:
@@ -123,7 +184,7 @@ async def aiohttp_json(url: str, _: int) -> AsyncIterator[Read]:
 
 @asynccontextmanager
 async def floor_bytes(url: str, concurrency: int) -> AsyncIterator[Read]:
-    """The windows' bytes, and nothing done with them."""
+    """The bytes of all windows, not decoded."""
 
     async def count(body: bytes, _: Dataset) -> Sums:
         return Sums(bytes=len(body))
@@ -133,8 +194,25 @@ async def floor_bytes(url: str, concurrency: int) -> AsyncIterator[Read]:
 
 
 @asynccontextmanager
+async def floor_dicts(url: str, concurrency: int) -> AsyncIterator[Read]:
+    """All windows, decoded with `json.loads`."""
+
+    async def add(body: bytes, dataset: Dataset) -> Sums:
+        rows, total = 0, 0
+        name = measure(dataset.endpoint)
+        for bucket in json.loads(body)["data"]:
+            rows += len(bucket["results"])
+            for row in bucket["results"]:
+                total += row[name]
+        return Sums(rows, total)
+
+    async with _windows(url, concurrency, add) as read:
+        yield read
+
+
+@asynccontextmanager
 async def floor_structs(url: str, concurrency: int) -> AsyncIterator[Read]:
-    """The windows, decoded at once into the leanest classes there are."""
+    """All windows, decoded into bare msgspec structs."""
     from benchmarks.structs import decoder
 
     async def add(body: bytes, dataset: Dataset) -> Sums:
@@ -154,7 +232,7 @@ async def floor_structs(url: str, concurrency: int) -> AsyncIterator[Read]:
 async def _windows(
     url: str, concurrency: int, use: Callable[[bytes, Dataset], Awaitable[Sums]]
 ) -> AsyncIterator[Read]:
-    """Read all windows of a dataset at once, as many at a time as there are connections."""
+    """Read all windows of a dataset, one for each connection at a time."""
     import aiohttp
 
     connector = aiohttp.TCPConnector(limit=concurrency)
@@ -187,9 +265,13 @@ def _headers() -> dict[str, str]:
 
 OPEN: dict[str, Open] = {
     "usage_async": usage_async,
+    "usage_async, to_arrow": usage_async_to_arrow,
+    "usage_async, arrow_batches": usage_async_arrow_batches,
     "openai": openai,
+    "openai + pandas": openai_pandas,
     "httpx + pydantic": httpx_pydantic,
     "aiohttp + json": aiohttp_json,
     "floor: bytes": floor_bytes,
+    "floor: dicts": floor_dicts,
     "floor: structs": floor_structs,
 }

@@ -1,4 +1,4 @@
-"""What the pages hold: made-up rows in the service's words, the same in every run."""
+"""Content of the pages: made-up rows in the service's words, the same in every run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import attrs
 
 START = 1_733_011_200
-"""2024-12-01, UTC: a year from here lies in the past of whoever runs this."""
+"""2024-12-01 UTC. A year from here lies in the past."""
 
 WIDTH_SECONDS = {"1m": 60, "1h": 3600, "1d": 86400}
 PAGE_BUCKETS = {"1m": 1440, "1h": 168, "1d": 31}
 
 _POOL = 64
-"""Different rows; they repeat, since rendering is not what is measured."""
+"""Number of different rows. They repeat, since the server renders all pages beforehand."""
 
 _BY_MODEL = {"project_id": "", "user_id": None, "api_key_id": None, "model": ""}
 _TOKENS = {
@@ -79,7 +79,7 @@ _ROWS: dict[str, dict[str, Any]] = {
         "quantity": "",
     },
 }
-"""The fields of a row as the service sends them: a 0 is a figure, a "" is a name, or money."""
+"""Fields of a row as the service sends them. 0 stands for a figure, "" for a name or for money."""
 _OBJECTS = {
     "file_search_calls": "organization.usage.file_searches.result",
     "web_search_calls": "organization.usage.web_searches.result",
@@ -89,12 +89,12 @@ ENDPOINTS = tuple(_ROWS)
 
 
 def measure(endpoint: str) -> str:
-    """The figure that is summed by every contestant: the first of the row."""
+    """Name of the figure that every contestant sums: the first of the row."""
     return next(iter(_ROWS[endpoint]))
 
 
 def _amount(chance: random.Random) -> str:
-    """An amount as the service writes it: a string, with more digits than a float has."""
+    """An amount as the service writes it: a string with more digits than a float has."""
     return f"0.{chance.randrange(10**12):012d}{'0' * 27}"
 
 
@@ -117,7 +117,7 @@ def _row(endpoint: str, chance: random.Random) -> dict[str, Any]:
 
 @attrs.frozen
 class Sums:
-    """What a contestant found; equal for all, whatever they did with it in between."""
+    """Findings of a contestant, which must be equal for all."""
 
     rows: int = 0
     total: int | float | Decimal = 0
@@ -132,12 +132,12 @@ class Dataset:
     """Full pages of one endpoint.
 
     Attributes:
-        endpoint: Its name.
-        width: The bucket width.
-        pages: How many pages.
-        rows: Rows a bucket.
-        page_buckets: Buckets a page, also the `limit` that is sent; None is the service's cap.
-        novel: Whether each row has a field that no contestant knows.
+        endpoint: Name of the endpoint.
+        width: Bucket width.
+        pages: Number of pages.
+        rows: Rows of each bucket.
+        page_buckets: Buckets of a page, and the `limit` that is sent; None: the service's maximum.
+        novel: Each row has a field that no contestant knows.
     """
 
     endpoint: str = "completions"
@@ -181,7 +181,7 @@ class Dataset:
     def data(self) -> Iterator[bytes]:
         """The text of each page from its `data` on."""
         texts = [json.dumps(row, separators=(",", ":")).encode() for row in self._pool()]
-        # A bucket begins anywhere in the pool: rows are cut out of a pool that goes on long enough.
+        # A bucket can begin anywhere in the pool, so the pool is repeated often enough.
         texts = texts * (2 + self.rows // _POOL)
         spans = [b",".join(texts[first : first + self.rows]) for first in range(_POOL)]
         width = WIDTH_SECONDS[self.width]
@@ -195,7 +195,7 @@ class Dataset:
             yield b"[%b]}" % b",".join(buckets)
 
     def sums(self) -> Sums:
-        """What every contestant has to find; no bytes, since those depend on how it asks."""
+        """The expected findings, without bytes, since those depend on the requests."""
         figures = [_figure(row[measure(self.endpoint)]) for row in self._pool()]
         rows = self.pages * self.limit * self.rows
         full, rest = divmod(rows, _POOL)
@@ -222,5 +222,5 @@ def page(dataset: Dataset) -> bytes:
 
 
 def window_bytes(dataset: Dataset) -> int:
-    """The bytes of all pages, asked for window by window."""
+    """Size of all pages, requested window by window."""
     return sum(len(head(None)) + len(data) for data in dataset.data())

@@ -1,4 +1,4 @@
-"""The pydantic models that somebody writes who reads one endpoint."""
+"""The pydantic models of a script for one endpoint."""
 
 from pydantic import BaseModel
 

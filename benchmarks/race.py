@@ -1,6 +1,7 @@
-"""Contestants in processes of their own, in turn: A B C A B C.
+"""Measurement of contestants in processes of their own, in turn: A B C A B C.
 
-What disturbs the machine for a while disturbs all of them alike; figures are medians.
+A disturbance of the machine therefore affects all of them alike. Figures are medians, and ratios
+are medians of the ratios within one round.
 """
 
 from __future__ import annotations
@@ -22,19 +23,35 @@ from benchmarks.data import Dataset
 
 @attrs.frozen
 class Figures:
-    """What one round took.
+    """Figures of one round.
 
     Attributes:
         wall_s: Wall time of the work.
-        cpu_s: CPU time of the process for it, user and system.
-        stall_s: The longest time for which the event loop gave no turn.
-        rss_mb: The most memory that the process ever held.
+        cpu_s: CPU time of the process for the work, user and system, all threads.
+        stall_s: Longest time for which the event loop ran nothing else.
+        rss_mb: Peak of the resident memory of the process.
+        held_mb: Peak of the memory that Python and Arrow had allocated since the start of the work.
     """
 
     wall_s: float
     cpu_s: float
     stall_s: float | None = None
     rss_mb: float | None = None
+    held_mb: float | None = None
+
+
+@attrs.frozen
+class Failed:
+    """A contestant that could not be measured, and the reason in one line."""
+
+    reason: str
+
+
+Outcome = Sequence[Figures] | Failed
+
+
+class ContestantFailedError(Exception):
+    """The process of a contestant reported a failure, or ended."""
 
 
 @attrs.frozen
@@ -42,14 +59,15 @@ class Entry:
     """One contestant and its work.
 
     Attributes:
-        contestant: Its name in `contestants.OPEN`; in `decoders.DECODERS` where there is no URL.
-        datasets: What each client reads, all at the same time.
-        url: Where from.
+        contestant: Its name in `contestants.OPEN`; without a URL, in `decoders.DECODERS`.
+        datasets: Datasets that each client reads, all at the same time.
+        url: URL of the server.
         concurrency: Requests in flight.
-        clients: How many clients.
-        ticking: Whether stalls of the event loop are looked for.
-        warm: Whether one page of each dataset is read before the first round.
-        label: What the table calls it; the name if empty.
+        clients: Number of clients.
+        ticking: Measure stalls of the event loop.
+        tracing: Measure allocated memory. This slows Python down.
+        warm: Read one page of each dataset before the first round.
+        label: Name in the table; empty: the name of the contestant.
     """
 
     contestant: str
@@ -58,6 +76,7 @@ class Entry:
     concurrency: int = 1
     clients: int = 1
     ticking: bool = False
+    tracing: bool = False
     warm: bool = True
     label: str = ""
 
@@ -76,7 +95,7 @@ class Entry:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of a process that is measured: as a user's, with compiled modules kept."""
+    """The environment of a measured process: without settings of Python, with compiled modules."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     compiled = Path(tempfile.gettempdir(), "benchmarks-compiled")
     return {**kept, "PYTHONPYCACHEPREFIX": str(compiled)}
@@ -97,49 +116,81 @@ def _worker(entry: Entry) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def _line(process: subprocess.Popen[str]) -> str:
+def _answer(process: subprocess.Popen[str]) -> dict[str, float | None]:
+    """Read one line of a worker.
+
+    Raises:
+        ContestantFailedError: It reports a failure, or has ended.
+    """
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line, "a contestant ended early; its error stands above"
-    return line
+    if not line:
+        raise ContestantFailedError("the process ended without an answer")
+    answer = json.loads(line)
+    if "failed" in answer:
+        raise ContestantFailedError(answer["failed"])
+    return answer  # type: ignore[no-any-return] # JSON
 
 
 def _round(process: subprocess.Popen[str]) -> Figures:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
-    return Figures(**json.loads(_line(process)))
+    return Figures(**_answer(process))  # type: ignore[arg-type] # JSON
 
 
-def race(entries: Sequence[Entry], rounds: int, *, fresh: bool = False) -> list[list[Figures]]:
-    """Measure every entry, a round each in turn.
+def race(entries: Sequence[Entry], rounds: int, *, fresh: bool = False) -> list[Outcome]:
+    """Measure every entry, one round each in turn.
 
     Args:
         entries: The contestants.
-        rounds: How many rounds.
-        fresh: Whether each round has a process of its own, since a peak never falls.
+        rounds: Number of rounds.
+        fresh: Give each round a process of its own, since a peak never falls.
 
     Returns:
-        The rounds of each entry.
+        The rounds of each entry, or the reason of its failure.
     """
     if fresh:
-        alone = [[race([entry], 1)[0][0] for entry in entries] for _ in range(rounds)]
-        return [list(figures) for figures in zip(*alone, strict=True)]
+        turns = [[race([entry], 1)[0] for entry in entries] for _ in range(rounds)]
+        return [_joined(outcomes) for outcomes in zip(*turns, strict=True)]
+    outcomes: list[list[Figures] | Failed] = [[] for _ in entries]
     with ExitStack() as stack:
         workers = [stack.enter_context(_worker(entry)) for entry in entries]
-        for worker in workers:
-            assert _line(worker) == "ready\n"
-        turns = [[_round(worker) for worker in workers] for _ in range(rounds)]
-    return [list(figures) for figures in zip(*turns, strict=True)]
+        for turn in range(-1, rounds):
+            for number, worker in enumerate(workers):
+                outcome = outcomes[number]
+                if isinstance(outcome, Failed):
+                    continue
+                try:
+                    if turn < 0:
+                        _answer(worker)
+                    else:
+                        outcome.append(_round(worker))
+                except (ContestantFailedError, BrokenPipeError) as error:
+                    outcomes[number] = Failed(str(error))
+    return list(outcomes)
 
 
-def middle(rounds: Sequence[Figures], name: str) -> float | None:
-    """The median of one figure; None where it was not taken."""
-    values = [getattr(figures, name) for figures in rounds]
+def _joined(outcomes: Sequence[Outcome]) -> Outcome:
+    rounds: list[Figures] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Failed):
+            return outcome
+        rounds += outcome
+    return rounds
+
+
+def middle(outcome: Outcome, name: str) -> float | None:
+    """The median of one figure; None if it was not measured."""
+    if isinstance(outcome, Failed):
+        return None
+    values = [getattr(figures, name) for figures in outcome]
     return None if None in values else median(values)
 
 
-def ratio(some: Sequence[Figures], others: Sequence[Figures], name: str) -> float:
-    """The median of a figure's ratio, round by round."""
-    pairs = zip(some, others, strict=True)
-    return median(float(getattr(one, name) / getattr(other, name)) for one, other in pairs)
+def ratio(one: Outcome, other: Outcome, name: str) -> float | None:
+    """The median of the ratios of one figure, round by round; None if it was not measured."""
+    if isinstance(one, Failed) or isinstance(other, Failed):
+        return None
+    pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(one, other, strict=True)]
+    return None if any(None in pair for pair in pairs) else median(a / b for a, b in pairs)

@@ -1,24 +1,45 @@
-"""What is measured: each scenario gives its rows of the table."""
+"""Scenarios: each measures some contestants and returns its rows of the table."""
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import attrs
 
+from benchmarks.contestants import KEY
 from benchmarks.data import ENDPOINTS, Dataset
-from benchmarks.race import Entry, Figures, child_environment, middle, race, ratio
+from benchmarks.race import (
+    Entry,
+    Failed,
+    Figures,
+    Outcome,
+    child_environment,
+    middle,
+    race,
+    ratio,
+)
 from benchmarks.server import serving
 
 OURS = "usage_async"
+TO_ARROW = f"{OURS}, to_arrow"
+BATCHES = f"{OURS}, arrow_batches"
 OFFICIAL = "openai"
+OFFICIAL_PANDAS = "openai + pandas"
 
 MONTH = Dataset(pages=30)
 YEAR = Dataset(pages=365)
+PAGE_10_MB = Dataset(rows=11)
 PAGES_10_MB = Dataset(pages=4, rows=11)
 PAGES_60_MB = Dataset(pages=2, rows=65)
+COSTS_PAGE = Dataset("costs", "1d", rows=100)
+HOURS = Dataset(width="1h", page_buckets=24, rows=50)
+"""A day at 1h, 50 groups a bucket."""
 
 
 @attrs.frozen
@@ -26,25 +47,27 @@ class Row:
     """One line of the table.
 
     Attributes:
-        scenario: Its name, as `--only` takes it.
-        what: What is read, and how.
-        contestant: Who reads it.
-        rounds: Its figures.
-        ours: Those of this library in the same rounds, to compare with.
+        scenario: Name of the scenario, as `--only` takes it.
+        what: The work.
+        contestant: Name of the contestant.
+        outcome: Its figures.
+        ours: Figures of this library in the same rounds, for the comparison; None: no comparison.
+        work: Rows of data in the work; 0 if their number says nothing.
     """
 
     scenario: str
     what: str
     contestant: str
-    rounds: Sequence[Figures]
-    ours: Sequence[Figures]
+    outcome: Outcome
+    ours: Outcome | None
+    work: int = 0
 
     def median(self, name: str) -> float | None:
-        return middle(self.rounds, name)
+        return middle(self.outcome, name)
 
-    def against_ours(self, name: str) -> float:
-        """How many times this library's figure it is."""
-        return ratio(self.rounds, self.ours, name)
+    def against_ours(self, name: str) -> float | None:
+        """The figure as a multiple of this library's."""
+        return None if self.ours is None else ratio(self.outcome, self.ours, name)
 
 
 def _rows(
@@ -59,47 +82,75 @@ def _rows(
     found = race(entries, rounds, fresh=fresh)
     ours = found[[entry.name for entry in entries].index(reference)]
     return [
-        Row(scenario, what, entry.name, figures, ours)
-        for entry, figures in zip(entries, found, strict=True)
+        Row(scenario, what, entry.name, outcome, ours)
+        for entry, outcome in zip(entries, found, strict=True)
     ]
 
 
-def _decode(what: str, dataset: Dataset, contestants: Sequence[str], *, quick: bool) -> list[Row]:
+def _one_page(
+    scenario: str, what: str, dataset: Dataset, contestants: Sequence[str], rounds: int
+) -> list[Row]:
     entries = [Entry(name, (dataset,)) for name in contestants]
-    return _rows("decode", what, entries, 3 if quick else 9, OURS)
+    return _rows(scenario, what, entries, rounds, contestants[0])
 
 
 def decode(*, quick: bool) -> list[Row]:
-    """Bytes into values, nothing else: this library, peers and floors."""
-    lanes = (OURS, "usage_async, tolerant", "typed, no probe", "structs")
-    everybody = (*lanes, OFFICIAL, "pydantic", "json", "orjson")
+    """Bytes into values and nothing else: this library, its peers and floors."""
+    own = (OURS, f"{OURS}, tolerant", "typed, no probe", "structs")
+    everybody = (*own, OFFICIAL, "pydantic", "json", "orjson")
     pages: list[tuple[str, Dataset, tuple[str, ...]]] = [
-        ("10 MB page", Dataset(rows=11), everybody),
+        ("10 MB page", PAGE_10_MB, everybody),
         ("1 MB page, unknown fields", Dataset(rows=1, novel=True), everybody),
+        ("costs, string amounts", COSTS_PAGE, (*own, OFFICIAL, "json", "orjson")),
     ]
     if not quick:
         pages += [
             ("small page", Dataset(page_buckets=10), everybody),
             ("1 MB page", Dataset(rows=1), everybody),
-            (
-                "costs, string amounts",
-                Dataset("costs", "1d", rows=100),
-                (*lanes, OFFICIAL, "json", "orjson"),
-            ),
         ]
-    return [row for page in pages for row in _decode(*page, quick=quick)]
+    rounds = 5 if quick else 9
+    return [row for page in pages for row in _one_page("decode", *page, rounds)]
+
+
+def arrow(*, quick: bool) -> list[Row]:
+    """Bytes into a table, of one page that is in memory."""
+    peers = (
+        "structs",
+        f"{OURS}, collect",
+        "polars, nested buckets",
+        "polars, flat rows",
+        "pyarrow.json, nested buckets",
+        "orjson + from_pylist",
+        OFFICIAL_PANDAS,
+    )
+    rounds = 5 if quick else 15
+    rows = _one_page("arrow", "10 MB page to a table", PAGE_10_MB, (TO_ARROW, *peers), rounds)
+    if not quick:
+        costs = (TO_ARROW, "structs", f"{OURS}, collect", "orjson + from_pylist")
+        rows += _one_page("arrow", "costs page to a table", COSTS_PAGE, costs, rounds)
+    return rows
+
+
+def rows(*, quick: bool) -> list[Row]:
+    """Flat rows beside results, of one page that is in memory."""
+    contestants = (f"{OURS}, results", f"{OURS}, rows")
+    return _one_page("rows", "10 MB page, streamed", PAGE_10_MB, contestants, 5 if quick else 15)
+
+
+_WINDOWED = {OURS, TO_ARROW, BATCHES, "floor: bytes", "floor: dicts", "floor: structs"}
+"""The contestants that make several requests at a time."""
 
 
 def _at(
     url: str, latency_ms: int, entries: Sequence[tuple[str, int]], **how: object
 ) -> list[Entry]:
-    """The entries of (contestant, concurrency) at one latency."""
+    """Make the entries of `(contestant, concurrency)` at one latency."""
     return [
         Entry(
             name,
             url=f"{url}/{latency_ms}",
             concurrency=concurrency,
-            label=f"{name} x{concurrency}" if name == OURS or name.startswith("floor") else name,
+            label=f"{name} x{concurrency}" if name in _WINDOWED else name,
             **how,  # type: ignore[arg-type] # passed through
         )
         for name, concurrency in entries
@@ -116,7 +167,12 @@ def month(*, quick: bool) -> list[Row]:
     rows = []
     with serving([MONTH]) as url:
         for latency_ms in (0, 100) if quick else (0, 20, 100, 300):
-            entries = _at(url, latency_ms, [*ours, *_PEERS, *_FLOORS], datasets=(MONTH,))
+            contestants = [*ours, *_PEERS, *_FLOORS]
+            if latency_ms == 100:
+                contestants += [(TO_ARROW, 16), (OFFICIAL_PANDAS, 1)]
+            elif quick:
+                contestants = [*ours, ("aiohttp + json", 1)]
+            entries = _at(url, latency_ms, contestants, datasets=(MONTH,))
             what = f"30 days at 1m, {latency_ms} ms"
             rows += _rows("month", what, entries, 1 if quick else 5, f"{OURS} x16")
     return rows
@@ -144,7 +200,7 @@ def endpoints(*, quick: bool) -> list[Row]:
 
 
 def clients(*, quick: bool) -> list[Row]:
-    """100 clients, so 100 organizations, in one process: 35 days at 1h each."""
+    """100 clients, as for 100 organizations, in one process: 35 days at 1h each."""
     dataset = Dataset(width="1h", pages=5)
     with serving([dataset]) as url:
         entries = _at(
@@ -158,46 +214,118 @@ def clients(*, quick: bool) -> list[Row]:
         return _rows("clients", what, entries, 1 if quick else 3, f"{OURS} x8")
 
 
-def requests(*, quick: bool) -> list[Row]:
-    """Pages of one bucket: what a request costs."""
-    dataset = Dataset(pages=500 if quick else 2000, page_buckets=1)
-    with serving([dataset]) as url:
-        contestants = [(OURS, 1), (OURS, 16), *_PEERS, *_FLOORS]
-        entries = _at(url, 0, contestants, datasets=(dataset,))
-        what = f"{dataset.pages} tiny pages, 0 ms"
-        return _rows("requests", what, entries, 1 if quick else 5, f"{OURS} x1")
+def small(*, quick: bool) -> list[Row]:
+    """Pages of one bucket: the cost of a request beside aiohttp and JSON."""
+    rows = []
+    for clients, pages in [(1, 2000), (100, 20)]:
+        dataset = Dataset(pages=pages, page_buckets=1)
+        contestants = [(OURS, 16), ("floor: dicts", 16)]
+        if clients == 1:
+            contestants += _PEERS
+        with serving([dataset]) as url:
+            entries = _at(url, 0, contestants, datasets=(dataset,), clients=clients)
+            what = f"{pages} small pages, 0 ms"
+            what = what if clients == 1 else f"{clients} x {what}"
+            rows += _rows("small", what, entries, 3 if quick else 11, f"{OURS} x16")
+    return rows
 
 
 def memory(*, quick: bool) -> list[Row]:
-    """The peak of a fresh process that reads a month, or a year, and keeps nothing."""
+    """The peak of a fresh process that reads a month or a year and keeps nothing.
+
+    The peak of a process includes its modules, which hide a growth. Therefore batches are also
+    measured by what Python and Arrow have allocated since the start of the work.
+    """
     rows = []
+    rounds = 1 if quick else 5
     ours = [(OURS, 8), (OURS, 16)]
-    spans = [("30 days", MONTH, [*ours, (OFFICIAL, 1)])]
-    if not quick:
-        spans.append(("365 days", YEAR, ours))
-    for span, dataset, contestants in spans:
+    for span, dataset in [("30 days", MONTH), ("365 days", YEAR)]:
         with serving([dataset]) as url:
-            entries = _at(url, 0, contestants, datasets=(dataset,), warm=False)
+            entries = _at(url, 0, ours, datasets=(dataset,), warm=False)
             what = f"{span} at 1m, peak"
-            rows += _rows("memory", what, entries, 1 if quick else 5, f"{OURS} x16", fresh=True)
+            rows += _rows("memory", what, entries, rounds, f"{OURS} x16", fresh=True)
+    for days in (30, 365):
+        dataset = attrs.evolve(HOURS, pages=days)
+        with serving([dataset]) as url:
+            for tracing in (False, True):
+                entries = _at(url, 0, [(BATCHES, 8)], datasets=(dataset,), tracing=tracing)
+                what = f"{days} days at 1h, 50 groups, {'allocated' if tracing else 'peak'}"
+                rows += _rows("memory", what, entries, rounds, f"{BATCHES} x8", fresh=True)
     return rows
 
 
 def stall(*, quick: bool) -> list[Row]:
-    """The longest time for which nothing else on the event loop had its turn."""
+    """The longest time for which nothing else could run on the event loop."""
     rows = []
-    sizes = [("10 MB pages", PAGES_10_MB)] + ([] if quick else [("60 MB pages", PAGES_60_MB)])
-    for size, dataset in sizes:
+    contestants = [(OURS, 1), (OURS, 8), (TO_ARROW, 1), (TO_ARROW, 8)]
+    contestants += [(OFFICIAL, 1), ("aiohttp + json", 1)]
+    for size, dataset in [("10 MB pages", PAGES_10_MB), ("60 MB pages", PAGES_60_MB)]:
         with serving([dataset]) as url:
-            contestants = [(OURS, 1), (OURS, 8), (OFFICIAL, 1), ("aiohttp + json", 1)]
             entries = _at(url, 0, contestants, datasets=(dataset,), ticking=True)
             what = f"{dataset.pages} {size}, 0 ms"
             rows += _rows("stall", what, entries, 1 if quick else 5, f"{OURS} x8")
     return rows
 
 
+def fetch(*, quick: bool) -> list[Row]:
+    """`usage-async fetch` of a month at 1m to a file: 216,000 rows, without the process's start.
+
+    The start is measured by a run over one bucket, in the same round, and subtracted.
+    """
+    dataset = attrs.evolve(MONTH, rows=5)
+    one = Dataset(page_buckets=1)
+    formats = ("parquet", "csv", "jsonl")
+    found: dict[str, list[Figures] | Failed] = {name: [] for name in formats}
+    with serving([dataset, one]) as url, tempfile.TemporaryDirectory() as folder:
+
+        def run(dataset: Dataset, ending: str) -> Figures:
+            file = Path(folder, f"figures.{ending}")
+            command = ["fetch", dataset.endpoint, "--width", dataset.width, "-o", str(file)]
+            command += ["--limit", str(dataset.limit)]
+            command += ["--start", str(dataset.start), "--end", str(dataset.end)]
+            return _child(["-c", "from usage_async._cli import main; main()", *command], url)
+
+        for _ in range(1 if quick else 5):
+            for name in formats:
+                outcome = found[name]
+                if isinstance(outcome, Failed):
+                    continue
+                try:
+                    start, whole = run(one, name), run(dataset, name)
+                except subprocess.CalledProcessError as error:
+                    found[name] = Failed(" ".join(error.stderr.split()[:40]))
+                else:
+                    wall_s, cpu_s = whole.wall_s - start.wall_s, whole.cpu_s - start.cpu_s
+                    outcome.append(Figures(wall_s, cpu_s))
+    work = dataset.sums().rows
+    return [
+        Row("fetch", "fetch of 30 days at 1m", name, outcome, None, work)
+        for name, outcome in found.items()
+    ]
+
+
+def _child(arguments: Sequence[str], url: str) -> Figures:
+    """Run Python as a child, and measure the child alone.
+
+    Raises:
+        CalledProcessError: It failed; its `stderr` says why.
+    """
+    settings = {"OPENAI_ADMIN_KEY": KEY, "USAGE_ASYNC_BASE_URL": f"{url}/0"}
+    before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments],
+        env={**child_environment(), **settings},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    wall = time.perf_counter() - wall
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Figures(wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+
+
 def imports(*, quick: bool) -> list[Row]:
-    """What a program waits for before its first line, compiled modules kept."""
+    """The wait before the first line of a program, with compiled modules."""
     statements = {
         OURS: "import usage_async",
         f"{OURS}, its client": "from usage_async import UsageClient",
@@ -221,7 +349,7 @@ def imports(*, quick: bool) -> list[Row]:
     for statement in statements.values():
         once(statement)
     turns = [
-        [once(statement) for statement in statements.values()] for _ in range(3 if quick else 15)
+        [once(statement) for statement in statements.values()] for _ in range(5 if quick else 15)
     ]
     found = list(zip(*turns, strict=True))
     return [
@@ -233,8 +361,11 @@ def imports(*, quick: bool) -> list[Row]:
 SCENARIOS: dict[str, Callable[..., list[Row]]] = {
     "import": imports,
     "decode": decode,
-    "requests": requests,
+    "arrow": arrow,
+    "rows": rows,
+    "small": small,
     "month": month,
+    "fetch": fetch,
     "endpoints": endpoints,
     "clients": clients,
     "stall": stall,

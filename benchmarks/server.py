@@ -1,8 +1,8 @@
-"""The service that the contestants read: a process of its own that does next to nothing.
+"""The server that the contestants read, in a process of its own, with little work of its own.
 
-Replies are rendered before the first request, and are looked up by what the request asks for. The
-first segment of the path is the latency in milliseconds. `python -m benchmarks.server DATASETS`
-prints its port, and serves until it is terminated.
+All replies are rendered before the first request. The first segment of the path is the latency in
+milliseconds. `python -m benchmarks.server DATASETS` prints its port, and serves until it is
+terminated.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _STATUS = (
     b"x-request-id: req_0123456789abcdef\r\n\r\n"
 )
 _FIRST = 1 << 16
-"""Bytes that are sent together with the head: two small packets would cost the client a turn."""
+"""Bytes that are sent together with the head, since two small packets would cost two reads."""
 
 
 _Replies = dict[_Key, tuple[bytes, memoryview]]
 
 
 def render(datasets: Sequence[Dataset]) -> _Replies:
-    """Render every reply: each page as a window of its own, and as a step of a cursor's way."""
+    """Render every reply: each page once as a whole window, and once as a page among cursors."""
     replies = {}
     for dataset in datasets:
         path, start, end = dataset.path.encode(), b"%d" % dataset.start, b"%d" % dataset.end
@@ -94,7 +94,7 @@ async def _main(datasets: Sequence[Dataset]) -> None:
 
 @contextmanager
 def serving(datasets: Sequence[Dataset]) -> Iterator[str]:
-    """Run the server; gives the start of its URL, to be followed by the latency."""
+    """Run the server, and yield its URL, to be followed by the latency."""
     arguments = json.dumps([attrs.asdict(dataset) for dataset in datasets])
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.server", arguments], stdout=subprocess.PIPE, text=True

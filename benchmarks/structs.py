@@ -1,4 +1,4 @@
-"""The floor of decoding: msgspec's own classes, with just the fields of the wire."""
+"""The floor of decoding: bare msgspec structs with the fields of the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from usage_async import ENDPOINTS, CostsResultAmount
 
 @cache
 def decoder(endpoint: str) -> Callable[[bytes], Any]:
-    """Decode a page of an endpoint."""
+    """Make a decoder for the pages of an endpoint."""
     row = _struct(ENDPOINTS[endpoint].result_class)
     bucket = msgspec.defstruct(
         "Bucket",

@@ -1,4 +1,4 @@
-"""The table, and the file."""
+"""The table of the figures, and the file `results.json`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,21 @@ from typing import Any
 
 import attrs
 
+from benchmarks.race import Failed
 from benchmarks.scenarios import Row
-from benchmarks.targets import Target
+from benchmarks.targets import Verdict
 
-_HEADS = ("scenario", "contestant", "wall, ms", "CPU, ms", "wall, x ours", "stall, ms", "peak, MB")
+_HEADS = (
+    "work",
+    "contestant",
+    "wall, ms",
+    "CPU, ms",
+    "wall, x ours",
+    "CPU, x ours",
+    "stall, ms",
+    "peak, MB",
+    "allocated, MB",
+)
 _PACKAGES = (
     "usage-async",
     "aiohttp",
@@ -25,6 +36,9 @@ _PACKAGES = (
     "msgspec",
     "openai",
     "orjson",
+    "pandas",
+    "polars",
+    "pyarrow",
     "pydantic",
 )
 
@@ -35,9 +49,11 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.contestant,
         _number(row.median("wall_s"), 1e3),
         _number(row.median("cpu_s"), 1e3),
-        f"{row.against_ours('wall_s'):.2f}",
+        _number(row.against_ours("wall_s")),
+        _number(row.against_ours("cpu_s")),
         _number(row.median("stall_s"), 1e3),
         _number(row.median("rss_mb")),
+        _number(row.median("held_mb")),
     )
 
 
@@ -49,7 +65,7 @@ def _number(value: float | None, scale: float = 1) -> str:
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
-    """The table as Markdown, which a terminal shows as well."""
+    """Format the table as Markdown, which a terminal can show."""
     cells = [_HEADS, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for index, line in enumerate(cells):
@@ -66,15 +82,29 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
             yield f"| {' | '.join(rules)} |"
 
 
-def target_lines(targets: Sequence[Target]) -> Iterator[str]:
-    for target in targets:
-        bound = f"{'>=' if target.at_least else '<='} {target.bound:g}"
-        verdict = "met" if target.met else "MISSED"
-        yield f"{verdict:6}  {target.found:8.2f}  {bound:7}  {target.text}"
+def failure_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Name the contestants that could not be measured, and the reasons."""
+    for row in rows:
+        if isinstance(row.outcome, Failed):
+            yield f"FAILED  {row.what}: {row.contestant}: {row.outcome.reason}"
+
+
+def target_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Format one line for each target."""
+    words = {True: "met", False: "MISSED", None: "ABSENT"}
+    for verdict in verdicts:
+        target = verdict.target
+        bound = f"{'>=' if target.at_least else '<='} {target.bound:,g}"
+        found = "" if verdict.found is None else _found(verdict.found)
+        yield f"{words[verdict.met]:6}  {found:>10}  {bound:>10}  {target.text}"
+
+
+def _found(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
 
 
 def about() -> dict[str, Any]:
-    """The machine, the versions, the date."""
+    """Describe the machine, the versions and the date."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
@@ -98,18 +128,33 @@ def _processor() -> str:
     return next(names, platform.processor()).strip()
 
 
-def document(rows: Sequence[Row], targets: Sequence[Target]) -> dict[str, Any]:
-    """Everything that was measured, round by round."""
+def document(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Make the content of `results.json`: all figures, round by round."""
     return {
         **about(),
-        "targets": [{**attrs.asdict(target), "met": target.met} for target in targets],
+        "targets": [
+            {
+                "text": verdict.target.text,
+                "bound": verdict.target.bound,
+                "at_least": verdict.target.at_least,
+                "found": verdict.found,
+                "met": verdict.met,
+            }
+            for verdict in verdicts
+        ],
         "rows": [
             {
                 "scenario": row.scenario,
                 "what": row.what,
                 "contestant": row.contestant,
-                "rounds": [attrs.asdict(figures) for figures in row.rounds],
+                **_outcome(row),
             }
             for row in rows
         ],
     }
+
+
+def _outcome(row: Row) -> dict[str, Any]:
+    if isinstance(row.outcome, Failed):
+        return {"failed": row.outcome.reason}
+    return {"rounds": [attrs.asdict(figures) for figures in row.outcome]}

@@ -1,8 +1,8 @@
-"""One contestant in a process of its own: a round for every line that it is sent.
+"""One contestant in a process of its own.
 
-`python -m benchmarks.worker ENTRY` takes what `race.Entry` says as JSON, warms up, says so, and
-answers every line with the figures of a round. The wall time and the CPU time are those of the
-work alone; the peak memory is that of the process.
+`python -m benchmarks.worker ENTRY` takes a `race.Entry` as JSON, warms up, and answers `{}`. Then
+it answers each line of standard input with the figures of a round. The wall time and the CPU time
+are those of the work alone. A failure is answered with its reason in one line.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import resource
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -39,7 +40,7 @@ async def _read(entry: Entry, datasets: Sequence[Dataset], clients: int) -> Sums
 
 
 async def _ticking(work: Any) -> tuple[Any, float]:
-    """Run work; gives the longest time, too, for which nothing else had its turn."""
+    """Run work, and measure the longest time for which the event loop ran nothing else."""
     longest = 0.0
 
     async def tick() -> None:
@@ -57,13 +58,21 @@ async def _ticking(work: Any) -> tuple[Any, float]:
 
 
 def _check(found: Sums, entry: Entry) -> None:
-    """The same sums for everybody: exact where integers are summed, near where floats are."""
+    """Check the sums: exactly for integers, approximately for floats."""
     wanted = sum((dataset.sums() for dataset in entry.datasets), Sums())
     if entry.contestant == "floor: bytes":
         assert found.bytes == entry.clients * sum(map(window_bytes, entry.datasets)), found
         return
     assert found.rows == entry.clients * wanted.rows, (found, wanted)
     assert math.isclose(found.total, entry.clients * wanted.total, rel_tol=1e-12), (found, wanted)
+
+
+def _held_mb() -> float:
+    """The peak of Python's allocations since tracing began, and of Arrow's pool."""
+    held = tracemalloc.get_traced_memory()[1]
+    if pyarrow := sys.modules.get("pyarrow"):
+        held += pyarrow.default_memory_pool().max_memory()
+    return float(held / 2**20)
 
 
 def _network(entry: Entry) -> Callable[[], Figures]:
@@ -73,18 +82,22 @@ def _network(entry: Entry) -> Callable[[], Figures]:
 
     async def run() -> tuple[Sums, Figures]:
         wall, cpu = time.perf_counter(), time.process_time()
-        found, stall = await _read(entry, entry.datasets, entry.clients), None
-        return found, Figures(time.perf_counter() - wall, time.process_time() - cpu, stall_s=stall)
+        found = await _read(entry, entry.datasets, entry.clients)
+        return found, Figures(time.perf_counter() - wall, time.process_time() - cpu)
 
     async def run_ticking() -> tuple[Sums, Figures]:
         (found, figures), stall = await _ticking(run())
         return found, attrs.evolve(figures, stall_s=stall)
 
     def round_() -> Figures:
+        if entry.tracing:
+            tracemalloc.start()
         found, figures = asyncio.run(run_ticking() if entry.ticking else run())
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         _check(found, entry)
-        return attrs.evolve(figures, rss_mb=rss)
+        held = _held_mb() if entry.tracing else None
+        tracemalloc.stop()
+        return attrs.evolve(figures, rss_mb=rss, held_mb=held)
 
     return round_
 
@@ -110,11 +123,15 @@ def _decoding(entry: Entry) -> Callable[[], Figures]:
 
 def main() -> None:
     entry = Entry.from_json(sys.argv[1])
-    run = _network(entry) if entry.url else _decoding(entry)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        gc.collect()
-        print(json.dumps(attrs.asdict(run())), flush=True)
+    try:
+        run = _network(entry) if entry.url else _decoding(entry)
+        print("{}", flush=True)
+        for _ in sys.stdin:
+            gc.collect()
+            print(json.dumps(attrs.asdict(run())), flush=True)
+    except Exception as error:  # noqa: BLE001 - whatever fails is reported, and the race goes on
+        reason = " ".join(str(error).split())
+        print(json.dumps({"failed": f"{type(error).__name__}: {reason}"}), flush=True)
 
 
 if __name__ == "__main__":

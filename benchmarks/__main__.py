@@ -24,17 +24,18 @@ def main() -> None:
     arguments = parser.parse_args()
     with_targets = list(dict.fromkeys(target.scenario for target in TARGETS))
     names = [arguments.only] if arguments.only else with_targets if arguments.quick else SCENARIOS
+    described = about()  # before the scenarios raise the load
     rows: list[Row] = []
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
         rows += SCENARIOS[name](quick=arguments.quick)
     verdicts = list(judge(rows))
     failures = list(failure_lines(rows))
-    machine = about()
-    versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
-    print(f"{machine['machine']['processor']}, {machine['machine']['cores']} cores; {versions}\n")
+    machine = described["machine"]
+    versions = ", ".join(f"{name} {text}" for name, text in described["versions"].items())
+    print(f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; {versions}\n")
     print("\n".join([*lines(rows), "", *target_lines(verdicts), *failures]))
-    text = json.dumps(document(rows, verdicts), indent=1)
+    text = json.dumps({**described, **document(rows, verdicts)}, indent=1)
     arguments.output.write_text(text + "\n", encoding="utf-8")
     sys.exit(1 if failures else 0)
 

@@ -104,12 +104,13 @@ def _found(value: float) -> str:
 
 
 def about() -> dict[str, Any]:
-    """Describe the machine, the versions and the date."""
+    """Describe the machine, its load, the versions and the date."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 1),
             "system": f"{platform.system()} {platform.machine()}",
         },
         "versions": {
@@ -129,9 +130,8 @@ def _processor() -> str:
 
 
 def document(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Make the content of `results.json`: all figures, round by round."""
+    """List all figures, round by round, for `results.json`."""
     return {
-        **about(),
         "targets": [
             {
                 "text": verdict.target.text,

@@ -20,6 +20,9 @@ import attrs
 
 from benchmarks.data import Dataset
 
+ROOT = Path(__file__).parent.parent
+"""The folder from which `python -m benchmarks.…` works."""
+
 
 @attrs.frozen
 class Figures:
@@ -105,6 +108,7 @@ def child_environment() -> dict[str, str]:
 def _worker(entry: Entry) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.worker", entry.to_json()],
+        cwd=ROOT,
         env=child_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

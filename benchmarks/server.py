@@ -19,6 +19,7 @@ from contextlib import contextmanager
 import attrs
 
 from benchmarks.data import Dataset, head
+from benchmarks.race import ROOT
 
 _Key = tuple[bytes, bytes, bytes, bytes]
 """Path, start_time, end_time, page."""
@@ -97,7 +98,10 @@ def serving(datasets: Sequence[Dataset]) -> Iterator[str]:
     """Run the server, and yield its URL, to be followed by the latency."""
     arguments = json.dumps([attrs.asdict(dataset) for dataset in datasets])
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.server", arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "benchmarks.server", arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None

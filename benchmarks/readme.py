@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
@@ -155,8 +156,17 @@ def table(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {line.text} | {' | '.join(cells)} |"
 
 
+def missing(document: Mapping[str, Any]) -> list[str]:
+    """Name the rows that the table needs and that were not measured."""
+    measured = {(row["what"], row["contestant"]) for row in document["rows"] if "rounds" in row}
+    needed = {(line.what, name) for line in _LINES for name in line.contestants.values()}
+    return [f"{what}: {contestant}" for what, contestant in sorted(needed - measured)]
+
+
 def main() -> None:
     document = json.loads((_HERE / "results.json").read_text("utf-8"))
+    if lacking := missing(document):
+        sys.exit("results.json is not of a whole run; it lacks\n  " + "\n  ".join(lacking))
     readme = _HERE.parent / "README.md"
     text = "".join(f"{line}\n" for line in table(document))
     written = _MEASURED.sub(lambda match: match[1] + text + match[2], readme.read_text("utf-8"))

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.data import Dataset
 from benchmarks.race import Entry, Failed, Figures, middle, race, ratio
-from benchmarks.readme import table
+from benchmarks.readme import missing, table
 from benchmarks.scenarios import SCENARIOS, Row
 from benchmarks.table import document, failure_lines, lines, target_lines
 from benchmarks.targets import TARGETS, judge
@@ -57,6 +57,12 @@ def test_the_readmes_table_has_a_cell_for_every_column():
     assert "CPython 3.11.7; aiohttp 3.14.5" in head
     assert not empty
     assert len({line.count("|") for line in rest}) == 1
+
+
+def test_the_readmes_table_is_not_written_from_a_part_of_a_run():
+    lacking = missing(document([Row("import", "import", "aiohttp", [Figures(1, 1)], None)], []))
+    assert "import: openai, its client" in lacking
+    assert "import: aiohttp" not in lacking
 
 
 ABOUT = {

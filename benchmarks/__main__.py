@@ -35,7 +35,7 @@ def main() -> None:
     versions = ", ".join(f"{name} {text}" for name, text in described["versions"].items())
     print(f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; {versions}\n")
     print("\n".join([*lines(rows), "", *target_lines(verdicts), *failures]))
-    text = json.dumps({**described, **document(rows, verdicts)}, indent=1)
+    text = json.dumps({**described, "quick": arguments.quick, **document(rows, verdicts)}, indent=1)
     arguments.output.write_text(text + "\n", encoding="utf-8")
     sys.exit(1 if failures else 0)
 

@@ -32,6 +32,7 @@ class Figures:
         wall_s: Wall time of the work.
         cpu_s: CPU time of the process for the work, user and system, all threads.
         stall_s: Longest time for which the event loop ran nothing else.
+        stall_cpu_s: Longest CPU time of its thread in such a time; less if the machine is busy.
         rss_mb: Peak of the resident memory of the process.
         held_mb: Peak of the memory that Python and Arrow had allocated since the start of the work.
     """
@@ -39,6 +40,7 @@ class Figures:
     wall_s: float
     cpu_s: float
     stall_s: float | None = None
+    stall_cpu_s: float | None = None
     rss_mb: float | None = None
     held_mb: float | None = None
 

@@ -138,9 +138,10 @@ def table(document: Mapping[str, Any]) -> Iterator[str]:
     python = versions.pop("python")
     del versions["usage-async"]
     others = ", ".join(f"{name} {version}" for name, version in versions.items())
+    options = " --quick" if document["quick"] else ""
     yield (
-        f"The figures are medians of one run of `python -m benchmarks`"
-        f" ({document['date'][:10]}, {document['machine']['cores']} cores, CPython {python};"
+        f"The figures are medians of one run of `python -m benchmarks{options}`"
+        f" ({document['date'][:10]}, {document['machine']['cores']} cores, load {document['machine']['load']}, CPython {python};"
         f" {others})."
     )
     yield ""

@@ -24,6 +24,7 @@ _HEADS = (
     "wall, x ours",
     "CPU, x ours",
     "stall, ms",
+    "stall CPU, ms",
     "peak, MB",
     "allocated, MB",
 )
@@ -52,6 +53,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(row.against_ours("wall_s")),
         _number(row.against_ours("cpu_s")),
         _number(row.median("stall_s"), 1e3),
+        _number(row.median("stall_cpu_s"), 1e3),
         _number(row.median("rss_mb")),
         _number(row.median("held_mb")),
     )

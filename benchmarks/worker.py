@@ -39,20 +39,21 @@ async def _read(entry: Entry, datasets: Sequence[Dataset], clients: int) -> Sums
     return sum(found, Sums())
 
 
-async def _ticking(work: Any) -> tuple[Any, float]:
-    """Run work, and measure the longest time for which the event loop ran nothing else."""
-    longest = 0.0
+async def _ticking(work: Any) -> tuple[Any, float, float]:
+    """Run work, and measure the longest wall and CPU time without a turn for another task."""
+    longest = longest_cpu = 0.0
 
     async def tick() -> None:
-        nonlocal longest
+        nonlocal longest, longest_cpu
         while True:
-            before = time.perf_counter()
+            before, before_cpu = time.perf_counter(), time.thread_time()
             await asyncio.sleep(_TICK_S)
             longest = max(longest, time.perf_counter() - before - _TICK_S)
+            longest_cpu = max(longest_cpu, time.thread_time() - before_cpu)
 
     ticker = asyncio.create_task(tick())
     try:
-        return await work, longest
+        return await work, longest, longest_cpu
     finally:
         ticker.cancel()
 
@@ -86,8 +87,8 @@ def _network(entry: Entry) -> Callable[[], Figures]:
         return found, Figures(time.perf_counter() - wall, time.process_time() - cpu)
 
     async def run_ticking() -> tuple[Sums, Figures]:
-        (found, figures), stall = await _ticking(run())
-        return found, attrs.evolve(figures, stall_s=stall)
+        (found, figures), stall, stall_cpu = await _ticking(run())
+        return found, attrs.evolve(figures, stall_s=stall, stall_cpu_s=stall_cpu)
 
     def round_() -> Figures:
         if entry.tracing:

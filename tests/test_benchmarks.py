@@ -67,6 +67,7 @@ def test_the_readmes_table_is_not_written_from_a_part_of_a_run():
 
 ABOUT = {
     "date": "2026-11-21T12:00:00+00:00",
-    "machine": {"cores": 2},
+    "quick": False,
+    "machine": {"cores": 2, "load": 0.1},
     "versions": {"python": "3.11.7", "usage-async": "0.1.0", "aiohttp": "3.14.5"},
 }

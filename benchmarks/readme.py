@@ -139,10 +139,11 @@ def table(document: Mapping[str, Any]) -> Iterator[str]:
     del versions["usage-async"]
     others = ", ".join(f"{name} {version}" for name, version in versions.items())
     options = " --quick" if document["quick"] else ""
+    machine = document["machine"]
     yield (
         f"The figures are medians of one run of `python -m benchmarks{options}`"
-        f" ({document['date'][:10]}, {document['machine']['cores']} cores, load {document['machine']['load']}, CPython {python};"
-        f" {others})."
+        f" ({document['date'][:10]}, {machine['cores']} cores, load {machine['load']},"
+        f" CPython {python}; {others})."
     )
     yield ""
     yield f"| measured | {' | '.join(_COLUMNS)} |"

@@ -57,7 +57,7 @@ class Connection:
 
 @attrs.frozen(kw_only=True)
 class Target:
-    """Address of the API, the key for it, and the way target.
+    """Address of the API, the key for it, and the way there.
 
     Attributes:
         base_url: Address of the API.

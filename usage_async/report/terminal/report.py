@@ -167,7 +167,7 @@ def _spend(page: Page, report: Report, spend: Spend, top: int) -> None:
         return
     notes = []
     if grouping.derived:
-        notes.append("derived from line items; one without a model is report as it is")
+        notes.append("derived from line items; one without a model is shown as it is")
     if report.groups_from is not None:
         notes.append(f"known from {day_of(report.groups_from)}")
     page.title(f"Spend by {grouping.noun}", "; ".join(notes))

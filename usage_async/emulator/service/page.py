@@ -15,7 +15,7 @@ from usage_async.emulator.organization.chance import mix
 from usage_async.emulator.organization.organization import Key, Organization, Span
 from usage_async.emulator.quirks import Quirks
 from usage_async.emulator.service.oddities import Json, apply_quirks
-from usage_async.emulator.service.query import Query
+from usage_async.emulator.service.query import ParsedQuery
 
 _DIGITS = 34
 """Significant digits of the service's amounts: those of an IEEE 754 decimal128."""
@@ -26,7 +26,7 @@ _TENTH = Decimal("0.1")
 _PLAIN_QUIRKS = Quirks()
 
 
-def make_page(organization: Organization, query: Query, now: int, quirks: Quirks) -> Json:
+def make_page(organization: Organization, query: ParsedQuery, now: int, quirks: Quirks) -> Json:
     """Make the page that answers a query.
 
     Args:
@@ -73,7 +73,7 @@ def make_page(organization: Organization, query: Query, now: int, quirks: Quirks
     return page
 
 
-def _next_page(query: Query, count: int, left: int, quirks: Quirks) -> str | None:
+def _next_page(query: ParsedQuery, count: int, left: int, quirks: Quirks) -> str | None:
     start = query.next_start + count * query.width
     if quirks.cursors == "repeated":
         second = query.start + count * query.width
@@ -87,7 +87,9 @@ def _next_page(query: Query, count: int, left: int, quirks: Quirks) -> str | Non
     return query.cursor(start) if quirks.extra_empty_page and count else None
 
 
-def _buckets(organization: Organization, query: Query, span: Span, quirks: Quirks) -> list[Json]:
+def _buckets(
+    organization: Organization, query: ParsedQuery, span: Span, quirks: Quirks
+) -> list[Json]:
     is_money = bool(fields_of(query.endpoint.result_class, "money"))
     make_rows = _cost_rows if is_money else _usage_rows
     buckets = []
@@ -113,7 +115,7 @@ def _iso(seconds: int) -> str:
 
 
 def _usage_rows(
-    organization: Organization, query: Query, span: Span, _quirks: Quirks
+    organization: Organization, query: ParsedQuery, span: Span, _quirks: Quirks
 ) -> list[list[Json]]:
     endpoint = query.endpoint
     layout = organization.layout(endpoint)
@@ -135,7 +137,7 @@ def _usage_rows(
 
 
 def _cost_rows(
-    organization: Organization, query: Query, span: Span, quirks: Quirks
+    organization: Organization, query: ParsedQuery, span: Span, quirks: Quirks
 ) -> list[list[Json]]:
     blank = _blank(query.endpoint)
     write = _number if quirks.number_amounts else _digits

@@ -29,8 +29,8 @@ _HUGE = 10**20
 
 
 @attrs.frozen(kw_only=True)
-class Query:
-    """A checked query; a page answers it.
+class ParsedQuery:
+    """A query as it was parsed; a page answers it.
 
     Attributes:
         endpoint: The requested endpoint.
@@ -65,7 +65,7 @@ class Query:
         return f"page_{base64.b64encode(data).decode()}"
 
 
-def parse(endpoint: Endpoint, pairs: Pairs, now: int, quirks: Quirks) -> Query:
+def parse(endpoint: Endpoint, pairs: Pairs, now: int, quirks: Quirks) -> ParsedQuery:
     """Check the query of a request.
 
     Args:
@@ -104,7 +104,7 @@ def parse(endpoint: Endpoint, pairs: Pairs, now: int, quirks: Quirks) -> Query:
     next_start, hollow = start, 0
     if "page" in scalars:
         end, next_start, hollow = _read_cursor(scalars["page"], digest, range(start, end, width))
-    return Query(
+    return ParsedQuery(
         endpoint=endpoint,
         start=start,
         end=end,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async.emulator.organization.bill import bill
 from usage_async.emulator.organization.catalog import PROFILES, UNLISTED_PROFILE
-from usage_async.emulator.organization.organization import Key, Organization, Span
+from usage_async.emulator.organization.organization import GroupKey, Organization, Span
 from usage_async.emulator.organization.rhythm import Rhythm, Sizes, partly
 
 UNTIL = NOW - NOW % 60
@@ -44,14 +44,14 @@ def figures(
     count: int,
     group_by: Collection[str] = (),
     **more: Any,
-) -> list[dict[Key, list[int]]]:
+) -> list[dict[GroupKey, list[int]]]:
     span = Span(start=start, width=width, count=count, until=more.get("until", UNTIL))
     filters = more.get("filters", {})
     return ORGANIZATION.usage(endpoint, span, group_by=group_by, filters=filters)
 
 
-def added(buckets: list[dict[Key, list[int]]]) -> dict[Key, list[int]]:
-    total: dict[Key, list[int]] = {}
+def added(buckets: list[dict[GroupKey, list[int]]]) -> dict[GroupKey, list[int]]:
+    total: dict[GroupKey, list[int]] = {}
     for groups in buckets:
         for key, row in groups.items():
             known = total.setdefault(key, [0] * len(row))

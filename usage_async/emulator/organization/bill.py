@@ -10,7 +10,13 @@ import attrs
 from usage_async._api.endpoints import ENDPOINTS
 from usage_async.emulator.organization import catalog
 from usage_async.emulator.organization.leaves import Layout, Leaf
-from usage_async.emulator.organization.organization import Filters, Key, Organization, Span, matches
+from usage_async.emulator.organization.organization import (
+    Filters,
+    GroupKey,
+    Organization,
+    Span,
+    matches,
+)
 
 _EXACT = Context(prec=60, traps=[Inexact])
 _MILLION_PERCENT = 10**8
@@ -52,7 +58,7 @@ class _Line:
 
 def bill(
     organization: Organization, span: Span, *, group_by: Collection[str] = (), filters: Filters
-) -> list[dict[Key, Charge]]:
+) -> list[dict[GroupKey, Charge]]:
     """Charge each day of a span, by group.
 
     Args:
@@ -64,7 +70,7 @@ def bill(
     Returns:
         For each day the charge of each group, by the group's values of `group_by`.
     """
-    days: list[dict[Key, Charge]] = [{} for _ in range(span.count)]
+    days: list[dict[GroupKey, Charge]] = [{} for _ in range(span.count)]
     line_items = filters.get("line_item")
     others = {name: values for name, values in filters.items() if name != "line_item"}
     with localcontext(_EXACT):
@@ -86,7 +92,7 @@ def bill(
 
 
 def _charge(
-    day: dict[Key, Charge], lines: list[tuple[_Line, Key]], figures: dict[int, int]
+    day: dict[GroupKey, Charge], lines: list[tuple[_Line, GroupKey]], figures: dict[int, int]
 ) -> None:
     for line, key in lines:
         figure = figures.get(line.column, 0)

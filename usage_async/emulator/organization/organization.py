@@ -38,7 +38,8 @@ from usage_async.emulator.organization.rhythm import (
 )
 
 _MEBIBYTE = 2**20
-Key = tuple[Any, ...]
+GroupKey = tuple[Any, ...]
+"""Values of the dimensions that a query groups by."""
 Filters = Mapping[str, Collection[Any]]
 
 
@@ -143,7 +144,7 @@ class Organization:
 
     def usage(
         self, endpoint: Endpoint, span: Span, *, group_by: Collection[str] = (), filters: Filters
-    ) -> list[dict[Key, list[int]]]:
+    ) -> list[dict[GroupKey, list[int]]]:
         """Add up the usage in each bucket, by group.
 
         Args:
@@ -156,7 +157,7 @@ class Organization:
             For each bucket the figures of each group, one for each column of the layout. The key of
             a group has the values of `group_by`, in that order. A quiet bucket has no groups.
         """
-        buckets: list[dict[Key, list[int]]] = [{} for _ in range(span.count)]
+        buckets: list[dict[GroupKey, list[int]]] = [{} for _ in range(span.count)]
         layout = self.layout(endpoint)
         width = len(layout.columns)
         for leaf in layout.leaves:

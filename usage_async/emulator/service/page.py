@@ -12,7 +12,7 @@ from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async._api.fields import FIGURES, fields_of
 from usage_async.emulator.organization.bill import Charge, bill
 from usage_async.emulator.organization.chance import mix
-from usage_async.emulator.organization.organization import Key, Organization, Span
+from usage_async.emulator.organization.organization import GroupKey, Organization, Span
 from usage_async.emulator.quirks import Quirks
 from usage_async.emulator.service.oddities import Json, apply_quirks
 from usage_async.emulator.service.query import ParsedQuery
@@ -124,7 +124,7 @@ def _usage_rows(
     sums = [(name, columns) for name, columns in layout.fields.items() if len(columns) > 1]
     usage = organization.usage(endpoint, span, group_by=query.group_by, filters=query.filters)
 
-    def row(key: Key, figures: list[int]) -> Json:
+    def row(key: GroupKey, figures: list[int]) -> Json:
         values = blank.copy()
         for name, column in single:
             values[name] = figures[column]
@@ -150,7 +150,7 @@ def _cost_rows(
     no_names = dict.fromkeys(names)
     by_line_item = "line_item" in query.group_by
 
-    def row(key: Key, charge: Charge, *, is_first: bool) -> Json:
+    def row(key: GroupKey, charge: Charge, *, is_first: bool) -> Json:
         values = blank.copy()
         values["amount"] = {"value": write(charge.amount), "currency": "usd"}
         values.update(zip(query.group_by, key, strict=True))

@@ -31,7 +31,7 @@ from usage_async.emulator.organization.rhythm import (
     RHYTHMS,
     Rhythm,
     Sizes,
-    pace,
+    activity,
     partly,
     volume,
     weekday,
@@ -200,14 +200,14 @@ class Organization:
 
     def day(self, leaf: Leaf, number: int, span: Span) -> Day | None:
         """Make the usage of a leaf on a day since the epoch; None without usage."""
-        busy = pace(self.seed, number)
-        if not busy or number > leaf.last_day:
+        active = activity(self.seed, number)
+        if not active or number > leaf.last_day:
             return None
         bits = mix(leaf.bits, number)
         at_work = weekday(number) < 5 or leaf.workdays == 100
         if bits % 100 >= (leaf.workdays if at_work else leaf.workdays * 2 // 3):
             return None
-        requests = volume(leaf.requests * self.scale, busy, bits >> 8)
+        requests = volume(leaf.requests * self.scale, active, bits >> 8)
         unsettled = span.settling_days - (span.until // 86400 - number)
         if unsettled > 0:
             requests -= requests * unsettled // (2 * span.settling_days)

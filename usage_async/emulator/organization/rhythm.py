@@ -32,11 +32,11 @@ def weekday(day: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def pace(seed: int, day: int) -> int:
-    """Compute the pace of the whole organization on a day; 100,000 on an ordinary first day.
+def activity(seed: int, day: int) -> int:
+    """Compute the activity of the whole organization on a day; 100,000 on an ordinary first day.
 
-    The pace grows over the years and follows the week. It is 0 on some weekend days and on every
-    364th day.
+    It grows over the years and follows the week. It is 0 on some weekend days and on every 364th
+    day.
     """
     percent = _QUIET_PERCENT[weekday(day)]
     if day % 364 == 0 or (percent and mix(seed, day) % 100 < percent):
@@ -44,15 +44,15 @@ def pace(seed: int, day: int) -> int:
     return max(200, 1000 + (day - _FIRST_DAY) * 8 // 5) * _WEEKDAY_PERCENT[weekday(day)]
 
 
-def volume(requests: int, pace: int, noise: int) -> int:
+def volume(requests: int, activity: int, noise: int) -> int:
     """Compute the requests of a leaf on a day, at least 1.
 
     Args:
-        requests: Requests at a pace of 100,000, in hundredths.
-        pace: Pace of the organization on that day.
+        requests: Requests at an activity of 100,000, in hundredths.
+        activity: Activity of the organization on that day.
         noise: Any integer; it scales the figure by 0.5 to 1.5.
     """
-    return max(1, requests * pace * (500 + noise % 1000) // 10_000_000_000)
+    return max(1, requests * activity * (500 + noise % 1000) // 10_000_000_000)
 
 
 @attrs.frozen

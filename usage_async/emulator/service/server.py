@@ -30,7 +30,6 @@ _PREFIX = "/v1"
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 _KEPT_REQUESTS = 100_000
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_Page = Callable[[web.Request], Awaitable[web.Response]]
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -154,7 +153,7 @@ class Emulator:
     def _time(self) -> float:
         return time.time() if self.now is None else self.now()
 
-    def _page_of(self, endpoint: Endpoint) -> _Page:
+    def _page_of(self, endpoint: Endpoint) -> _Handler:
         async def answer(request: web.Request) -> web.Response:
             now = int(self._time())
             query = parse(endpoint, _pairs(request), now, self.quirks)
@@ -162,7 +161,7 @@ class Emulator:
 
         return answer
 
-    def _list_of(self, make: Callable[[lists.ListRequest], Any]) -> _Page:
+    def _list_of(self, make: Callable[[lists.ListRequest], Any]) -> _Handler:
         async def answer(request: web.Request) -> web.Response:
             if self.quirks.refuse_names:
                 raise refusals.missing_scope(_scope(request))

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from usage_async._api.endpoints import Endpoint
+from usage_async._api.endpoints import DAY_S, Endpoint
 from usage_async.emulator.organization.chance import mix
 from usage_async.emulator.organization.leaves import Layout, Leaf, make_layout
 from usage_async.emulator.organization.members import (
@@ -180,11 +180,11 @@ class Organization:
         end = span.end
         if end <= span.start:
             return
-        for number in range(span.start // 86400, -(-end // 86400)):
+        for number in range(span.start // DAY_S, -(-end // DAY_S)):
             day = self.day(leaf, number, span)
             if day is None:
                 continue
-            midnight = number * 86400
+            midnight = number * DAY_S
             first = max(span.start - midnight, 0) // 60
             last = min((end - midnight) // 60, DAY_MINUTES)
             offset = midnight - span.start
@@ -208,7 +208,7 @@ class Organization:
         if bits % 100 >= (leaf.workdays if at_work else leaf.workdays * 2 // 3):
             return None
         requests = volume(leaf.requests * self.scale, active, bits >> 8)
-        unsettled = span.settling_days - (span.until // 86400 - number)
+        unsettled = span.settling_days - (span.until // DAY_S - number)
         if unsettled > 0:
             requests -= requests * unsettled // (2 * span.settling_days)
         totals = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from usage_async._api.endpoints import DEFAULT_LIMITS, WIDTH_SECONDS, Endpoint
+from usage_async._api.endpoints import DAY_S, DEFAULT_LIMITS, WIDTH_SECONDS, Endpoint
 from usage_async.emulator.quirks import Quirks
 from usage_async.emulator.service.refusals import api_key_floor, invalid, lookback
 
@@ -22,7 +22,6 @@ _SCALARS = ("start_time", "end_time", "bucket_width", "limit", "page")
 _CURSOR = struct.Struct(">QIQ")
 _HOLLOW_SHIFT = 48
 """The last number of a cursor: the next start below this bit, the pending empty pages above it."""
-_DAY_S = 86400
 _LAST_INSTANT = 253402300799
 """Last second of the year 9999, the end of Python's calendar."""
 _HUGE = 10**20
@@ -188,9 +187,9 @@ def _filters(endpoint: Endpoint, values: Mapping[str, list[str]]) -> dict[str, f
 def _check_floors(
     endpoint: Endpoint, start: int, group_by: tuple[str, ...], now: int, quirks: Quirks
 ) -> None:
-    earliest_day = now // _DAY_S - quirks.lookback_days
-    if start // _DAY_S < earliest_day:
-        raise lookback(datetime.fromtimestamp(earliest_day * _DAY_S, UTC).date().isoformat())
+    earliest_day = now // DAY_S - quirks.lookback_days
+    if start // DAY_S < earliest_day:
+        raise lookback(datetime.fromtimestamp(earliest_day * DAY_S, UTC).date().isoformat())
     if endpoint.name != "costs":
         return
     if "api_key_id" in group_by and start < quirks.api_key_floor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from decimal import Context, Decimal, Inexact, localcontext
+from decimal import Decimal, localcontext
 
 import attrs
 
@@ -18,7 +18,6 @@ from usage_async.emulator.organization.organization import (
     matches,
 )
 
-_EXACT = Context(prec=60, traps=[Inexact])
 _MILLION_PERCENT = 10**8
 
 
@@ -73,7 +72,7 @@ def bill(
     days: list[dict[GroupKey, Charge]] = [{} for _ in range(span.count)]
     line_items = filters.get("line_item")
     others = {name: values for name, values in filters.items() if name != "line_item"}
-    with localcontext(_EXACT):
+    with localcontext(catalog.EXACT):
         for name, profile in catalog.PROFILES.items():
             if name not in ENDPOINTS:
                 continue

@@ -162,10 +162,10 @@ def _embedding(dollars: str) -> Model:
 
 _NOTHING = Model({}, {})
 
-# The decimal context of the importing thread might round.
-_GIBIBYTE_HOURS_OF_A_BYTE_DAY = Context(prec=60, traps=[Inexact]).divide(
-    Decimal(24), Decimal(2**30)
-)
+EXACT = Context(prec=60, traps=[Inexact])
+"""Context of prices and charges. The context of the thread that imports this file might round."""
+
+_GIBIBYTE_HOURS_OF_A_BYTE_DAY = EXACT.divide(Decimal(24), Decimal(2**30))
 
 PROFILES: Mapping[str, Profile] = {
     "completions": Profile(

@@ -10,7 +10,8 @@ from usage_async.emulator.quirks import Quirks
 
 Json = dict[str, Any]
 
-_WIDE = Context(prec=60)
+WIDE = Context(prec=60)
+"""Context that holds every amount of the service without rounding."""
 
 
 def apply_quirks(
@@ -106,5 +107,5 @@ def _halves(row: Json) -> list[Json]:
 
 
 def _half(value: Decimal) -> tuple[Decimal, Decimal]:
-    half = _WIDE.quantize(_WIDE.divide(value, 2), value)
-    return half, _WIDE.subtract(value, half)
+    half = WIDE.quantize(WIDE.divide(value, 2), value)
+    return half, WIDE.subtract(value, half)

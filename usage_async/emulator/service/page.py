@@ -14,13 +14,12 @@ from usage_async.emulator.organization.bill import Charge, bill
 from usage_async.emulator.organization.chance import mix
 from usage_async.emulator.organization.organization import GroupKey, Organization, Span
 from usage_async.emulator.quirks import Quirks
-from usage_async.emulator.service.oddities import Json, apply_quirks
+from usage_async.emulator.service.oddities import WIDE, Json, apply_quirks
 from usage_async.emulator.service.query import ParsedQuery
 
 _DIGITS = 34
 """Significant digits of the service's amounts: those of an IEEE 754 decimal128."""
-_EXACT = Context(prec=_DIGITS, traps=[Inexact])
-_ROUNDING = Context(prec=60)
+_DECIMAL128 = Context(prec=_DIGITS, traps=[Inexact])
 _ZERO = "0E-6176"
 _TENTH = Decimal("0.1")
 _PLAIN_QUIRKS = Quirks()
@@ -176,7 +175,7 @@ def _digits(amount: Decimal) -> str:
     """Write an amount with all the digits that the service sends."""
     if not amount:
         return _ZERO
-    return str(amount.quantize(_last_digit(amount.adjusted()), context=_EXACT))
+    return str(amount.quantize(_last_digit(amount.adjusted()), context=_DECIMAL128))
 
 
 @lru_cache(maxsize=64)
@@ -187,8 +186,8 @@ def _last_digit(first: int) -> Decimal:
 
 def _number(amount: Decimal) -> Decimal:
     """Write a number as the service does: without exponent, and always with a decimal point."""
-    tenths = amount.quantize(_TENTH, context=_ROUNDING)
-    return tenths if tenths == amount else Decimal(f"{amount.normalize(_EXACT):f}")
+    tenths = amount.quantize(_TENTH, context=WIDE)
+    return tenths if tenths == amount else Decimal(f"{amount.normalize(_DECIMAL128):f}")
 
 
 def _blank(endpoint: Endpoint) -> Json:

@@ -63,10 +63,10 @@ def test_no_decimal_context_of_a_caller_changes_an_answer(quirks: Quirks) -> Non
 
 def test_the_catalog_is_the_same_in_every_decimal_context() -> None:
     with decimal.localcontext(HOSTILE):
-        uses = runpy.run_path(catalog.__file__)["PROFILES"]
-    for name, use in catalog.PROFILES.items():
-        prices = [(price.dollars, price.units) for price in uses[name].prices]
-        assert prices == [(price.dollars, price.units) for price in use.prices]
+        profiles = runpy.run_path(catalog.__file__)["PROFILES"]
+    for name, profile in catalog.PROFILES.items():
+        prices = [(price.dollars, price.units) for price in profiles[name].prices]
+        assert prices == [(price.dollars, price.units) for price in profile.prices]
 
 
 async def test_iso_fields_can_be_left_out(ask: Asker) -> None:

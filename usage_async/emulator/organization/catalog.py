@@ -160,7 +160,8 @@ def _embedding(dollars: str) -> Model:
     return Model({"input_text_tokens": 320_000}, {"input_text_tokens": dollars})
 
 
-_NOTHING = Model({}, {})
+UNPRICED = Model({}, {})
+"""Model without consumption and prices of its own, also that of an endpoint without models."""
 
 EXACT = Context(prec=60, traps=[Inexact])
 """Context of prices and charges. The context of the thread that imports this file might round."""
@@ -246,7 +247,7 @@ PROFILES: Mapping[str, Profile] = {
         prices=(Price("file search tool calls", "num_requests", "calls", Decimal("0.0025")),),
     ),
     "web_search_calls": Profile(
-        {"gpt-5.2": _NOTHING, "gpt-5.2-mini": _NOTHING, "o4-mini-2025-04-16": _NOTHING},
+        {"gpt-5.2": UNPRICED, "gpt-5.2-mini": UNPRICED, "o4-mini-2025-04-16": UNPRICED},
         requests=45,
         share=25,
         per_thousand={"num_requests": 1400},
@@ -255,7 +256,7 @@ PROFILES: Mapping[str, Profile] = {
 }
 """Usage profile of each endpoint, by name."""
 
-UNLISTED_PROFILE = Profile({"model-a": _NOTHING, "model-b": _NOTHING}, requests=25, share=60)
+UNLISTED_PROFILE = Profile({"model-a": UNPRICED, "model-b": UNPRICED}, requests=25, share=60)
 """Usage profile of an endpoint that is newer than this catalog."""
 UNLISTED_PER_THOUSAND = 3000
 """Amount of an unlisted metric in a thousand requests."""

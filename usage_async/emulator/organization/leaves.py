@@ -21,7 +21,6 @@ from usage_async.emulator.organization.rhythm import RHYTHMS
 _ARCHIVED_DAY = 20454
 """2026-01-01 in days since the epoch: the last day of the archived project."""
 _NO_END = 2**31
-_NO_MODEL = catalog.Model({}, {})
 
 
 @attrs.frozen
@@ -107,7 +106,7 @@ def _leaves(
     flows: Mapping[str, int],
 ) -> Iterator[Leaf]:
     models: list[tuple[str | None, catalog.Model]] = [*profile.models.items()]
-    models = models or [(None, _NO_MODEL)]
+    models = models or [(None, catalog.UNPRICED)]
     # Every model has usage, whatever the seed. The last two owners are archived or deleted.
     sure_owners = [mix(seed, number) % (len(owners) - 2) for number in range(len(models))]
     for owner_number, owner in enumerate(owners):

@@ -7,14 +7,14 @@ import traceback
 import pytest
 
 from usage_async import ConfigurationError
-from usage_async._http.key import KeyCustody, Secret, conceal, find_key
+from usage_async._http.key import KeyCustody, Secret, conceal_key, find_key
 
 KEY = "sk-admin-canary-0123456789"
 BEARER = f"Bearer {KEY}"
 
 
 def custody(source):
-    return KeyCustody(conceal(source))
+    return KeyCustody(conceal_key(source))
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ def assert_tells_no_key(error):
 
 @pytest.mark.parametrize("key", WRONG)
 def test_what_is_no_key_is_refused_without_being_told(key):
-    source = conceal(key)
+    source = conceal_key(key)
     del key
     with pytest.raises(ConfigurationError, match="the admin key must") as error:
         KeyCustody(source)
@@ -163,7 +163,7 @@ async def test_the_header_and_its_holder_tell_nothing():
 
 @pytest.mark.parametrize("source", [None, len])
 def test_what_is_not_a_text_is_left_as_it_is(source):
-    assert conceal(source) is source
+    assert conceal_key(source) is source
 
 
 # Rotation

@@ -54,8 +54,8 @@ from usage_async._http.key import (
     KeyCustody,
     KeySource,
     Secret,
-    conceal,
-    concealed,
+    conceal_key,
+    conceal_option,
     find_key,
 )
 from usage_async._http.limiter import AdaptiveLimiter, Limiter, check_count
@@ -150,8 +150,8 @@ class UsageClient:
         limiter: Limiter | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        admin_key = conceal(admin_key)
-        base_url, proxy, organization = map(concealed, (base_url, proxy, organization))
+        admin_key = conceal_key(admin_key)
+        base_url, proxy, organization = map(conceal_option, (base_url, proxy, organization))
         check_count("concurrency", concurrency)
         if settle_after.__class__ is not timedelta or not timedelta() <= settle_after < _CENTURY:
             msg = f"settle_after takes a timedelta below a hundred years, not {settle_after!r}"

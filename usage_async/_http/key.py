@@ -48,12 +48,12 @@ class Secret(str):
         return Secret(super().__getitem__(index))
 
 
-def concealed(text: str | None) -> str | None:
+def conceal_option(text: str | None) -> str | None:
     """Make an option a `Secret`; it may hold a password or, by mistake, a key."""
     return Secret(text) if isinstance(text, str) else text
 
 
-def conceal(source: object) -> KeySource | None:
+def conceal_key(source: object) -> KeySource | None:
     """Make a caller's key a `Secret`, before any frame that holds it can fail."""
     if isinstance(source, str):
         return Secret(source)
@@ -102,7 +102,7 @@ class KeyCustody:
             # Another request may have asked while this one waited for the lock.
             if times_asked != self._times_asked or refused != self._bearer():
                 return refused != self._bearer()
-            self._take(conceal(await self._source()))
+            self._take(conceal_key(await self._source()))
             self._times_asked += 1
         return refused != self._bearer()
 

@@ -15,232 +15,96 @@ from usage_async._api.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from usage_async._api.endpoints import (
         ENDPOINTS as ENDPOINTS,
-    )
-    from usage_async._api.endpoints import (
         CostsParams as CostsParams,
-    )
-    from usage_async._api.endpoints import (
         Endpoint as Endpoint,
-    )
-    from usage_async._api.endpoints import (
         UsageAudioSpeechesParams as UsageAudioSpeechesParams,
-    )
-    from usage_async._api.endpoints import (
         UsageAudioTranscriptionsParams as UsageAudioTranscriptionsParams,
-    )
-    from usage_async._api.endpoints import (
         UsageCodeInterpreterSessionsParams as UsageCodeInterpreterSessionsParams,
-    )
-    from usage_async._api.endpoints import (
         UsageCompletionsParams as UsageCompletionsParams,
-    )
-    from usage_async._api.endpoints import (
         UsageDecisionsParams as UsageDecisionsParams,
-    )
-    from usage_async._api.endpoints import (
         UsageEmbeddingsParams as UsageEmbeddingsParams,
-    )
-    from usage_async._api.endpoints import (
         UsageFileSearchCallsParams as UsageFileSearchCallsParams,
-    )
-    from usage_async._api.endpoints import (
         UsageImagesParams as UsageImagesParams,
-    )
-    from usage_async._api.endpoints import (
         UsageModerationsParams as UsageModerationsParams,
-    )
-    from usage_async._api.endpoints import (
         UsageVectorStoresParams as UsageVectorStoresParams,
-    )
-    from usage_async._api.endpoints import (
         UsageWebSearchCallsParams as UsageWebSearchCallsParams,
     )
     from usage_async._api.exact import Extra as Extra
     from usage_async._api.names import (
         ApiKey as ApiKey,
-    )
-    from usage_async._api.names import (
         ApiKeyOwner as ApiKeyOwner,
-    )
-    from usage_async._api.names import (
         Project as Project,
-    )
-    from usage_async._api.names import (
         User as User,
     )
     from usage_async._api.pages import (
         Notice as Notice,
-    )
-    from usage_async._api.pages import (
         UsageResponse as UsageResponse,
-    )
-    from usage_async._api.pages import (
         UsageTimeBucket as UsageTimeBucket,
     )
     from usage_async._api.results import (
         CostsResult as CostsResult,
-    )
-    from usage_async._api.results import (
         CostsResultAmount as CostsResultAmount,
-    )
-    from usage_async._api.results import (
         DerivedLineItem as DerivedLineItem,
-    )
-    from usage_async._api.results import (
         UnknownResult as UnknownResult,
-    )
-    from usage_async._api.results import (
         UsageAudioSpeechesResult as UsageAudioSpeechesResult,
-    )
-    from usage_async._api.results import (
         UsageAudioTranscriptionsResult as UsageAudioTranscriptionsResult,
-    )
-    from usage_async._api.results import (
         UsageCodeInterpreterSessionsResult as UsageCodeInterpreterSessionsResult,
-    )
-    from usage_async._api.results import (
         UsageCompletionsResult as UsageCompletionsResult,
-    )
-    from usage_async._api.results import (
         UsageDecisionsResult as UsageDecisionsResult,
-    )
-    from usage_async._api.results import (
         UsageEmbeddingsResult as UsageEmbeddingsResult,
-    )
-    from usage_async._api.results import (
         UsageFileSearchCallsResult as UsageFileSearchCallsResult,
-    )
-    from usage_async._api.results import (
         UsageImagesResult as UsageImagesResult,
-    )
-    from usage_async._api.results import (
         UsageModerationsResult as UsageModerationsResult,
-    )
-    from usage_async._api.results import (
         UsageResult as UsageResult,
-    )
-    from usage_async._api.results import (
         UsageRow as UsageRow,
-    )
-    from usage_async._api.results import (
         UsageVectorStoresResult as UsageVectorStoresResult,
-    )
-    from usage_async._api.results import (
         UsageWebSearchCallsResult as UsageWebSearchCallsResult,
     )
     from usage_async._api.version import __version__ as __version__
-    from usage_async._client.client import (
-        UsageClient as UsageClient,
-    )
-    from usage_async._client.names import (
-        Names as Names,
-    )
-    from usage_async._client.names_book import (
-        NamesBook as NamesBook,
-    )
-    from usage_async._client.query import (
-        UsageQuery as UsageQuery,
-    )
+    from usage_async._client.client import UsageClient as UsageClient
+    from usage_async._client.names import Names as Names
+    from usage_async._client.names_book import NamesBook as NamesBook
+    from usage_async._client.query import UsageQuery as UsageQuery
     from usage_async._codec.columns import (
         arrow_schema as arrow_schema,
-    )
-    from usage_async._codec.columns import (
         to_arrow as to_arrow,
     )
     from usage_async._codec.converter import (
         converter as converter,
-    )
-    from usage_async._codec.converter import (
         dumps as dumps,
-    )
-    from usage_async._codec.converter import (
         from_dict as from_dict,
-    )
-    from usage_async._codec.converter import (
         loads as loads,
-    )
-    from usage_async._codec.converter import (
         to_dict as to_dict,
     )
-    from usage_async._engine.stream import (
-        Stream as Stream,
-    )
-    from usage_async._http.fetch import (
-        RequestEvent as RequestEvent,
-    )
+    from usage_async._engine.stream import Stream as Stream
+    from usage_async._http.fetch import RequestEvent as RequestEvent
     from usage_async._http.limiter import (
         AdaptiveLimiter as AdaptiveLimiter,
-    )
-    from usage_async._http.limiter import (
         Limiter as Limiter,
     )
-    from usage_async._http.retry import (
-        RetryPolicy as RetryPolicy,
-    )
-    from usage_async._http.runtime import (
-        Runtime as Runtime,
-    )
-    from usage_async._http.transport import (
-        Timeout as Timeout,
-    )
-    from usage_async._query.times import (
-        TimeRange as TimeRange,
-    )
-    from usage_async._sums.totals import (
-        Summary as Summary,
-    )
-    from usage_async._sums.verification import (
-        Verification as Verification,
-    )
+    from usage_async._http.retry import RetryPolicy as RetryPolicy
+    from usage_async._http.runtime import Runtime as Runtime
+    from usage_async._http.transport import Timeout as Timeout
+    from usage_async._query.times import TimeRange as TimeRange
+    from usage_async._sums.totals import Summary as Summary
+    from usage_async._sums.verification import Verification as Verification
     from usage_async.errors import (
         APIConnectionError as APIConnectionError,
-    )
-    from usage_async.errors import (
         APIStatusError as APIStatusError,
-    )
-    from usage_async.errors import (
         APITimeoutError as APITimeoutError,
-    )
-    from usage_async.errors import (
         AuthenticationError as AuthenticationError,
-    )
-    from usage_async.errors import (
         BadRequestError as BadRequestError,
-    )
-    from usage_async.errors import (
         ConfigurationError as ConfigurationError,
-    )
-    from usage_async.errors import (
         IncompleteError as IncompleteError,
-    )
-    from usage_async.errors import (
         InternalServerError as InternalServerError,
-    )
-    from usage_async.errors import (
         MixedCurrencyError as MixedCurrencyError,
-    )
-    from usage_async.errors import (
         NotFoundError as NotFoundError,
-    )
-    from usage_async.errors import (
         PaginationError as PaginationError,
-    )
-    from usage_async.errors import (
         PermissionDeniedError as PermissionDeniedError,
-    )
-    from usage_async.errors import (
         QueryError as QueryError,
-    )
-    from usage_async.errors import (
         RangeUnavailableError as RangeUnavailableError,
-    )
-    from usage_async.errors import (
         RateLimitError as RateLimitError,
-    )
-    from usage_async.errors import (
         ResponseError as ResponseError,
-    )
-    from usage_async.errors import (
         UsageError as UsageError,
     )
 

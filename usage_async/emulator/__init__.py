@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from usage_async.emulator.faults import Faults as Faults
     from usage_async.emulator.organization.organization import Organization as Organization
     from usage_async.emulator.quirks import Quirks as Quirks
-    from usage_async.emulator.service.server import Emulator as Emulator
-    from usage_async.emulator.service.server import Request as Request
-    from usage_async.emulator.service.server import serve as serve
+    from usage_async.emulator.service.server import (
+        Emulator as Emulator,
+        Request as Request,
+        serve as serve,
+    )
     from usage_async.emulator.thread import running as running
 
 _HOMES = {

@@ -17,8 +17,7 @@ from usage_async._api.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from usage_async.report.compute import compute_report as compute_report
     from usage_async.report.reading import read_sections as read_sections
-    from usage_async.report.spec import ReportSpec as ReportSpec
-    from usage_async.report.spec import report_spec as report_spec
+    from usage_async.report.spec import ReportSpec as ReportSpec, report_spec as report_spec
     from usage_async.report.values import Report as Report
 
 _HOMES = {

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import FAST, TOLERANT, completion, cost, exact_json, refused_at, wild
+from readers import FAST, TOLERANT, completion, cost, exact_json, refused_at, wild
 from values import (
     PUBLIC,
     any_of,

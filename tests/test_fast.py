@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import FAST, TOLERANT, cost, exact_json, numbers, refused_at, tried, wild
+from readers import FAST, TOLERANT, cost, exact_json, numbers, refused_at, tried, wild
 from values import (
     NAMES,
     amounts,

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import FAST, TOLERANT, completion
+from readers import FAST, TOLERANT, completion
 from values import (
     DAY,
     PAGES,

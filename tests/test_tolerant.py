@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import FAST, TOLERANT, completion, cost, exact_json, numbers, refused_at, tried
+from readers import FAST, TOLERANT, completion, cost, exact_json, numbers, refused_at, tried
 from values import (
     NAMES,
     every_kind,

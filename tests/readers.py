@@ -1,4 +1,4 @@
-"""Helpers for the tests of the readers: both of them, bodies, and refusals."""
+"""Shared by the tests of the two readers: the readers, bodies, and refusals."""
 
 import json
 from decimal import Decimal
@@ -20,7 +20,7 @@ FAST, TOLERANT = make_converter(fast=True), make_converter(fast=False)
 
 
 def tried(using, body, cls):
-    """What a reader makes of a body, or None where it refuses."""
+    """Read a body; None if the reader refuses it."""
     try:
         return using.loads(body, cls)
     except READING_ERRORS:

@@ -27,7 +27,7 @@ def page(*days, cursor=None, **more):
     )
 
 
-class Reading(WindowProgress):
+class Progress(WindowProgress):
     """It is given the buckets of the page before only where it looks back, as by a merge."""
 
     before = ()
@@ -38,15 +38,15 @@ class Reading(WindowProgress):
 
 
 def read(*pages, window=FIVE_DAYS, now=NOW, cursor=None):
-    """Read pages; gives the days that came, the codes of the notices, and the reading."""
-    reading = Reading(window=window, now=now, cursor=cursor)
+    """Read pages; gives the days that came, the codes of the notices, and the progress."""
+    progress = Progress(window=window, now=now, cursor=cursor)
     days, notices = [], []
     for one in pages:
-        assert not reading.done
-        accepted, told = reading.accept(one)
+        assert not progress.done
+        accepted, told = progress.accept(one)
         days += [(one.start_time - START) / DAY for one in accepted.data]
         notices += told
-    return days, notices, reading
+    return days, notices, progress
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def read(*pages, window=FIVE_DAYS, now=NOW, cursor=None):
     ],
 )
 def test_every_bucket_comes_once_and_in_order(pages):
-    days, notices, reading = read(*pages)
+    days, notices, progress = read(*pages)
     assert days == [0, 1, 2, 3, 4]
-    assert reading.done
+    assert progress.done
     assert not notices
 
 
 def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
     whole = page(0, 1, 2, 3, 4)
-    assert Reading(window=FIVE_DAYS, now=NOW).accept(whole)[0] is whole
+    assert Progress(window=FIVE_DAYS, now=NOW).accept(whole)[0] is whole
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_a_page_that_needs_no_change_is_handed_on_as_it_is():
     ],
 )
 def test_what_is_missing_or_too_much_is_told(pages, days, notice, day, says):
-    came, notices, reading = read(*pages)
+    came, notices, progress = read(*pages)
     assert came == days
-    assert reading.done
+    assert progress.done
     (told,) = notices
     assert (told.code, told.starts[0]) == (notice, START + day * DAY)
     assert says in told.message
@@ -186,16 +186,16 @@ def test_what_is_missing_or_too_much_is_told(pages, days, notice, day, says):
 )
 def test_what_would_lose_or_double_figures_is_an_error(pages, says):
     *good, last = pages
-    _, _, reading = read(*good)
+    _, _, progress = read(*good)
     with pytest.raises(PaginationError, match=says):
-        reading.accept(last)
+        progress.accept(last)
 
 
 def test_from_a_saved_cursor_empty_pages_for_ever_are_no_end():
     empty = [page(cursor=str(count)) for count in range(101)]
-    _, _, reading = read(*empty[:-1], cursor="a")
+    _, _, progress = read(*empty[:-1], cursor="a")
     with pytest.raises(PaginationError, match="in a circle"):
-        reading.accept(empty[-1])
+        progress.accept(empty[-1])
 
 
 @pytest.mark.parametrize("end", [0, START, -5, 10**12, 10**18])
@@ -209,9 +209,9 @@ def test_a_bucket_that_ends_absurdly_is_an_error(end):
 
 def test_some_empty_pages_are_followed():
     pages = [page(cursor=str(count)) for count in range(100)]
-    days, _, reading = read(*pages, page(0, 1, 2, 3, 4))
+    days, _, progress = read(*pages, page(0, 1, 2, 3, 4))
     assert days == [0, 1, 2, 3, 4]
-    assert reading.done
+    assert progress.done
 
 
 def test_a_bucket_that_is_not_over_need_not_come():
@@ -223,53 +223,53 @@ def test_a_bucket_that_is_not_over_need_not_come():
 
 def test_an_empty_page_is_followed_on_while_a_bucket_is_due():
     today = {"now": START + 3 * DAY - 1}
-    _, _, reading = read(page(0, cursor="a"), page(cursor="b"), **today)
-    assert not reading.done
+    _, _, progress = read(page(0, cursor="a"), page(cursor="b"), **today)
+    assert not progress.done
     every = page(0, 1, 2, 3, 4, cursor="a")
-    _, _, reading = read(every, page(cursor="b"), **today)
-    assert reading.done
+    _, _, progress = read(every, page(cursor="b"), **today)
+    assert progress.done
 
 
 def test_a_bucket_that_has_begun_may_come_behind_empty_pages():
     today = {"now": START + 4 * DAY + 1}
-    days, notices, reading = read(page(0, 1, 2, 3, cursor="a"), page(cursor="b"), page(4), **today)
-    assert (days, notices, reading.done) == ([0, 1, 2, 3, 4], [], True)
+    days, notices, progress = read(page(0, 1, 2, 3, cursor="a"), page(cursor="b"), page(4), **today)
+    assert (days, notices, progress.done) == ([0, 1, 2, 3, 4], [], True)
 
 
 def test_a_bucket_that_never_comes_is_waited_for_a_hundred_empty_pages_long():
     empty = [page(cursor=str(count)) for count in range(101)]
     pages = [page(0, 1, 2, 3, cursor="a"), *empty]
-    _, _, reading = read(*pages[:-1], now=START + 4 * DAY + 1)
-    assert not reading.done
-    _, notices, reading = read(*pages, now=START + 4 * DAY + 1)
-    assert (notices, reading.done) == ([], True)
+    _, _, progress = read(*pages[:-1], now=START + 4 * DAY + 1)
+    assert not progress.done
+    _, notices, progress = read(*pages, now=START + 4 * DAY + 1)
+    assert (notices, progress.done) == ([], True)
 
 
 def test_after_a_gap_an_empty_page_is_followed_on():
-    _, _, reading = read(page(0, 2, 3, 4, cursor="a"), page(cursor="b"))
-    assert not reading.done
-    assert reading.cursor == "b"
+    _, _, progress = read(page(0, 2, 3, 4, cursor="a"), page(cursor="b"))
+    assert not progress.done
+    assert progress.cursor == "b"
 
 
 def test_from_a_saved_cursor_the_first_bucket_may_be_any():
-    days, notices, reading = read(page(2, 3, cursor="b"), page(4), cursor="a")
-    assert (days, notices, reading.done) == ([2, 3, 4], [], True)
+    days, notices, progress = read(page(2, 3, cursor="b"), page(4), cursor="a")
+    assert (days, notices, progress.done) == ([2, 3, 4], [], True)
     _, notices, _ = read(page(2, 4), cursor="a")
     assert [notice.starts[0] for notice in notices] == [START + 3 * DAY]
     _, notices, _ = read(page(), cursor="a")
     assert not notices
-    _, _, reading = read(cursor="a")
+    _, _, progress = read(cursor="a")
     with pytest.raises(PaginationError, match="in a circle"):
-        reading.accept(page(2, cursor="a"))
+        progress.accept(page(2, cursor="a"))
 
 
 def test_without_a_width_whatever_comes_in_order_is_taken():
-    days, notices, reading = read(page(0.5, cursor="a"), page(1, 3), window=OPEN)
-    assert (days, notices, reading.done) == ([0.5, 1, 3], [], True)
-    _, _, reading = read(page(1, cursor="a"), page(cursor="b"), window=OPEN)
-    assert not reading.done
+    days, notices, progress = read(page(0.5, cursor="a"), page(1, 3), window=OPEN)
+    assert (days, notices, progress.done) == ([0.5, 1, 3], [], True)
+    _, _, progress = read(page(1, cursor="a"), page(cursor="b"), window=OPEN)
+    assert not progress.done
     with pytest.raises(PaginationError, match="came after later ones"):
-        reading.accept(page(0.5))
+        progress.accept(page(0.5))
 
 
 def test_without_a_width_a_bucket_that_reaches_into_the_range_is_taken():
@@ -292,8 +292,8 @@ def test_without_a_width_a_bucket_that_reaches_into_the_range_is_taken():
 def test_the_page_before_is_needed_only_where_something_may_have_come_before(
     second, window, looks_back
 ):
-    _, _, reading = read(page(0, 1, cursor="a"), window=window)
-    assert reading.looks_back(second) is looks_back
+    _, _, progress = read(page(0, 1, cursor="a"), window=window)
+    assert progress.looks_back(second) is looks_back
 
 
 def test_an_absurd_start_lies_outside_of_the_range():
@@ -303,12 +303,12 @@ def test_an_absurd_start_lies_outside_of_the_range():
 
 
 def test_what_comes_next_is_known_at_any_time():
-    _, _, reading = read()
-    assert reading.next_start == START
-    _, _, reading = read(page(0, 1, cursor="a"))
-    assert reading.next_start == START + 2 * DAY
-    _, _, reading = read(cursor="a")
-    assert reading.next_start == START
+    _, _, progress = read()
+    assert progress.next_start == START
+    _, _, progress = read(page(0, 1, cursor="a"))
+    assert progress.next_start == START + 2 * DAY
+    _, _, progress = read(cursor="a")
+    assert progress.next_start == START
 
 
 @st.composite
@@ -333,33 +333,33 @@ def servings(draw):
 
 @given(servings())
 def test_however_it_is_served_every_bucket_comes_exactly_once(pages):
-    reading = Reading(window=FIVE_DAYS, now=NOW)
+    progress = Progress(window=FIVE_DAYS, now=NOW)
     days = []
     for one in pages:
         try:
-            accepted, notices = reading.accept(one)
+            accepted, notices = progress.accept(one)
         except PaginationError:
             # A bucket of more than a page ago cannot be told from another one.
             return
         assert {notice.code for notice in notices} <= {"repeated-bucket", "bucket-outside-range"}
         days += [one.start_time for one in accepted.data]
-        if reading.done:
+        if progress.done:
             break
-    assert reading.done
+    assert progress.done
     assert days == [START + day * DAY for day in range(5)]
 
 
 @given(st.lists(st.lists(st.integers(-1, 6), max_size=4), max_size=6))
 def test_whatever_is_served_nothing_comes_twice_or_out_of_order(served):
-    reading = Reading(window=FIVE_DAYS, now=NOW)
+    progress = Progress(window=FIVE_DAYS, now=NOW)
     days = []
     for index, some in enumerate(served):
         try:
-            accepted, _ = reading.accept(page(*some, cursor=f"page_{index}"))
+            accepted, _ = progress.accept(page(*some, cursor=f"page_{index}"))
         except PaginationError:
             break
         days += [(one.start_time - START) // DAY for one in accepted.data]
-        if reading.done:
+        if progress.done:
             break
     assert days == sorted(set(days))
     assert set(days) <= set(range(5))

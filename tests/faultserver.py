@@ -14,11 +14,22 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
+
+CERTIFICATE = Path(__file__).parent / "samples" / "self_signed.pem"
+"""Certificate and key of a TLS server that only a test trusts."""
+
+
+def self_signed() -> ssl.SSLContext:
+    """Make the TLS context of a server with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
 
 
 @attrs.frozen

@@ -7,16 +7,14 @@ import json
 import logging
 import os
 import pickle
-import ssl
 import traceback
 from base64 import b64encode, urlsafe_b64encode
-from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 import structlog
-from faultserver import FaultServer, answer, close, hang, raw, reset
+from faultserver import FaultServer, answer, close, hang, raw, reset, self_signed
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -35,7 +33,6 @@ from usage_async._codec.replies import QUOTED_BYTES
 from usage_async._http.fetch import Request
 from usage_async._http.key import Secret
 
-SAMPLES = Path(__file__).parent / "samples"
 ONCE = RetryPolicy(attempts=1)
 
 pytestmark = pytest.mark.usefixtures("key", "nothing_left")
@@ -150,10 +147,8 @@ def netrc(tmp_path, monkeypatch):
 
 async def test_what_cannot_be_sent_does_not_tell_the_key(tmp_path, monkeypatch):
     netrc(tmp_path, monkeypatch)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(SAMPLES / "self_signed.pem")
     proxy = answer(b"", 407)
-    async with FaultServer(proxy) as server, FaultServer(honest, ssl=tls) as secure:
+    async with FaultServer(proxy) as server, FaultServer(honest, ssl=self_signed()) as secure:
         closed = aiohttp.ClientSession()
         await closed.close()
         async with aiohttp.ClientSession(trust_env=True) as reader_of_netrc:

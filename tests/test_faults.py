@@ -49,7 +49,19 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from faultserver import FaultServer, Wire, answer, close, fly, hang, raw, reset, script
+from faultserver import (
+    CERTIFICATE,
+    FaultServer,
+    Wire,
+    answer,
+    close,
+    fly,
+    hang,
+    raw,
+    reset,
+    script,
+    self_signed,
+)
 from service import DAY, KEY, START, bucket, client_of, days, honest, page, read_into, serve, turns
 
 from usage_async import (
@@ -74,8 +86,6 @@ from usage_async import (
 from usage_async._codec.pages import BATCH_BYTES
 from usage_async._http.fetch import _decoding
 from usage_async.report.csv import guarded
-
-SAMPLES = Path(__file__).parent / "samples"
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -117,14 +127,12 @@ async def test_fault_01_dns_failure_and_refused_connection_are_retried_then_name
 
 
 async def test_fault_02_a_wrong_certificate_fails_at_once_without_retry(clock):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(SAMPLES / "self_signed.pem")
-    async with FaultServer(honest, ssl=context) as server:
+    async with FaultServer(honest, ssl=self_signed()) as server:
         error = await fails(server, APIConnectionError, clock)
         assert "cannot be trusted" in error.message
         assert not server.requests
         assert not clock.slept
-        trusting = ssl.create_default_context(cafile=SAMPLES / "self_signed.pem")
+        trusting = ssl.create_default_context(cafile=CERTIFICATE)
         assert await recovers(server, clock, ssl=trusting) == 0
 
 

@@ -4,11 +4,10 @@ import asyncio
 import base64
 import gzip
 import ssl
-from pathlib import Path
 
 import aiohttp
 import pytest
-from faultserver import FaultServer, answer, fly
+from faultserver import CERTIFICATE, FaultServer, answer, fly, self_signed
 from service import DAY, KEY, START, client_of, days, honest, page, serve
 
 from usage_async import (
@@ -23,10 +22,8 @@ from usage_async import (
 from usage_async._codec.redactor import Redactor
 from usage_async._http.transport import check_base_url, check_proxy
 
-SAMPLES = Path(__file__).parent / "samples"
 ONCE = RetryPolicy(attempts=1)
 REDACTOR = Redactor(("canary.of=us",))
-PEM = SAMPLES / "self_signed.pem"
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -151,15 +148,9 @@ async def tunnel(request, wire):
     wire.closed = True
 
 
-def secure():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(PEM)
-    return context
-
-
 async def test_a_proxy_sees_a_tunnel_and_never_the_key():
-    async with FaultServer(honest, ssl=secure()) as server, FaultServer(tunnel) as proxy:
-        trusting = ssl.create_default_context(cafile=PEM)
+    async with FaultServer(honest, ssl=self_signed()) as server, FaultServer(tunnel) as proxy:
+        trusting = ssl.create_default_context(cafile=CERTIFICATE)
         url = f"http://me:password@127.0.0.1:{proxy.port}"
         async with client_of(server, proxy=url, ssl=trusting) as client:
             assert await days(client, 1).collect()

@@ -26,6 +26,12 @@ class Ran:
 Cli = Callable[..., Ran]
 
 
+def environment(**settings: str) -> dict[str, str]:
+    """The environment without a key, and without what makes Python itself write to stderr."""
+    unwanted = ("OPENAI_", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG", "PYTHONWARNINGS")
+    return {k: v for k, v in os.environ.items() if not k.startswith(unwanted)} | settings
+
+
 @attrs.define
 class Clock:
     """Time passes only by sleeping."""

@@ -14,6 +14,8 @@ from usage_async import _cli as room
 from usage_async._cli import dispatch
 from usage_async._cli.context import Context
 
+from .conftest import environment
+
 
 def test_help_teaches_and_every_command_has_an_example(cli):
     ran = cli("--help")
@@ -166,16 +168,10 @@ def test_a_cancellation_without_a_termination_is_no_exit():
         Context(None, {}).run(_wait_for_ever(lambda: asyncio.current_task().cancel()))
 
 
-def _environment(**settings: str) -> dict[str, str]:
-    """The environment without a key, and without what makes Python itself write to stderr."""
-    unwanted = ("OPENAI_", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG", "PYTHONWARNINGS")
-    return {k: v for k, v in os.environ.items() if not k.startswith(unwanted)} | settings
-
-
 def _process(*tokens: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(  # noqa: S603 - this very Python
         [sys.executable, "-m", "usage_async._cli", *tokens],
-        env=_environment(**settings),
+        env=environment(**settings),
         capture_output=True,
         check=False,
         timeout=60,
@@ -204,7 +200,7 @@ def test_a_standard_stream_may_be_closed(tmp_path, command, code, says):
     ran = subprocess.run(  # noqa: S602 - the shell is the point
         f"{sys.executable} -m usage_async._cli {command}",
         shell=True,
-        env=_environment(),
+        env=environment(),
         cwd=tmp_path,
         capture_output=True,
         check=False,
@@ -239,7 +235,7 @@ def test_help_imports_nothing_heavy():
     )
     ran = subprocess.run(  # noqa: S603 - this very Python
         [sys.executable, "-c", code],
-        env=_environment(),
+        env=environment(),
         capture_output=True,
         check=False,
         timeout=60,
@@ -254,6 +250,6 @@ def test_a_pipe_that_closes_early_is_no_error(tmp_path):
         f" --by model 2>{tmp_path}/err | head -c 100; echo $?; cat {tmp_path}/err"
     )
     ran = subprocess.run(  # noqa: S602 - the shell is the point
-        command, shell=True, env=_environment(), capture_output=True, check=False, timeout=60
+        command, shell=True, env=environment(), capture_output=True, check=False, timeout=60
     )
     assert ran.stdout[100:].strip() == b"0"

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from usage_async.emulator import Emulator, Faults, Quirks
-from usage_async.emulator.organization import organization as dataset
+from usage_async.emulator.organization import organization
 from usage_async.report.amounts import total
 
-NOW = 1_795_348_800  # as in conftest.py
+from .conftest import NOW
 
 
 @pytest.mark.parametrize("by", ["project", "user", "api-key", "line-item", "model"])
@@ -303,14 +303,18 @@ def test_days_that_are_told_to_be_revised_lie_in_the_period(cli):
     assert "figures from 2026-11-21 on may still be revised" in out
 
 
+def _name_all_projects(monkeypatch, name):
+    make_members = organization.make_members
+
+    def renamed(seed):
+        projects, *others = make_members(seed)
+        return tuple(attrs.evolve(project, name=name) for project in projects), *others
+
+    monkeypatch.setattr(organization, "make_members", renamed)
+
+
 def test_movers_that_are_named_alike_are_told_apart(cli, monkeypatch):
-    made = dataset.make_members
-
-    def make_members(seed):
-        projects, *others = made(seed)
-        return tuple(attrs.evolve(project, name="Web app") for project in projects), *others
-
-    monkeypatch.setattr(dataset, "make_members", make_members)
+    _name_all_projects(monkeypatch, "Web app")
     movers = cli("report", "--demo", "--compare").out.partition("Top movers\n")[2].splitlines()
     assert len({line.partition("Web app  proj_")[2] for line in movers[:3]}) == 3
 
@@ -428,13 +432,7 @@ def test_where_nothing_can_be_read_there_is_one_line(cli, monkeypatch):
 
 def test_names_never_steer_the_terminal(cli, monkeypatch):
     evil = "[red]x[/red]\x1b[31m=1+1\u202e,\n"
-    made = dataset.make_members
-
-    def make_members(seed):
-        projects, *others = made(seed)
-        return tuple(attrs.evolve(project, name=evil) for project in projects), *others
-
-    monkeypatch.setattr(dataset, "make_members", make_members)
+    _name_all_projects(monkeypatch, evil)
     for columns in (60, 200):
         ran = cli("report", "--demo", columns=columns)
         assert ran.code == 0

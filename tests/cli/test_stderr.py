@@ -1,4 +1,4 @@
-"""What is said of errors never tells the admin key, wherever it was put by mistake."""
+"""Errors in the terminal never tell the admin key, wherever it was put by mistake."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from usage_async._cli import stderr
 
-from .test_dispatch import _environment
+from .conftest import environment
 
 KEY = "gw.Zq7Rk3Vw9Xp2Lm5Tn8Bd4Hj6"  # a gateway's, without a prefix that is known
 _ASKED = ("total", "costs", "--period", "7d")
@@ -117,7 +117,7 @@ def _shell(command: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(  # noqa: S602 - the shell is the point
         command.format(f"{sys.executable} -m usage_async._cli"),
         shell=True,
-        env=_environment(),
+        env=environment(),
         capture_output=True,
         check=False,
         timeout=60,

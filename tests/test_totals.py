@@ -8,7 +8,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from values import DAY, HOSTILE, NAMES, START, amounts, rows
+from values import DAY, HOSTILE, NAMES, START, amounts, paid, rows, tokens
 
 from usage_async import (
     ENDPOINTS,
@@ -34,20 +34,12 @@ def bucket(day, *results, **more):
     return UsageTimeBucket(start_time=start, end_time=start + DAY, results=results, **more)
 
 
-def tokens(count, **more):
-    return UsageCompletionsResult(input_tokens=count, output_tokens=0, num_model_requests=1, **more)
-
-
-def cost(value, currency="usd", **more):
-    return CostsResult(amount=CostsResultAmount(value=Decimal(value), currency=currency), **more)
-
-
 def stored(count, project=None):
     return UsageVectorStoresResult(usage_bytes=count, project_id=project)
 
 
 LATER = START + 365 * DAY
-"""When every bucket of these tests has ended."""
+"""An instant at which every bucket of these tests has ended."""
 
 
 def summed(kind, *buckets, by=(), as_of=LATER):
@@ -168,7 +160,7 @@ def test_groups_come_largest_first_and_equal_ones_by_name():
     results = [tokens(1, model="c"), tokens(5, model="b"), tokens(5, model="a"), tokens(9)]
     groups = summed(UsageCompletionsResult, bucket(0, *results), by=["model"]).groups()
     assert [row.model for row in groups] == [None, "a", "b", "c"]
-    costs = [cost("-1", line_item="credit"), CostsResult(line_item="free"), cost("0.1")]
+    costs = [paid("-1", line_item="credit"), CostsResult(line_item="free"), paid("0.1")]
     groups = summed(CostsResult, bucket(0, *costs), by=["line_item"]).groups()
     assert [row.line_item for row in groups] == [None, "free", "credit"]
 
@@ -239,7 +231,7 @@ def test_a_level_is_that_of_the_last_bucket_that_has_ended(days, ended, whole, g
 def test_money_is_added_exactly_whatever_the_context_of_the_thread():
     parts = ["0.000004500000000000000000000000000000000", "1E+30", "-0.1", "1E-50"]
     with decimal.localcontext(HOSTILE):
-        whole = total(CostsResult, bucket(0, *map(cost, parts)))
+        whole = total(CostsResult, bucket(0, *map(paid, parts)))
     assert whole.amount.value == plain(map(Decimal, parts))
 
 
@@ -253,20 +245,20 @@ def test_no_decimal_context_of_a_caller_changes_a_figure_or_is_an_error(results)
 
 def test_groups_rank_by_every_digit():
     nearly = [("a", "2." + 40 * "0" + "1"), ("b", "2." + 40 * "0" + "3"), ("c", "2")]
-    results = [cost(value, line_item=item) for item, value in nearly]
+    results = [paid(value, line_item=item) for item, value in nearly]
     groups = summed(CostsResult, bucket(0, *results), by=["line_item"]).groups()
     assert [row.line_item for row in groups] == ["b", "a", "c"]
 
 
 def test_a_sum_has_no_zeros_at_its_end():
-    whole = total(CostsResult, bucket(0, cost("0.150000000000"), cost("2075.7501485925")))
+    whole = total(CostsResult, bucket(0, paid("0.150000000000"), paid("2075.7501485925")))
     assert str(whole.amount.value) == "2075.9001485925"
-    whole = total(CostsResult, bucket(0, cost("0.5"), cost("99.5")))
+    whole = total(CostsResult, bucket(0, paid("0.5"), paid("99.5")))
     assert str(whole.amount.value) == "100"
 
 
 def test_the_largest_and_the_smallest_amount_have_an_exact_sum():
-    whole = total(CostsResult, bucket(0, cost("9E+307"), cost("1E-6176")))
+    whole = total(CostsResult, bucket(0, paid("9E+307"), paid("1E-6176")))
     assert plain([whole.amount.value, Decimal("-9E+307")]) == Decimal("1E-6176")
 
 
@@ -274,11 +266,11 @@ def test_a_sum_that_is_too_large_is_an_error():
     with pytest.raises(UsageError, match="no exact sum"):
         add(Decimal("1E+6000"), Decimal("1E-6000"))
     with pytest.raises(UsageError, match="no exact sum"):
-        total(CostsResult, bucket(0, cost("9E+308"), cost("9E+308")))
+        total(CostsResult, bucket(0, paid("9E+308"), paid("9E+308")))
 
 
 def test_several_currencies_stay_apart_and_have_no_single_sum():
-    results = [cost("1", "usd"), cost("2", "eur"), cost("3", "usd", project_id="p"), CostsResult()]
+    results = [paid("1", "usd"), paid("2", "eur"), paid("3", "usd", project_id="p"), CostsResult()]
     made = summed(CostsResult, bucket(0, *results))
     assert [(row.amount.currency, row.amount.value) for row in made.groups()] == [
         ("usd", 4),
@@ -311,7 +303,7 @@ def test_several_currencies_stay_apart_and_have_no_single_sum():
 )
 def test_quantities_add_only_within_one_unit(results, quantity, unit):
     made = [
-        cost("1", quantity=None if count is None else Decimal(count), quantity_unit=unit)
+        paid("1", quantity=None if count is None else Decimal(count), quantity_unit=unit)
         for count, unit in results
     ]
     whole = total(CostsResult, bucket(0, *made))
@@ -319,44 +311,44 @@ def test_quantities_add_only_within_one_unit(results, quantity, unit):
 
 
 def test_rows_without_a_unit_and_a_line_item_do_not_add_in_whatever_currency_they_are():
-    made = [cost("1", quantity=Decimal(1)), cost("0", "eur", quantity=Decimal(2))]
+    made = [paid("1", quantity=Decimal(1)), paid("0", "eur", quantity=Decimal(2))]
     assert total(CostsResult, bucket(0, *made)).quantity is None
-    free = [cost("1", quantity=Decimal(1)), CostsResult(quantity=Decimal(2))]
+    free = [paid("1", quantity=Decimal(1)), CostsResult(quantity=Decimal(2))]
     assert total(CostsResult, bucket(0, *free)).quantity is None
     twice = [CostsResult(quantity=Decimal(2)), CostsResult(quantity=Decimal(2))]
     assert total(CostsResult, bucket(0, *twice, *made)).quantity is None
-    item = [cost("1", quantity=Decimal(n), line_item="a") for n in (1, 2)]
+    item = [paid("1", quantity=Decimal(n), line_item="a") for n in (1, 2)]
     assert total(CostsResult, bucket(0, *item)).quantity == 3
 
 
 def test_without_a_unit_quantities_of_different_line_items_do_not_add():
-    made = [cost("1", quantity=Decimal(1), line_item=name) for name in ("a", "b")]
+    made = [paid("1", quantity=Decimal(1), line_item=name) for name in ("a", "b")]
     assert total(CostsResult, bucket(0, *made)).quantity is None
     by_item = summed(CostsResult, bucket(0, *made), by=["line_item"]).groups()
     assert [(row.line_item, row.quantity) for row in by_item] == [("a", 1), ("b", 1)]
 
 
 def test_a_currency_has_no_case():
-    made = [cost("1", "USD", quantity=Decimal(1), quantity_unit="a"), cost("2", "usd")]
+    made = [paid("1", "USD", quantity=Decimal(1), quantity_unit="a"), paid("2", "usd")]
     whole = total(CostsResult, bucket(0, *made))
-    assert (whole.amount, whole.quantity) == (cost("3", "usd").amount, 1)
+    assert (whole.amount, whole.quantity) == (paid("3", "usd").amount, 1)
 
 
 @pytest.mark.parametrize(
     ("amounts", "whole"),
     [
-        pytest.param([("1", "usd"), ("0", "eur")], cost("1", "usd"), id="zero"),
-        pytest.param([("0", "eur"), ("1", "usd")], cost("1", "usd"), id="zero first"),
+        pytest.param([("1", "usd"), ("0", "eur")], paid("1", "usd"), id="zero"),
+        pytest.param([("0", "eur"), ("1", "usd")], paid("1", "usd"), id="zero first"),
         pytest.param(
-            [("5", "eur"), ("1", "usd"), ("-5", "eur")], cost("1", "usd"), id="a sum of zero"
+            [("5", "eur"), ("1", "usd"), ("-5", "eur")], paid("1", "usd"), id="a sum of zero"
         ),
-        pytest.param([("0", "usd"), ("0", "eur")], cost("0", "eur"), id="only zeros"),
-        pytest.param([("0", "usd")], cost("0", "usd"), id="nothing but a zero"),
+        pytest.param([("0", "usd"), ("0", "eur")], paid("0", "eur"), id="only zeros"),
+        pytest.param([("0", "usd")], paid("0", "usd"), id="nothing but a zero"),
     ],
 )
 def test_an_amount_of_zero_adds_nothing_to_another_currency(amounts, whole):
     made = [
-        cost(value, currency, quantity=Decimal(2), quantity_unit="tokens")
+        paid(value, currency, quantity=Decimal(2), quantity_unit="tokens")
         for value, currency in amounts
     ]
     sums = summed(CostsResult, bucket(0, *made))
@@ -367,22 +359,22 @@ def test_an_amount_of_zero_adds_nothing_to_another_currency(amounts, whole):
 
 
 def test_an_amount_of_zero_does_not_hide_that_two_others_have_no_sum():
-    made = [cost("0", "chf"), cost("1", "usd"), cost("1", "eur")]
+    made = [paid("0", "chf"), paid("1", "usd"), paid("1", "eur")]
     with pytest.raises(MixedCurrencyError) as error:
         total(CostsResult, bucket(0, *made))
     assert error.value.currencies == ("eur", "usd")
 
 
 def test_free_and_paid_groups_rank_together():
-    made = [CostsResult(line_item="a"), cost("0", line_item="b"), cost("-1", line_item="c")]
+    made = [CostsResult(line_item="a"), paid("0", line_item="b"), paid("-1", line_item="c")]
     groups = summed(CostsResult, bucket(0, *made), by=["line_item"]).groups()
     assert [row.line_item for row in groups] == ["a", "b", "c"]
 
 
 def test_quantities_follow_their_currency_and_free_ones_are_kept():
     made = [
-        cost("1", "usd", quantity=Decimal(1), quantity_unit="tokens"),
-        cost("2", "eur", quantity=Decimal(2), quantity_unit="images"),
+        paid("1", "usd", quantity=Decimal(1), quantity_unit="tokens"),
+        paid("2", "eur", quantity=Decimal(2), quantity_unit="images"),
     ]
     groups = summed(CostsResult, bucket(0, *made)).groups()
     assert [(row.quantity, row.quantity_unit) for row in groups] == [(2, "images"), (1, "tokens")]
@@ -407,9 +399,9 @@ def test_quantities_follow_their_currency_and_free_ones_are_kept():
 
 def test_a_note_is_kept_where_all_rows_agree():
     made = [
-        cost("1", project_id="p", project_name="One", organization_name="Org"),
-        cost("2", project_id="p", project_name="Renamed", organization_name="Org"),
-        cost("3", project_id="p", project_name="One"),
+        paid("1", project_id="p", project_name="One", organization_name="Org"),
+        paid("2", project_id="p", project_name="Renamed", organization_name="Org"),
+        paid("3", project_id="p", project_name="One"),
     ]
     (row,) = summed(CostsResult, bucket(0, *made), by=["project_id"]).groups()
     assert (row.project_name, row.organization_name) == (None, "Org")
@@ -417,20 +409,20 @@ def test_a_note_is_kept_where_all_rows_agree():
 
 def test_a_name_is_kept_only_in_the_sum_of_what_it_names():
     made = [
-        cost("1", project_id="p", project_name="A", organization_name="Org"),
-        cost("2", project_id="p"),
-        cost("4", project_id=None, project_name="B", user_email="a@b"),
-        cost("8", project_id="q", organization_name=None),
+        paid("1", project_id="p", project_name="A", organization_name="Org"),
+        paid("2", project_id="p"),
+        paid("4", project_id=None, project_name="B", user_email="a@b"),
+        paid("8", project_id="q", organization_name=None),
     ]
     whole = total(CostsResult, bucket(0, *made))
-    assert whole == cost("15", organization_name="Org")
+    assert whole == paid("15", organization_name="Org")
     groups = summed(CostsResult, bucket(0, *made), by=["project_id"]).groups()
     assert [(row.project_id, row.project_name, row.user_email) for row in groups] == [
         ("q", None, None),
         (None, None, None),
         ("p", "A", None),
     ]
-    assert total(CostsResult, bucket(0, cost("1", project_name="A"), cost("2"))) == cost("3")
+    assert total(CostsResult, bucket(0, paid("1", project_name="A"), paid("2"))) == paid("3")
 
 
 @pytest.mark.parametrize(
@@ -446,7 +438,7 @@ def test_a_name_is_kept_only_in_the_sum_of_what_it_names():
 )
 def test_a_note_that_is_asked_for_as_a_group_keeps_rows_apart(name, first, second):
     made = [
-        cost(value, quantity=Decimal(value), line_item="x", **{name: note})
+        paid(value, quantity=Decimal(value), line_item="x", **{name: note})
         for value, note in (("1", first), ("5", second), ("2", first))
     ]
     groups = summed(CostsResult, bucket(0, *made), by=[name, "new"]).groups()
@@ -472,7 +464,7 @@ def test_a_figure_is_no_group(kind, name):
 @pytest.mark.parametrize("kind", [UsageCompletionsResult, CostsResult])
 def test_sums_of_a_large_bucket_are_made_in_steps(kind):
     if kind is CostsResult:
-        made = [cost(n, line_item=str(n)) for n in range(3500)]
+        made = [paid(n, line_item=str(n)) for n in range(3500)]
     else:
         made = [tokens(n, model=str(n)) for n in range(3500)]
     (dimension,) = {"model", "line_item"} & {a.name for a in fields_of(kind)}

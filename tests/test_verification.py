@@ -1,19 +1,16 @@
-"""What verify() proves, and what it must not let pass."""
+"""Verification: its proofs, and the gaps and differences that it must not let pass."""
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import attrs
 import pytest
+from values import DAY, paid, result_of, tokens
 
 from usage_async import (
-    CostsResult,
-    CostsResultAmount,
     IncompleteError,
     RangeUnavailableError,
     Runtime,
     UsageClient,
-    UsageCompletionsResult,
     UsageResponse,
     UsageTimeBucket,
     Verification,
@@ -23,7 +20,6 @@ from usage_async._query.windows import Window
 from usage_async._sums.verification import RangeFigures
 from usage_async.emulator import Emulator, Quirks
 
-DAY = 86_400
 NOW = 100 * DAY
 MIDDAY = int(datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp())
 
@@ -38,22 +34,8 @@ def reading(*days, as_of=NOW):
     return made
 
 
-def tokens(count, **more):
-    return UsageCompletionsResult(input_tokens=count, output_tokens=0, num_model_requests=1, **more)
-
-
-def cost(value, currency="usd"):
-    return CostsResult(amount=CostsResultAmount(value=Decimal(value), currency=currency))
-
-
 def differing(one, other):
-    """Take all the steps of a comparison."""
-    steps = one.differing(other)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
+    return result_of(one.differing(other))
 
 
 @pytest.mark.parametrize(
@@ -64,11 +46,11 @@ def differing(one, other):
         pytest.param([], [], True, id="quiet on both sides"),
         pytest.param([], [tokens(3)], False, id="the groups are gone"),
         pytest.param([tokens(3)], [], False, id="the whole is gone"),
-        pytest.param([cost("0")], [], True, id="nothing was billed, and says so or not"),
-        pytest.param([cost("0.1"), cost("0.2")], [cost("0.3")], True, id="money adds up"),
-        pytest.param([cost("0.1")], [cost("0.1", "eur")], False, id="another currency"),
+        pytest.param([paid("0")], [], True, id="nothing was billed, and says so or not"),
+        pytest.param([paid("0.1"), paid("0.2")], [paid("0.3")], True, id="money adds up"),
+        pytest.param([paid("0.1")], [paid("0.1", "eur")], False, id="another currency"),
         pytest.param(
-            [cost("0.1"), cost("1", "eur")], [cost("0.1")], False, id="a currency is gone"
+            [paid("0.1"), paid("1", "eur")], [paid("0.1")], False, id="a currency is gone"
         ),
         pytest.param(
             [tokens(3)], [tokens(3, input_cached_tokens=2)], True, id="one leaves a metric out"
@@ -268,7 +250,7 @@ async def test_what_differs_is_read_again_before_it_is_told(revisions, differing
     ]
 
 
-class Scripted:
+class BendingService:
     """A service of five days that bends its grouped readings.
 
     Args:
@@ -307,7 +289,7 @@ async def test_a_group_that_is_short_stays_found_though_a_reading_of_a_second_ag
         short = grouped and bucket.start_time == DAY
         return attrs.evolve(bucket, results=(tokens(9),)) if short else bucket
 
-    proven = await Scripted(bend).verify()
+    proven = await BendingService(bend).verify()
     assert (proven.differing, proven.ok) == ((DAY,), False)
 
 
@@ -316,7 +298,7 @@ async def test_a_bucket_that_is_absent_when_it_is_looked_at_again_is_not_cleared
         is_absent = bucket.start_time == DAY and (grouped or number == 2)
         return None if is_absent else bucket
 
-    proven = await Scripted(bend).verify()
+    proven = await BendingService(bend).verify()
     assert (proven.missing, proven.differing) == ((DAY,), (DAY,))
 
 
@@ -324,7 +306,7 @@ async def test_a_history_that_moves_on_before_the_second_look_clears_nothing():
     def bend(bucket, grouped, number, end):
         return attrs.evolve(bucket, results=()) if grouped else bucket
 
-    service = Scripted(bend)
+    service = BendingService(bend)
 
     async def moving(path, params, headers):
         if service.readings == 1 and ("group_by", "model") in params:

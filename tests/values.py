@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Rounded
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import pytest
@@ -28,6 +29,7 @@ from usage_async import (
     Summary,
     TimeRange,
     UnknownResult,
+    UsageCompletionsResult,
     UsageImagesResult,
     UsageResponse,
     UsageResult,
@@ -39,6 +41,8 @@ from usage_async import (
 )
 from usage_async._api.by_id import ById
 from usage_async._codec.pages import Decoded, decode
+
+T = TypeVar("T")
 
 SAMPLES = Path(__file__).parent / "samples"
 DAY = 86_400
@@ -88,14 +92,28 @@ def one_page(*buckets: dict[str, Any], **fields: Any) -> bytes:
     return json.dumps({**page, **fields}).encode()
 
 
-def decoded(body: bytes, kind: Any, using: Any = converter, *more: Any) -> Decoded[Any]:
-    """Decode a page in one step."""
-    steps = decode(body, kind, using, *more)
+def tokens(count: int, **more: Any) -> UsageCompletionsResult:
+    """A row of one request with some input tokens."""
+    return UsageCompletionsResult(input_tokens=count, output_tokens=0, num_model_requests=1, **more)
+
+
+def paid(value: str, currency: str = "usd", **more: Any) -> CostsResult:
+    """A row of costs."""
+    return CostsResult(amount=CostsResultAmount(value=Decimal(value), currency=currency), **more)
+
+
+def result_of(steps: Generator[None, None, T]) -> T:
+    """Take all steps at once."""
     while True:
         try:
             next(steps)
         except StopIteration as done:
             return done.value
+
+
+def decoded(body: bytes, kind: Any, using: Any = converter, *more: Any) -> Decoded[Any]:
+    """Decode a page in one step."""
+    return result_of(decode(body, kind, using, *more))
 
 
 counts = st.integers(0, 10**15)

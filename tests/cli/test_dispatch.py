@@ -121,7 +121,7 @@ def test_handlers_are_taken_off_again(cli):
 
 def test_a_stream_that_cannot_be_reconfigured_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "stdout", object())
-    dispatch._replace_odd_characters()
+    dispatch._replace_odd_characters()  # raises nothing
 
 
 def test_main_says_what_to_install_where_the_extra_is_missing(monkeypatch, capsys):

@@ -195,6 +195,7 @@ async def test_iso_fields_lack_their_offset_on_busy_buckets(ask: Asker) -> None:
     params = [("start_time", MIDNIGHT - DAY), ("bucket_width", "1h")]
     async with emulator() as server:
         reply = await ask(server, COMPLETIONS, params)
+    assert {bool(bucket["results"]) for bucket in reply.json["data"]} == {True, False}
     for bucket in reply.json["data"]:
         assert bucket["start_time_iso"].endswith("+00:00") == (not bucket["results"])
 

@@ -223,7 +223,7 @@ def test_every_page_from_the_wire_is_read_and_nothing_of_it_is_lost(name, endpoi
 
 
 def holds(written, sent):
-    """Whether all that was sent is in what was written; numbers may be written as texts."""
+    """Tell if a written value holds all that was sent; numbers may be written as texts."""
     if isinstance(sent, dict):
         return all(holds(written.get(key), value) for key, value in sent.items())
     if isinstance(sent, list):
@@ -246,7 +246,7 @@ def test_amounts_are_exact_whether_they_come_as_numbers_or_as_texts():
 
 
 def decoded(body, cls):
-    """What a body is read as, None where it is refused."""
+    """Read a body; None if it is refused."""
     try:
         return loads(body, cls)
     except ResponseError as error:
@@ -289,7 +289,7 @@ def mutated(value, data):
 
 
 def says(written, sent):
-    """Whether a written value means what was sent: no figure changed, appeared or vanished."""
+    """Tell if no figure changed, appeared or vanished between a sent and a written value."""
     if isinstance(sent, dict) and isinstance(written, dict):
         return all(says(written.get(key), item) for key, item in sent.items()) and all(
             key in sent or item in (None, "bucket", "page") or key == "object"

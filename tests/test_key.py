@@ -23,9 +23,6 @@ def no_settings(monkeypatch):
     monkeypatch.delenv("OPENAI_ADMIN_KEY_FILE", raising=False)
 
 
-# Where it comes from
-
-
 async def test_a_key_is_sent_as_a_bearer_token():
     assert await custody(KEY).authorization() == {"Authorization": BEARER}
 
@@ -87,8 +84,6 @@ def test_a_key_in_place_of_its_file_is_not_told(monkeypatch, value):
     assert_tells_no_key(error.value)
 
 
-# What is no key
-
 WRONG = [
     pytest.param("", id="empty"),
     pytest.param(" ", id="blank"),
@@ -142,9 +137,6 @@ def test_a_key_of_another_kind_is_only_warned_about(caplog, key, warned):
     assert all(record.levelno == logging.WARNING for record in caplog.records)
 
 
-# How it is kept out of texts
-
-
 def test_a_secret_tells_neither_itself_nor_its_parts():
     secret = Secret(KEY)
     for shown in (repr(secret), f"{secret!r}", f"{[secret]}", repr(secret[-8:]), repr(secret[0])):
@@ -164,9 +156,6 @@ async def test_the_header_and_its_holder_tell_nothing():
 @pytest.mark.parametrize("source", [None, len])
 def test_what_is_not_a_text_is_left_as_it_is(source):
     assert conceal_key(source) is source
-
-
-# Rotation
 
 
 class Vault:

@@ -1,4 +1,4 @@
-"""The only public door: what it offers, and what it does not load."""
+"""The public packages: the names that they export, and the modules that they do not load."""
 
 import ast
 import importlib
@@ -25,7 +25,7 @@ EXTRAS = {
 
 
 def loaded(code):
-    """What is loaded after some code has run in a fresh interpreter."""
+    """The modules that are loaded after some code has run in a fresh interpreter."""
     code += "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)  # noqa: S603 - this very Python
     return set(json.loads(done.stdout))

@@ -45,7 +45,7 @@ def begins(day):
 
 
 def follow(params, size):
-    """What plain cursor following reads."""
+    """The buckets that plain cursor following reads."""
     read, cursor = [], []
     while True:
         page = loads(serve([*params, *cursor], size), UsageResponse[UsageCompletionsResult])

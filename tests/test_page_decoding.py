@@ -239,7 +239,7 @@ def test_a_repeated_key_counts_once_the_same_by_every_reader(batch_bytes):
 
 
 def assert_probe_agrees(body, kind=UsageCompletionsResult, redactor=None):
-    """What the probe refuses is refused by reading it, too, in the same way."""
+    """Check that reading a body that the probe refuses refuses it in the same way."""
     redactor = redactor or Redactor()
     refusal = probe(body, kind, FAST, redactor)
     if refusal is not None:

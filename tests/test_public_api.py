@@ -65,7 +65,7 @@ def public_modules(package: types.ModuleType) -> list[types.ModuleType]:
 
 
 def exported(module: types.ModuleType) -> list[str]:
-    """What a module exports; one that does not say so exports its own classes and functions."""
+    """The names that a module exports; without `__all__`, its own classes and functions."""
     own = (
         name
         for name, value in vars(module).items()
@@ -89,7 +89,7 @@ def entry(name: str, value: Any) -> str:
 
 
 def class_entry(name: str, kind: type) -> str:
-    """Describe a class: what its public bases have just so is not said again."""
+    """Describe a class, without the members that it takes over from its public bases."""
     bases = [base for base in kind.__mro__[1:] if is_public(base)]
     near = [base for base in bases if not any(base in other.__mro__[1:] for other in bases)]
     near += [base for base in kind.__bases__ if issubclass(base, Exception) and not is_ours(base)]
@@ -119,12 +119,12 @@ def is_ours(kind: type) -> bool:
 
 
 def members(kind: type) -> dict[str, str]:
-    """Describe what users reach of a class: constructor, fields, methods, also of private bases."""
+    """Describe the constructor, fields and methods of a class, also those of private bases."""
     if typing.is_typeddict(kind):
         return {key: f"{key}: {text(hint)}" for key, hint in kind.__annotations__.items()}
     fields = attrs.fields(kind) if attrs.has(kind) else ()
     found = {a.name: f"{a.name}: {text(a.type)}" for a in fields if a.name[0] != "_"}
-    # Whoever has only private fields is given by the library, not made by its users.
+    # A class with private fields only is made by the library, not by its users.
     if not fields or any(a.init and a.name[0] != "_" for a in fields):
         found["__init__"] = function("__init__", kind)
     seen = {a.name for a in fields}

@@ -28,9 +28,6 @@ def refused(match, *args, **kwargs):
     return str(error.value)
 
 
-# Times
-
-
 def test_a_period_goes_with_no_other_end():
     for more in ({"start_time": START}, {"end_time": START}):
         refused("period gives both ends", "costs", {"period": "today", **more})
@@ -88,9 +85,6 @@ def test_a_range_that_turns_out_empty_is_refused_when_a_run_begins(params, says)
 
 def test_an_end_in_the_future_is_kept():
     assert completions(end_time=NOW + DAY).resolve(NOW) == TimeRange(START, NOW + DAY)
-
-
-# Parameters
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -282,9 +276,6 @@ def test_a_value_that_the_api_may_know_is_sent_and_noted(name, params, unknown):
     sent = query.params(START, START + DAY, limit=None, page=None)
     assert {(key, value) for key in params for value in params[key]} <= set(sent)
     assert build(name, {"start_time": START, **params}, unchecked=True).unknown_values == ()
-
-
-# Paths and what was not checked
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,6 @@ def test_a_delay_is_never_negative_nor_beyond_what_the_policy_says(attempt, jitt
         assert attempt < POLICY.attempts
 
 
-# The budget
-
-
 def test_a_retry_costs_five_and_a_timeout_ten_and_a_success_gives_one_back():
     budget = RetryBudget(20)
     assert budget.spend(status(500))

@@ -1,4 +1,4 @@
-"""What is not deterministic has one place."""
+"""The runtime: the one place of all that is not deterministic."""
 
 import asyncio
 import random

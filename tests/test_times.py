@@ -18,9 +18,6 @@ OCTOBER, NOVEMBER = 1_790_812_800, 1_793_491_200
 AMSTERDAM = timezone(timedelta(hours=2))
 
 
-# Instants
-
-
 @pytest.mark.parametrize(
     ("value", "instant"),
     [
@@ -111,9 +108,6 @@ def test_any_value_is_an_instant_or_refused(value):
     except QueryError:
         return
     assert isinstance(instant, timedelta) or type(instant) is int
-
-
-# Periods
 
 
 @pytest.mark.parametrize(
@@ -250,9 +244,6 @@ def test_a_range_tells_its_ends_as_aware_datetimes():
     times = TimeRange(START, START + DAY)
     assert times.start == datetime(2024, 11, 1, tzinfo=UTC)
     assert times.end == datetime(2024, 11, 2, tzinfo=UTC)
-
-
-# The period before
 
 
 def _range(start, end):

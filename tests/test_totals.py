@@ -54,8 +54,6 @@ def total(kind, *buckets, as_of=LATER):
     return summed(kind, *buckets, as_of=as_of).total()
 
 
-# Parts and whole
-
 few = st.sampled_from([None, "a", "b"])
 
 
@@ -172,9 +170,6 @@ def test_an_endpoint_ranks_by_its_own_measure():
     assert [row.model for row in made.groups()] == ["b", "a"]
 
 
-# Levels
-
-
 @pytest.mark.parametrize(
     ("days", "whole", "groups"),
     [
@@ -223,9 +218,6 @@ def test_a_level_is_that_of_the_last_bucket_that_has_ended(days, ended, whole, g
     assert total(UsageVectorStoresResult, *buckets, as_of=as_of).usage_bytes == whole
     made = summed(UsageVectorStoresResult, *buckets, by=["project_id"], as_of=as_of)
     assert {row.project_id: row.usage_bytes for row in made.groups()} == groups
-
-
-# Money
 
 
 def test_money_is_added_exactly_whatever_the_context_of_the_thread():

@@ -1,4 +1,4 @@
-"""What goes over the network, and whose session it goes through."""
+"""The transport: its requests on the wire, and the sessions that it uses."""
 
 import asyncio
 import base64

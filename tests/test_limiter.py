@@ -15,7 +15,7 @@ from usage_async._http.limiter import AdaptiveLimiter
 
 
 @attrs.define
-class Clock:
+class ManualClock:
     """Time that passes when a test says so."""
 
     now: float = 0.0
@@ -77,7 +77,7 @@ class Requests:
 
 
 def made(maximum, shared=None, **options):
-    clock = Clock(**options)
+    clock = ManualClock(**options)
     limiter = AdaptiveLimiter(maximum, clock.runtime, shared)
     return clock, limiter, Requests(limiter)
 
@@ -262,7 +262,7 @@ async def test_its_state_can_be_read_and_is_logged(caplog):
 class Life:
     """Everything that can happen to a limiter, by name."""
 
-    clock: Clock
+    clock: ManualClock
     limiter: AdaptiveLimiter
     requests: Requests
     names: list = attrs.field(factory=list)

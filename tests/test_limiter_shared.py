@@ -344,7 +344,7 @@ class Flying(asyncio.SelectorEventLoop):
         return self.elapsed
 
 
-class Service:
+class Services:
     """Services that take a tenth of a second; it counts how many requests it has in flight."""
 
     def __init__(self):
@@ -373,7 +373,7 @@ def simulated(*bad, healthy=38):
     """Read with some bad clients and many healthy ones; gives seconds, and the peak in flight."""
 
     async def read():
-        limiter, service = Limiter(16), Service()
+        limiter, service = Limiter(16), Services()
         loop = asyncio.get_running_loop()
         runtime = Runtime(monotonic=loop.time)
         transports = [service.behaving(**how) for how in bad]
@@ -505,7 +505,7 @@ def test_whatever_happens_the_bound_and_the_order_hold_and_no_slot_is_lost(slots
 @given(st.integers(1, 30), st.sets(st.integers(0, 3), min_size=1))
 def test_a_cancellation_at_any_turn_of_the_loop_loses_no_slot(when, victims):
     async def live():
-        limiter, service = Limiter(3), Service()
+        limiter, service = Limiter(3), Services()
         clients = [a_client(limiter, service.behaving()) for _ in range(4)]
         reads = [asyncio.create_task(days(client, 3, limit=1).collect()) for client in clients]
         await turns(when)

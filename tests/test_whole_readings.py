@@ -24,7 +24,7 @@ SHAPES = st.builds(
 )
 
 
-class Service:
+class EmulatedTransport:
     """The emulated service as a transport.
 
     Attributes:
@@ -59,7 +59,7 @@ class Service:
             cursor = [("page", page.next_page)]
 
 
-def client_of(service, *, now=NOON, **options):
+def client_over(service, *, now=NOON, **options):
     return UsageClient(transport=service, runtime=Clock(now).runtime, **options)
 
 
@@ -73,8 +73,8 @@ def _quiet(caplog):
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
 @pytest.mark.parametrize("endpoint", ["completions", "costs"])
 async def test_the_running_bucket_is_read_behind_empty_pages(concurrency, endpoint):
-    service = Service(Quirks(hollow_pages=True), endpoint=endpoint)
-    async with client_of(service, concurrency=concurrency) as client:
+    service = EmulatedTransport(Quirks(hollow_pages=True), endpoint=endpoint)
+    async with client_over(service, concurrency=concurrency) as client:
         buckets = await client.query(endpoint, period="7d", limit=7).collect()
     assert len(buckets) == 8
     assert buckets[-1].start_time == NOON - 15 * HOUR
@@ -102,27 +102,27 @@ def test_every_reading_equals_plain_cursor_following(case):
     asked, concurrency, skew, shape = case
     now = NOON + skew
     assume(asked["start_time"] < now)
-    service = Service(shape)
+    service = EmulatedTransport(shape)
     expected = service.follow(**{**asked, "end_time": asked["end_time"] or now})
 
     async def read():
-        async with client_of(service, now=now, concurrency=concurrency) as client:
+        async with client_over(service, now=now, concurrency=concurrency) as client:
             return await client.completions(**asked).collect()
 
     assert asyncio.run(read()) == expected
 
 
 async def test_a_slow_clock_loses_no_window_of_an_absolute_range():
-    service = Service(Quirks())
+    service = EmulatedTransport(Quirks())
     start, end = NOON - 15 * HOUR, NOON
-    async with client_of(service, now=NOON - 1800) as client:
+    async with client_over(service, now=NOON - 1800) as client:
         query = client.completions(start_time=start, end_time=end, bucket_width="1m", limit=10)
         assert len(await query.collect()) == 15 * 60
 
 
 async def test_an_end_years_ahead_costs_one_request_more():
-    service = Service(Quirks())
-    async with client_of(service) as client:
+    service = EmulatedTransport(Quirks())
+    async with client_over(service) as client:
         month = client.completions(start_time=NOON - 31 * DAY, end_time=NOON)
         ahead = client.completions(start_time=NOON - 31 * DAY, end_time="2030-01-01")
         total = await month.total()
@@ -132,8 +132,8 @@ async def test_an_end_years_ahead_costs_one_request_more():
 
 
 async def test_a_year_of_pages_of_one_minute_begins_with_few_windows():
-    service = Service(Quirks())
-    async with client_of(service, concurrency=4) as client:
+    service = EmulatedTransport(Quirks())
+    async with client_over(service, concurrency=4) as client:
         query = client.completions(
             start_time=NOON - 364 * DAY, end_time=NOON, bucket_width="1m", limit=1
         )
@@ -148,9 +148,9 @@ async def test_a_year_of_pages_of_one_minute_begins_with_few_windows():
 async def test_a_saved_cursor_works_with_the_arguments_of_the_query_that_gave_it(
     offset, concurrency
 ):
-    service = Service(Quirks(short_pages=True))
+    service = EmulatedTransport(Quirks(short_pages=True))
     asked = {"start_time": NOON - 20 * DAY + offset, "end_time": NOON - offset, "limit": 3}
-    async with client_of(service, concurrency=concurrency) as client:
+    async with client_over(service, concurrency=concurrency) as client:
         query = client.costs(**asked)
         pages = [page async for page in query.pages()]
         assert len(pages) > 3
@@ -176,8 +176,8 @@ async def test_a_range_that_cuts_a_bucket_is_told(start, end, codes):
     base = midnight if start != -15 * HOUR else NOON
     begin, until = base + start, base + end
     notices = []
-    service = Service(Quirks())
-    async with client_of(
+    service = EmulatedTransport(Quirks())
+    async with client_over(
         service, settle_after=timedelta(hours=1), on_notice=notices.append
     ) as client:
         query = client.completions(start_time=begin, end_time=until)
@@ -197,9 +197,9 @@ async def test_a_range_that_cuts_a_bucket_is_told(start, end, codes):
 
 
 async def test_an_endpoint_newer_than_this_release_keeps_the_bucket_that_its_range_begins_in():
-    service = Service(Quirks())
+    service = EmulatedTransport(Quirks())
     notices = []
-    async with client_of(service, on_notice=notices.append) as client:
+    async with client_over(service, on_notice=notices.append) as client:
         query = client.query("/organization/usage/brand_new", period="7d")
         buckets = await query.collect()
     assert [bucket.start_time for bucket in buckets] == [
@@ -209,8 +209,8 @@ async def test_an_endpoint_newer_than_this_release_keeps_the_bucket_that_its_ran
 
 
 async def test_an_end_inside_a_bucket_is_told_whatever_the_clock_says():
-    service = Service(Quirks(), now=NOON)
-    async with client_of(service, now=NOON - HOUR) as client:
+    service = EmulatedTransport(Quirks(), now=NOON)
+    async with client_over(service, now=NOON - HOUR) as client:
         midnight = NOON - 15 * HOUR
         summary = await client.completions(start_time=midnight, end_time=NOON - 1800).summary()
     assert [notice.code for notice in summary.notices] == ["end-aligned", "unsettled"]
@@ -218,8 +218,8 @@ async def test_an_end_inside_a_bucket_is_told_whatever_the_clock_says():
 
 async def test_a_relative_start_is_as_it_was_asked_for(caplog):
     logging.getLogger("usage_async").setLevel(logging.INFO)
-    service = Service(Quirks())
-    async with client_of(service) as client:
+    service = EmulatedTransport(Quirks())
+    async with client_over(service) as client:
         summary = await client.completions(period="24h").summary()
     assert summary.requested.start_time == NOON - DAY
     assert summary.covered.start_time == NOON - DAY - 15 * HOUR
@@ -229,9 +229,9 @@ async def test_a_relative_start_is_as_it_was_asked_for(caplog):
 
 
 async def test_figures_from_a_saved_cursor_are_told_to_be_a_part():
-    service = Service(Quirks())
+    service = EmulatedTransport(Quirks())
     asked = {"start_time": NOON - 15 * HOUR - 20 * DAY, "end_time": NOON - 15 * HOUR, "limit": 5}
-    async with client_of(service) as client:
+    async with client_over(service) as client:
         page = await anext(client.completions(**asked).pages())
         query = client.completions(**asked, page=page.next_page)
         summary = await query.summary()

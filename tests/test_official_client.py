@@ -5,6 +5,7 @@ from decimal import Decimal
 import attrs
 import pytest
 from openai import AsyncOpenAI, BadRequestError, InternalServerError
+from values import DAY
 
 from usage_async import InternalServerError as OurInternalServerError
 from usage_async import QueryError, ResponseError, RetryPolicy, Runtime, UsageClient
@@ -12,7 +13,6 @@ from usage_async.emulator import Emulator, Faults, Quirks
 
 NOW = 1_795_348_800
 OCTOBER = {"start_time": 1_790_812_800, "end_time": 1_793_491_200}
-DAY = 86_400
 
 
 def emulator(**options):

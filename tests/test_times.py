@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from values import DAY, START
+from values import DAY, START, utc_range
 
 from usage_async import QueryError, TimeRange
 from usage_async._query.request import build
@@ -246,11 +246,6 @@ def test_a_range_tells_its_ends_as_aware_datetimes():
     assert times.end == datetime(2024, 11, 2, tzinfo=UTC)
 
 
-def _range(start, end):
-    instants = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (start, end))
-    return TimeRange(*(int(instant.timestamp()) for instant in instants))
-
-
 @pytest.mark.parametrize(
     ("period", "times", "before"),
     [
@@ -297,7 +292,7 @@ def _range(start, end):
     ],
 )
 def test_the_period_before_is_the_one_of_the_calendar_else_as_many_days(period, times, before):
-    assert period_before(_range(*times), period) == _range(*before)
+    assert period_before(utc_range(*times), period) == utc_range(*before)
 
 
 @given(

@@ -92,6 +92,12 @@ def one_page(*buckets: dict[str, Any], **fields: Any) -> bytes:
     return json.dumps({**page, **fields}).encode()
 
 
+def utc_range(start: str, end: str) -> TimeRange:
+    """A range between two times in UTC, written without an offset."""
+    instants = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (start, end))
+    return TimeRange(*(int(instant.timestamp()) for instant in instants))
+
+
 def tokens(count: int, **more: Any) -> UsageCompletionsResult:
     """A row of one request with some input tokens."""
     return UsageCompletionsResult(input_tokens=count, output_tokens=0, num_model_requests=1, **more)

@@ -17,8 +17,9 @@ from usage_async import (
 from usage_async.report.reading import query_count, read_sections
 from usage_async.report.spec import ReportSpec
 
+from .conftest import DAY
+
 NOW = 1_795_348_800  # 2026-11-22T12:00:00Z
-DAY = 86400
 END = NOW - NOW % DAY
 SPEC = ReportSpec(
     "project_id", TimeRange(END - 2 * DAY, END), NOW, TimeRange(END - 4 * DAY, END - 2 * DAY)

@@ -3,16 +3,12 @@ from datetime import UTC, datetime
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from values import utc_range
 
-from usage_async import QueryError, TimeRange
+from usage_async import QueryError
 from usage_async.report.spec import day_end, report_spec
 
 NOW = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp())
-
-
-def _range(start: str, end: str) -> TimeRange:
-    instants = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (start, end))
-    return TimeRange(*(int(instant.timestamp()) for instant in instants))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +24,7 @@ def _range(start: str, end: str) -> TimeRange:
     ],
 )
 def test_a_period_is_whole_days_until_now(given, start, end):
-    assert report_spec(NOW, **given).period == _range(start, end)
+    assert report_spec(NOW, **given).period == utc_range(start, end)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +58,12 @@ def test_only_the_month_of_today_up_to_now_is_running(given, running):
 def test_the_comparison_is_the_period_before_and_only_where_it_is_asked_for():
     assert report_spec(NOW, period="2026-10").before is None
     spec = report_spec(NOW, period="2026-10", compare=True)
-    assert spec.before == _range("2026-09-01", "2026-10-01")
+    assert spec.before == utc_range("2026-09-01", "2026-10-01")
 
 
 def test_days_that_are_asked_for_in_part_are_remembered():
     spec = report_spec(NOW, start="2026-11-05T09:00Z", end="2026-11-07T09:00Z")
-    assert spec.requested == _range("2026-11-05T09:00", "2026-11-07T09:00")
+    assert spec.requested == utc_range("2026-11-05T09:00", "2026-11-07T09:00")
 
 
 @hypothesis.given(st.integers(0, 2**33))

@@ -25,8 +25,8 @@ from usage_async.errors import (
 )
 
 QUOTED_BYTES = 1 << 14
-"""Most bytes of an error reply that are read. This service sends no longer errors. Searching them
-for the key takes 0.1 ms, or 20 ms in the worst case, escapes of escapes throughout."""
+"""Most bytes of an error reply that are read; those of this service are shorter. Searching them for
+the key takes 0.1 ms, or 20 ms in the worst case, escapes of escapes throughout."""
 _LONGEST_QUOTE = 2048
 """Most characters of the service's message that an error repeats."""
 RETRY_AFTER_HEADERS = ("retry-after-ms", "retry-after", "date")

@@ -9,7 +9,7 @@ import signal
 import aiohttp
 import pytest
 from hypothesis import settings
-from reading import FAST
+from readers import FAST
 from service import Clock
 
 from usage_async import converter

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -124,37 +123,7 @@ def destination(path: Path | None) -> Iterator[Sink]:
         with target.open("wb", buffering=0) as device:
             yield device
         return
-    with _beside(target) as file:
+    from usage_async._client.files import beside
+
+    with beside(target) as file:
         yield file
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Sink]:
-    try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent
-        )
-    except OSError as error:
-        error.filename = str(target)  # instead of the temporary name
-        raise
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(_mode(target))
-        beside.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-
-
-def _mode(target: Path) -> int:
-    """Give the permissions of the old file, or those that the umask leaves to a new one."""
-    with suppress(FileNotFoundError):
-        return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return 0o666 & ~mask

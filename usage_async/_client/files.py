@@ -1,4 +1,4 @@
-"""Files of record batches: whole, or not there at all."""
+"""Files that are whole or not there at all, and record batches written into them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def beside(path: Path) -> Iterator[IO[bytes]]:
             prefix=f".{target.name}.", suffix=".part", dir=target.parent
         )
     except OSError as error:
-        error.filename = str(target)  # the one that was asked for
+        error.filename = str(target)  # instead of the temporary name
         raise
     written = Path(name)
     try:
@@ -117,7 +117,7 @@ def beside(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _mode(target: Path) -> int:
-    """Give the permissions of the old file, or those that a new one gets."""
+    """Give the permissions of the old file, or those that the umask leaves to a new one."""
     with suppress(FileNotFoundError):
         return stat.S_IMODE(target.stat().st_mode)
     mask = os.umask(0o022)

@@ -72,7 +72,7 @@ def page_of(body, columns, *, fast=True):
     """Read a page into columns, by the fast path where it may."""
     if fast:
         return finished(ColumnDecoder(columns).decode(body, NO_KEY)).page
-    return finished(decode(body, columns.kind, TOLERANT, NO_KEY, columns.keep)).page
+    return finished(decode(body, columns.kind, TOLERANT, NO_KEY, columns)).page
 
 
 def table_of(columns, *read):

@@ -19,7 +19,7 @@ from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Se
 from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache
-from itertools import islice
+from itertools import accumulate, islice
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -177,36 +177,30 @@ def _type(column: Column, *, stored: bool) -> Any:
     return pyarrow().int32() if stored and column.role == "text" else _types()[column.role]
 
 
-@attrs.frozen(eq=False)
-class _Span:
-    """Some rows of a stored batch."""
-
-    batch: RecordBatch
-    start: int
-    stop: int
-
-    def rows(self) -> RecordBatch:
-        """Give them as a batch of their own; nothing is copied."""
-        return self.batch.slice(self.start, self.stop - self.start)
-
-
-@attrs.define(eq=False)
-class ColumnBucket:  # noqa: PLW1641 - its rows have no hash
+class ColumnBucket(msgspec.Struct, gc=False, eq=False):  # noqa: PLW1641 - its rows have no hash
     """A bucket whose rows are in a stored batch, in place of a `UsageTimeBucket`.
+
+    It is a struct because there may be as many as rows, which the garbage collector would walk.
 
     Attributes:
         start_time: Unix seconds, inclusive.
         end_time: Unix seconds, exclusive.
-        results: Its rows.
+        batch: The batch.
+        start: Index of its first row.
+        stop: Index behind its last row.
+        more: Buckets with further rows, if it was cut.
         other_results: Rows of another or an unknown kind; they are in no table.
         extra: Unknown fields of the bucket; they are also in the `extra` of its rows.
     """
 
     start_time: int
     end_time: int
-    results: tuple[_Span, ...]
-    other_results: tuple[UsageResult, ...] = ()
-    extra: Extra = NO_EXTRA
+    batch: Any
+    start: int
+    stop: int
+    more: tuple[ColumnBucket, ...] = ()
+    other_results: tuple[Any, ...] = ()
+    extra: Any = NO_EXTRA
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ColumnBucket):
@@ -214,7 +208,7 @@ class ColumnBucket:  # noqa: PLW1641 - its rows have no hash
         return self._content() == other._content()
 
     def _content(self) -> tuple[Any, ...]:
-        rows = [row for span in self.results for row in _content(span.rows())]
+        rows = [row for batch in _slices([self]) for row in _content(batch)]
         return self.start_time, self.end_time, rows, self.other_results, self.extra
 
 
@@ -354,21 +348,25 @@ class Columns:
             # The merge drops such a bucket, or refuses it in words of its own.
             buckets = [b if _has_instants(b) else _emptied(b) for b in buckets]
             batch = self.store(buckets, bare=bare)
-        kept, start = [], 0
-        for bucket in buckets:
-            stop = start + len(bucket.results)
-            spans = (_Span(batch, start, stop),) if stop > start else ()
-            made = ColumnBucket(bucket.start_time, bucket.end_time, spans)
-            if not bare:
+        stops = list(accumulate([len(bucket.results) for bucket in buckets]))
+        spans = zip(buckets, [0, *stops], stops, strict=False)
+        kept = [ColumnBucket(b.start_time, b.end_time, batch, at, end) for b, at, end in spans]
+        if not bare:
+            for made, bucket in zip(kept, buckets, strict=True):
                 made.other_results, made.extra = bucket.other_results, bucket.extra
-            kept.append(made)
-            start = stop
         return tuple(kept)
+
+    def join(self, one: ColumnBucket, more: ColumnBucket) -> ColumnBucket:
+        """Put two parts of a bucket together."""
+        one.more += (more,)
+        one.other_results += more.other_results
+        return one
 
     def stored(self, page: UsageResponse[Any]) -> Iterable[RecordBatch]:
         """Give the rows of a page as stored batches, in the order of its buckets."""
         chunks = Chunks()
-        for batch in _slices(page.data):
+        buckets: Any = page.data
+        for batch in _slices(buckets):
             chunks.add(batch)
         return chunks.all()
 
@@ -445,20 +443,24 @@ class Chunks:
             self._short, self._rows = [], 0
 
 
-def _slices(buckets: Iterable[Any]) -> Iterator[RecordBatch]:
-    """Give the rows of buckets, each run of adjacent spans as one slice."""
-    current: _Span | None = None
+def _slices(buckets: Iterable[ColumnBucket]) -> Iterator[RecordBatch]:
+    """Give the rows of buckets, those that are side by side in one batch as one slice of it."""
+    batch, start, stop = None, 0, 0
+    for bucket in _parts(buckets):
+        if bucket.batch is not batch or bucket.start != stop:
+            if batch is not None and stop > start:
+                yield batch.slice(start, stop - start)
+            batch, start = bucket.batch, bucket.start
+        stop = bucket.stop
+    if batch is not None and stop > start:
+        yield batch.slice(start, stop - start)
+
+
+def _parts(buckets: Iterable[ColumnBucket]) -> Iterator[ColumnBucket]:
     for bucket in buckets:
-        for span in bucket.results:
-            if current is None:
-                current = span
-            elif span.batch is current.batch and span.start == current.stop:
-                current = _Span(span.batch, current.start, span.stop)
-            else:
-                yield current.rows()
-                current = span
-    if current is not None:
-        yield current.rows()
+        yield bucket
+        if bucket.more:
+            yield from bucket.more
 
 
 def _misfit(
@@ -576,7 +578,7 @@ class ColumnDecoder:
             UsageError: A figure does not fit into its column.
         """
         using: Any = _Lane(self.columns)
-        return decode(body, self.columns.kind, using, redactor, self.columns.keep)
+        return decode(body, self.columns.kind, using, redactor, self.columns)
 
 
 def about(

@@ -31,7 +31,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 import msgspec
@@ -170,12 +170,41 @@ def _missing(body: bytes) -> str | None:
     return None
 
 
+class Keeper(Protocol):
+    """Maker of what a page holds in place of buckets, such as spans of columns."""
+
+    def keep(self, buckets: tuple[UsageTimeBucket[Any], ...], /) -> tuple[Any, ...]:
+        """Give what is held in place of buckets."""
+        ...
+
+    def join(self, one: Any, more: Any, /) -> Any:
+        """Put two parts of a bucket together."""
+        ...
+
+
+class _Objects:
+    """Keeper of buckets as they are."""
+
+    def keep(self, buckets: tuple[UsageTimeBucket[Any], ...]) -> tuple[UsageTimeBucket[Any], ...]:
+        return buckets
+
+    def join(self, one: UsageTimeBucket[R], more: UsageTimeBucket[R]) -> UsageTimeBucket[R]:
+        return attrs.evolve(
+            one,
+            results=one.results + more.results,
+            other_results=one.other_results + more.other_results,
+        )
+
+
+OBJECTS = _Objects()
+
+
 def decode(
     body: bytes,
     kind: type[R],
     using: UsageConverter = converter,
     redactor: Redactor = NO_KEY,
-    keep: Callable[[Any], Any] = tuple,
+    keeper: Keeper = OBJECTS,
 ) -> Generator[None, None, Decoded[R]]:
     """Decode a page, one batch in a step.
 
@@ -184,14 +213,13 @@ def decode(
         kind: Class of the endpoint's own rows.
         using: Converter, which decides if the fast path is taken.
         redactor: Redactor of the client's key in the quotes of notices and errors.
-        keep: Function that gives what the page holds in place of buckets with unknown fields, and
-            of those that the tolerant reader has read.
+        keeper: Maker of what the page holds in place of buckets.
 
     Raises:
         ResponseError: The reply is not a page; `path` is the place.
         PaginationError: The cursor holds the client's key, or is too long.
     """
-    reread = partial(decode, body, kind, using, redactor, keep)
+    reread = partial(decode, body, kind, using, redactor, keeper)
     buckets: list[UsageTimeBucket[R]] = []
     drift = _Drift(kind)
     most = BATCH_BYTES
@@ -224,7 +252,7 @@ def decode(
         for batch, read, is_drifted in _read(data, most, kind, using, redactor):
             if is_drifted:
                 drift.add(read)
-            _add(buckets, batch, keep(read) if is_drifted else read)
+            _add(buckets, batch, keeper.keep(read) if is_drifted else read, keeper)
             yield
     except READING_ERRORS as error:
         raise refused(error, redactor.head(body, _HEAD_BYTES)) from None
@@ -426,11 +454,14 @@ def _read_tolerantly(
 
 
 def _add(
-    buckets: list[UsageTimeBucket[R]], batch: _Batch, read: tuple[UsageTimeBucket[R], ...]
+    buckets: list[UsageTimeBucket[R]],
+    batch: _Batch,
+    read: tuple[UsageTimeBucket[R], ...],
+    keeper: Keeper,
 ) -> None:
     if batch.first_row:
         for more in read:
-            buckets[-1] = _joined(buckets[-1], more)
+            buckets[-1] = keeper.join(buckets[-1], more)
     else:
         buckets.extend(read)
 
@@ -442,14 +473,6 @@ def _in_page(path: str, batch: _Batch) -> str:
         return path
     row = f".results[{batch.first_row + int(match[2])}]" if match[2] else ""
     return f"$.data[{batch.bucket + int(match[1])}]{row}{path[match.end() :]}"
-
-
-def _joined(one: UsageTimeBucket[R], more: UsageTimeBucket[R]) -> UsageTimeBucket[R]:
-    return attrs.evolve(
-        one,
-        results=one.results + more.results,
-        other_results=one.other_results + more.other_results,
-    )
 
 
 @attrs.define

@@ -422,7 +422,7 @@ async def test_every_format_holds_every_row_of_the_batches(tmp_path):
     assert pa.ipc.open_stream(tmp_path / "costs.arrow").read_all().equals(table)
     lines = (tmp_path / "costs.csv").read_text().splitlines()
     assert lines[0].startswith('"start_time","end_time","project_id"')
-    times = "2025-12-01 00:00:00Z,2025-12-02 00:00:00Z"
+    times = '"2025-12-01T00:00:00Z","2025-12-02T00:00:00Z"'
     assert lines[1] == f'{times},,,,,"a","0.1","usd","0.1","tokens",,,"Ä",,'
     least = '"0.000000000000000001"'
     assert lines[2] == f'{times},,,,,"a",{least},"usd",{least},"tokens",,,"Ä",,'

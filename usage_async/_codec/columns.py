@@ -207,6 +207,10 @@ class ColumnBucket(msgspec.Struct, gc=False, eq=False):  # noqa: PLW1641 - its r
             return NotImplemented
         return self._content() == other._content()
 
+    def __ne__(self, other: object) -> bool:
+        # That of the base would compare identities.
+        return not self == other
+
     def _content(self) -> tuple[Any, ...]:
         rows = [row for batch in _slices([self]) for row in _content(batch)]
         return self.start_time, self.end_time, rows, self.other_results, self.extra

@@ -78,30 +78,40 @@ class _Arrow:
 
 
 class _Csv:
-    """Writer of CSV. Null is an empty cell, and an empty text is `""`."""
+    """Writer of CSV. Null is an empty cell, and an empty text is `""`.
+
+    Of its own accord Arrow writes decimals as `0E-18`, and times with six zeros and slowly: finding
+    the offset of UTC takes 1 µs each. So both are written as texts.
+    """
 
     def __init__(self, file: IO[bytes], schema: Schema) -> None:
-        pa = self._pa = pyarrow()
-        from pyarrow import csv
+        self._pa = pyarrow()
+        from pyarrow import compute, csv
 
-        # Of its own accord Arrow writes `0E-18`, and instants with six zeros.
-        spelled = {pa.decimal128(38, 18): pa.string()}
-        spelled[pa.timestamp("us", "UTC")] = pa.timestamp("s", "UTC")
-        self._fields = [field.with_type(spelled.get(field.type, field.type)) for field in schema]
-        self._writer = csv.CSVWriter(file, pa.schema(self._fields))
+        types = self._pa.types
+        self._texts = {types.is_timestamp: self._times, types.is_decimal: self._decimals}
+        self._compute = compute
+        empty = [self._column(self._pa.nulls(0, field.type)) for field in schema]
+        self._schema = self._pa.RecordBatch.from_arrays(empty, schema.names).schema
+        self._writer = csv.CSVWriter(file, self._schema)
 
     def write(self, batch: RecordBatch) -> None:
-        columns = [
-            self._texts(column) if self._pa.types.is_decimal(column.type) else column.cast(f.type)
-            for column, f in zip(batch.columns, self._fields, strict=True)
-        ]
-        schema = self._pa.schema(self._fields)
-        self._writer.write_batch(self._pa.RecordBatch.from_arrays(columns, schema=schema))
+        columns = list(map(self._column, batch.columns))
+        self._writer.write_batch(self._pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
     def close(self, _: Mapping[str, str]) -> None:
         self._writer.close()
 
-    def _texts(self, column: Any) -> Any:
+    def _column(self, column: Any) -> Any:
+        write = next((f for is_one, f in self._texts.items() if is_one(column.type)), None)
+        return write(column) if write else column
+
+    def _times(self, column: Any) -> Any:
+        text = column.cast(self._pa.timestamp("s")).cast(self._pa.string())
+        text = self._compute.replace_substring(text, " ", "T")
+        return self._compute.binary_join_element_wise(text, "Z", "")
+
+    def _decimals(self, column: Any) -> Any:
         texts = [None if value is None else plain(value) for value in column.to_pylist()]
         return self._pa.array(texts, self._pa.string())
 

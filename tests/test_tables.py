@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import os
+import subprocess
+import sys
 from contextlib import aclosing
 from decimal import Decimal
 
@@ -204,6 +206,38 @@ async def test_rows_of_other_kinds_are_told_by_a_notice_while_a_total_is_refused
     assert table["input_tokens"].to_pylist() == [1, 1]
     assert told[0].code == "other-results"
     assert "other-results" in table.schema.metadata[b"usage_async.notices"].decode()
+
+
+FIRST_IMPORT = """
+import asyncio, sys, threading
+from importlib.abc import MetaPathFinder
+
+class Watch(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "pyarrow":
+            print(threading.current_thread() is threading.main_thread())
+
+sys.meta_path.insert(0, Watch())
+from usage_async import UsageClient
+
+async def main():
+    async def transport(path, params, headers):
+        return 200, {}, b'{"data": [], "has_more": false}'
+
+    async with UsageClient("sk-admin-0", transport=transport) as client:
+        await client.completions(period="2026-10-01").METHOD
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["to_arrow()", "write_parquet('/dev/null')"])
+def test_the_event_loop_does_not_wait_for_the_import_of_pyarrow(method, tmp_path):
+    method = method.replace("/dev/null", str(tmp_path / "file"))
+    code = [sys.executable, "-c", FIRST_IMPORT.replace("METHOD", method)]
+    done = subprocess.run(code, capture_output=True, text=True, check=True)  # noqa: S603 - this very Python
+    assert done.stdout.split() == ["False"]
 
 
 # Exact for every tool
@@ -450,6 +484,18 @@ async def test_a_folder_that_is_not_there_is_named_by_the_file_that_was_asked_fo
         with pytest.raises(FileNotFoundError) as error:
             await days(client, 3).write_parquet(path)
     assert error.value.filename == str(path)
+
+
+async def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with client_with(honest) as client:
+        reading = asyncio.create_task(asyncio.to_thread(pipe.read_bytes))
+        await days(client, 40).write_parquet(pipe)
+        written = await reading
+        table = await days(client, 40).to_arrow()
+    assert pipe.is_fifo()
+    assert pq.read_table(io.BytesIO(written)).equals(table)
 
 
 async def test_a_file_keeps_its_permissions_and_a_link_stays_one(tmp_path):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from usage_async._client.files import replacing
 from usage_async.errors import QueryError
 from usage_async.report.formats import Format
 from usage_async.report.formatting import clean
@@ -105,11 +104,8 @@ class _Screen:
 def destination(path: Path | None) -> Iterator[Sink]:
     """Open the output.
 
-    A file is written beside the old one and then renamed, so that there is always the old file or
-    the whole new one. Devices and named pipes are written to directly.
-
     Args:
-        path: A file; None and `-` are standard output.
+        path: A file, opened by `replacing`; None and `-` are standard output.
 
     Raises:
         OSError: The file cannot be written; the old one is intact.
@@ -117,13 +113,5 @@ def destination(path: Path | None) -> Iterator[Sink]:
     if path is None or is_stdout(path):
         yield _Screen() if sys.stdout.isatty() else _Stdout()
         return
-    # The target of a link is replaced, and the link stays.
-    target = Path(os.path.realpath(path))
-    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-        with target.open("wb", buffering=0) as device:
-            yield device
-        return
-    from usage_async._client.files import beside
-
-    with beside(target) as file:
+    with replacing(path) as file:
         yield file

@@ -37,7 +37,7 @@ async def write_file(
     Raises:
         OSError: It cannot be written; an old file is intact.
     """
-    opened = beside(Path(path))
+    opened = replacing(Path(path))
     file = await _in_thread(opened.__enter__)
     try:
         await write_batches(file, batches, schema, metadata, open_writer)
@@ -91,10 +91,24 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file beside another, to be renamed over it at the end; removed after an error."""
-    # A link stays a link: what it points at is replaced.
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to write, which takes its name when it is whole.
+
+    It is written beside the old one and then renamed, so that there is always the old file or the
+    whole new one. Devices and named pipes are written to directly.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be written; the old one is intact.
+    """
+    # The target of a link is replaced, and the link stays.
     target = Path(os.path.realpath(path))
+    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        with target.open("wb", buffering=0) as device:
+            yield device
+        return
     try:
         handle, name = tempfile.mkstemp(
             prefix=f".{target.name}.", suffix=".part", dir=target.parent
@@ -102,17 +116,17 @@ def beside(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         error.filename = str(target)  # instead of the temporary name
         raise
-    written = Path(name)
+    beside = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        written.chmod(_mode(target))
-        written.replace(target)
+        beside.chmod(_mode(target))
+        beside.replace(target)
     except BaseException:
         with suppress(OSError):
-            written.unlink()
+            beside.unlink()
         raise
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -129,9 +131,9 @@ class UsageQuery(Generic[R]):
             ConfigurationError: pyarrow is not installed.
             UsageError: A figure does not fit into its column.
         """
-        from usage_async._codec.columns import Chunks, Columns
+        from usage_async._codec.columns import Chunks
 
-        columns, chunks = Columns(self._kind, exact=exact), Chunks()
+        columns, chunks = await self._columns(exact=exact), Chunks()
         async with self._into(columns, columns.stored) as stream:
             async for batch in stream:
                 chunks.add(batch)
@@ -153,13 +155,20 @@ class UsageQuery(Generic[R]):
             OSError: The file cannot be written.
         """
         from usage_async._client.files import write_file
-        from usage_async._codec.columns import Columns
         from usage_async._codec.formats import WRITERS
 
-        columns = Columns(self._kind, exact=exact)
+        columns = await self._columns(exact=exact)
         async with self._into(columns, columns.batches) as stream:
             about = partial(self._about, stream)
             await write_file(path, stream, columns.schema, about, WRITERS["parquet"])
+
+    async def _columns(self, *, exact: bool) -> Columns:
+        from usage_async._codec.columns import Columns, pyarrow
+
+        if "pyarrow" not in sys.modules:
+            # The first import takes 0.2 s, which would stall the event loop.
+            await asyncio.to_thread(pyarrow)
+        return Columns(self._kind, exact=exact)
 
     def _into(
         self, columns: Columns, flatten: Callable[[UsageResponse[R]], Iterable[RecordBatch]]

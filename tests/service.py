@@ -45,6 +45,11 @@ def page(data: Iterable[Any] = (), next_page: str | None = None, **more: Any) ->
     return json.dumps({"object": "page", "data": list(data), **fields}).encode()
 
 
+def padded(body: bytes) -> bytes:
+    """Add blanks to a page, so that it is not decoded before its turn."""
+    return body.ljust(20_000)
+
+
 def serve(params: Iterable[tuple[str, str]], size: Callable[[int], int] | None = None) -> bytes:
     """Answer a query: start floored to a bucket, at most `limit` buckets, a cursor to the others.
 
@@ -70,6 +75,8 @@ def serve(params: Iterable[tuple[str, str]], size: Callable[[int], int] | None =
 
 class SlowService:
     """A transport that answers after some turns of the loop, which depend on the request.
+
+    Some pages, which depend on the request, are not decoded before their turn.
 
     Attributes:
         fail: Replies by the day on which a request starts, instead of the days themselves.
@@ -99,11 +106,13 @@ class SlowService:
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         try:
-            await turns(crc32(f"{self.seed} {params}".encode()) % 7)
+            chance = crc32(f"{self.seed} {params}".encode())
+            await turns(chance % 7)
             failure = self.fail.get((start - START) // DAY)
             if failure is not None:
                 return failure
-            return 200, {}, serve(params, self.size)
+            body = serve(params, self.size)
+            return 200, {}, padded(body) if chance // 7 % 2 else body
         finally:
             self.in_flight -= 1
 

@@ -5,7 +5,7 @@ import logging
 from itertools import accumulate
 
 import pytest
-from service import DAY, KEY, NOW, START, bucket, days, page, serve, turns
+from service import DAY, KEY, NOW, START, bucket, days, padded, page, serve, turns
 
 from usage_async import (
     APIConnectionError,
@@ -30,10 +30,14 @@ HEADERS = {"X-Request-Id": "req_1"}
 
 
 class Scripted:
-    """A transport that answers from a list; an exception is raised, a last answer stays."""
+    """A transport that answers from a list; an exception is raised, a last answer stays.
 
-    def __init__(self, *answers):
+    With `pad`, pages are not decoded before their turn.
+    """
+
+    def __init__(self, *answers, pad=False):
         self.answers = list(answers)
+        self.pad = padded if pad else bytes
         self.sent = []
 
     async def __call__(self, path, params, headers):
@@ -43,9 +47,9 @@ class Scripted:
         if isinstance(answer, BaseException):
             raise answer
         if answer is None:
-            return 200, HEADERS, serve(params)
+            return 200, HEADERS, self.pad(serve(params))
         status, body = answer
-        return status, HEADERS, body
+        return status, HEADERS, self.pad(body)
 
 
 def client_of(transport, clock, **options):
@@ -115,6 +119,7 @@ async def test_seconds_are_those_of_the_request_and_not_of_waiting_for_a_slot(cl
     assert [event.seconds for event in events] == [2, 2]
 
 
+@pytest.mark.parametrize("pad", [True, False], ids=["padded", "tiny"])
 @pytest.mark.parametrize("in_turn", [True, False], ids=["waited for", "early"])
 @pytest.mark.parametrize(
     ("body", "limit"),
@@ -123,8 +128,8 @@ async def test_seconds_are_those_of_the_request_and_not_of_waiting_for_a_slot(cl
         pytest.param(b"<html>", 2, id="no page"),
     ],
 )
-async def test_only_a_page_counts_as_a_success(clock, body, limit, in_turn):
-    transport = Scripted((200, body))
+async def test_only_a_page_counts_as_a_success(clock, body, limit, in_turn, pad):
+    transport = Scripted((200, body), pad=pad)
     async with client_of(transport, clock, retry=RetryPolicy(attempts=1)) as client:
         client.limiter.limit = 2
         asked = Request(PATH, [], PageDecoder(UsageCompletionsResult))
@@ -171,7 +176,7 @@ async def test_a_request_that_is_cancelled_is_seen(clock):
 
 
 async def test_a_page_is_decoded_when_its_turn_comes_and_its_event_tells_when_it_ended(clock):
-    events, transport = [], Scripted(None)
+    events, transport = [], Scripted(None, pad=True)
     async with (
         client_of(transport, clock, trace=events.append, concurrency=4) as client,
         days(client, 9, limit=1).stream() as stream,
@@ -190,8 +195,19 @@ async def test_a_page_is_decoded_when_its_turn_comes_and_its_event_tells_when_it
     assert all(event.status == 200 for event in dropped)
 
 
+async def test_a_small_page_is_decoded_when_it_arrives(clock):
+    events = []
+    async with (
+        client_of(Scripted(None), clock, trace=events.append, concurrency=4) as client,
+        days(client, 9, limit=1).stream() as stream,
+    ):
+        await anext(stream)
+        await turns(50)
+        assert [event.error for event in events] == [None] * 4
+
+
 async def test_a_success_counts_when_its_reply_comes_and_not_when_it_is_decoded(clock):
-    transport = Scripted((429, b"{}"), None)
+    transport = Scripted((429, b"{}"), None, pad=True)
     async with (
         client_of(transport, clock, concurrency=4) as client,
         days(client, 9, limit=1).stream() as stream,
@@ -210,7 +226,7 @@ async def test_a_stream_that_was_left_keeps_no_page(clock):
         assert not stream._merge._ahead
 
 
-@pytest.mark.parametrize("size", [1, 3000], ids=["small", "large"])
+@pytest.mark.parametrize("size", [1, 100, 3000], ids=["tiny", "small", "large"])
 @pytest.mark.parametrize(
     "garble",
     [

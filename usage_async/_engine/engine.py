@@ -67,11 +67,24 @@ class Engine:
         """
         running_loop(self.loop, "client")
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start a task that is cancelled when the client is closed."""
+    def spawn(
+        self, work: Coroutine[Any, Any, T], on_end: Callable[[asyncio.Task[T]], object]
+    ) -> asyncio.Task[T]:
+        """Start a task that is cancelled when the client is closed.
+
+        Args:
+            work: The work of the task.
+            on_end: Function that is called with the task when it has ended.
+        """
+        tasks = self._tasks
+
+        def end(task: asyncio.Task[T]) -> None:
+            tasks.discard(task)
+            on_end(task)
+
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(end)
         return task
 
     async def close(self) -> None:

@@ -9,7 +9,8 @@ invariants:
   buckets come by rising start, in whatever order the replies arrive.
 - *Bound*: at most `concurrency` pages exist at a time, including the one that the caller holds. A
   page that was read ahead stays bytes until its turn: bytes take less memory than objects, and
-  objects are processed fastest directly after they were made.
+  objects are processed fastest directly after they were made. Only a page of at most 16 KiB is
+  decoded when it arrives, which takes less time than keeping track of its turn.
 - *Errors in order*: a failure is raised when the turn of its page comes. Until then, no further
   window is begun. A refused key (401, 403) is raised at once, because nothing else can succeed.
 - *No leak*: tasks refer to the engine and the run, never to the merge or its stream. So a dropped
@@ -22,8 +23,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import attrs
 
@@ -47,37 +47,59 @@ if TYPE_CHECKING:
     from usage_async._query.windows import UncutRange, Window
 
 R = TypeVar("R", bound=UsageResult)
+T = TypeVar("T")
 
 
-@attrs.frozen(eq=False)
-class _Page(Generic[R]):
+class _Page(NamedTuple, Generic[R]):
     """A page that is being requested, or waits for its turn.
 
     Attributes:
         task: Task of the request.
-        turn: Event that is set when the caller waits for the page, which is not decoded before.
+        turn: Event that is set when the caller waits for the page.
     """
 
     task: asyncio.Task[Decoded[R]]
     turn: asyncio.Event
 
-    @property
-    def has_failed(self) -> bool:
-        """True if the request has ended in an error."""
-        task = self.task
-        return task.done() and not task.cancelled() and task.exception() is not None
 
+@attrs.define(eq=False)
+class _Ends:
+    """Ends of the requests of a run. Tasks refer to it, so it does not refer to the merge.
 
-def _retrieve(urgent: asyncio.Future[BaseException], task: asyncio.Task[Any]) -> None:
-    """Retrieve the error of a finished task, so that asyncio does not log it as unretrieved.
-
-    Args:
-        urgent: Future for the error of a refused key, which does not wait for its turn.
-        task: The finished task.
+    Attributes:
+        refused: Error of a refused key, which does not wait for its turn.
+        has_failed: True if any request has failed.
     """
-    error = None if task.cancelled() else task.exception()
-    if isinstance(error, AuthenticationError | PermissionDeniedError) and not urgent.done():
-        urgent.set_result(error)
+
+    refused: BaseException | None = attrs.field(default=None, init=False)
+    has_failed: bool = attrs.field(default=False, init=False)
+    _awaited: asyncio.Task[Any] | None = attrs.field(default=None, init=False)
+    _wake: asyncio.Future[None] | None = attrs.field(default=None, init=False)
+
+    def note(self, task: asyncio.Task[Any]) -> None:
+        """Note the end of a task. Its error is retrieved, so that asyncio does not log it."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.has_failed = True
+            if isinstance(error, AuthenticationError | PermissionDeniedError):
+                self.refused = self.refused or error
+        is_awaited = task is self._awaited or self.refused is not None
+        if is_awaited and self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def result(self, task: asyncio.Task[T]) -> T:
+        """Wait for a task, or for the refusal of the key, and give the result of the task."""
+        while not task.done() and self.refused is None:
+            self._awaited = task
+            self._wake = asyncio.get_running_loop().create_future()
+            try:
+                await self._wake
+            finally:
+                self._awaited = self._wake = None
+        if self.refused is not None:
+            raise self.refused
+        if task.cancelled():
+            raise UsageError("the stream or its client was closed while this was being read")
+        return task.result()
 
 
 @attrs.define(eq=False)
@@ -100,8 +122,10 @@ class Merge(Generic[R]):
     _windows: deque[Window] = attrs.field(factory=deque, init=False)
     """Windows that were cut off and are not read completely, earliest first."""
     _ahead: dict[Window, _Page[R]] = attrs.field(factory=dict, init=False)
+    _asked: int = attrs.field(default=0, init=False)
+    """Number of windows, from the earliest on, whose first page is known to be requested."""
     _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False)
-    _urgent: asyncio.Future[BaseException] | None = attrs.field(default=None, init=False)
+    _ends: _Ends = attrs.field(factory=_Ends, init=False)
     _head: WindowProgress[R] | None = attrs.field(default=None, init=False)
     _reread: Callable[[], Generator[None, None, Decoded[R]]] | None = attrs.field(
         default=None, init=False
@@ -120,15 +144,13 @@ class Merge(Generic[R]):
             UsageError: The request of the page failed, or any request was refused (401, 403).
         """
         self.engine.check_usable()
-        if self._urgent is None:
-            self._urgent = asyncio.get_running_loop().create_future()
-        while (window := next(self._left(), None)) is not None:
+        while (window := self._window(0)) is not None:
             if self._head is None or self._head.window != window:
                 cursor = self.run.query.page
                 self._head = WindowProgress(window=window, now=self.run.now, cursor=cursor)
-            self._begin(self._head, self._urgent)
+            self._begin(self._head)
             try:
-                decoded = await _outcome(self._ahead[window].task, self._urgent)
+                decoded = await self._ends.result(self._ahead[window].task)
             except RangeUnavailableError as error:
                 if not self.run.query.clamp:
                     raise
@@ -139,28 +161,31 @@ class Merge(Generic[R]):
         self._tell_unsettled()
         return None
 
-    def _left(self) -> Iterator[Window]:
-        """Give the remaining windows, earliest first; cut further ones off on demand."""
-        yield from self._windows
-        while (cut := self.uncut.cut()) is not None:
+    def _window(self, index: int) -> Window | None:
+        """Give a window that is not read completely, by its place; None if there are fewer."""
+        if index == len(self._windows) and (cut := self.uncut.cut()) is not None:
             window, self.uncut = cut
             self._windows.append(window)
-            yield window
+        return self._windows[index] if index < len(self._windows) else None
 
-    def _begin(self, head: WindowProgress[R], urgent: asyncio.Future[BaseException]) -> None:
+    def _begin(self, head: WindowProgress[R]) -> None:
         """Start as many requests as are allowed: the next page of the head, then first pages."""
-        has_failed = any(page.has_failed for page in self._ahead.values())
-        for window in self._left():
-            if window in self._ahead:
-                continue
-            is_head = window is head.window
-            if not is_head and (has_failed or len(self._ahead) >= self.run.concurrency):
+        ahead, most = self._ahead, self.run.concurrency
+        if head.window not in ahead:
+            self._request(head.window, head.cursor)
+        ahead[head.window].turn.set()
+        while len(ahead) < most and not self._ends.has_failed:
+            window = self._window(self._asked)
+            if window is None:
                 break
-            request = self.run.request(window, head.cursor if is_head else None)
-            task = self.engine.spawn(self.engine.fetcher.fetch(request))
-            task.add_done_callback(partial(_retrieve, urgent))
-            self._ahead[window] = _Page(task, request.turn)
-        self._ahead[head.window].turn.set()
+            if window not in ahead:
+                self._request(window, None)
+            self._asked += 1
+
+    def _request(self, window: Window, cursor: str | None) -> None:
+        request = self.run.request(window, cursor)
+        task = self.engine.spawn(self.engine.fetcher.fetch(request), self._ends.note)
+        self._ahead[window] = _Page(task, request.turn)
 
     async def _accepted(self, decoded: Decoded[R], head: WindowProgress[R]) -> UsageResponse[R]:
         before = await self._page_before(head, decoded.page)
@@ -170,6 +195,7 @@ class Merge(Generic[R]):
             self.notices.tell(notice)
         if head.done:
             self._windows.popleft()
+            self._asked = max(self._asked - 1, 0)
         settled = self.run.settled_before
         if page.data and page.data[-1].end_time > settled:
             self._unsettled += [each.start_time for each in page.data if each.end_time > settled]
@@ -225,9 +251,11 @@ class Merge(Generic[R]):
                 self._given_up.append(self._ahead.pop(window).task)
                 self._given_up[-1].cancel()
         self._windows = deque(rest for rest in left.values() if rest is not None)
+        self._asked = 0
+        self._ends.has_failed = any(_has_failed(page.task) for page in self._ahead.values())
         self.uncut = self.uncut.after(floor)
         if self.times.start_time == head.next_start:
-            following = next(self._left(), None)
+            following = self._window(0)
             first = self.times.end_time if following is None else following.start
             self.times = attrs.evolve(self.times, start_time=first)
         if floor > head.next_start:
@@ -250,15 +278,8 @@ class Merge(Generic[R]):
         return ending
 
 
-async def _outcome(
-    task: asyncio.Task[Decoded[R]], urgent: asyncio.Future[BaseException]
-) -> Decoded[R]:
-    await asyncio.wait((task, urgent), return_when=asyncio.FIRST_COMPLETED)
-    if urgent.done():
-        raise urgent.result()
-    if task.cancelled():
-        raise UsageError("the stream or its client was closed while this was being read")
-    return task.result()
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
 
 
 def _unaligned(end: str, asked: int, bucket: UsageTimeBucket[Any]) -> Notice:

@@ -46,6 +46,8 @@ _log = logging.getLogger("usage_async")
 
 _OK = range(200, 300)
 _LONGEST_TEXT = 4096
+_TINY_BYTES = 1 << 14
+"""Largest reply that is decoded when it arrives. That takes less time than to receive it."""
 _SMALL_BYTES = 1 << 16
 """Largest reply that is decoded without giving the event loop turns. It takes up to 3 ms."""
 
@@ -60,7 +62,8 @@ class RequestEvent:
         attempt: Number of the try, from 1.
         seconds: Time from its start to the last byte, without the wait for a slot and decoding.
         ended_at: Unix seconds at which the last byte came. The event itself may come later, because
-            a page is decoded shortly before its turn, and is not known to be complete before.
+            a page of more than 16 KiB is decoded shortly before its turn, and is not known to be
+            complete before.
         status: The HTTP status; None if there was no reply.
         bytes: Size of the body after decompression.
         request_id: The `x-request-id` of the reply.
@@ -80,16 +83,20 @@ class RequestEvent:
     __repr__ = short_repr
 
 
-async def in_turns(steps: Generator[None, None, T], *, is_small: bool = False) -> T:
-    """Run a generator to its end; give the event loop a turn before each step.
-
-    Args:
-        steps: The generator; its return value is returned.
-        is_small: True to give the event loop no turns.
-    """
+async def in_turns(steps: Generator[None, None, T]) -> T:
+    """Run a generator to its end, and return its value; give the event loop a turn a step."""
     while True:
-        if not is_small:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+def _at_once(steps: Generator[None, None, T]) -> T:
+    """Run a generator to its end, and return its value; give the event loop no turns."""
+    while True:
         try:
             next(steps)
         except StopIteration as done:
@@ -104,6 +111,10 @@ def _decoding() -> asyncio.Lock:
     """Give the lock of the running event loop that lets one of all its clients decode at a time."""
     loop = asyncio.get_running_loop()
     return _LOCKS.setdefault(loop, asyncio.Lock())
+
+
+def _with_lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 class Decoder(Protocol[T_co]):
@@ -134,7 +145,8 @@ class Request(Generic[T]):
         path: Path below the base URL.
         params: Names and values of the query string.
         decoder: Reader of its reply.
-        turn: Event that is set when the caller waits for the reply, which stays bytes until then.
+        turn: Event that is set when the caller waits for the reply, which stays bytes until then if
+            it is larger than 16 KiB.
         attempt: Number of the current try, from 1.
         begun: Start of the first try on the runtime's monotonic clock, None before it. It is moved
             on by the time that replies waited for their turn, so that the retry deadline does not
@@ -149,15 +161,25 @@ class Request(Generic[T]):
     begun: float | None = attrs.field(default=None, init=False)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Reply:
-    """Reply of a transport. Its repr shows no text of the service."""
+    """Reply of a transport. Its repr shows no text of the service.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Headers; their names may have any case.
+        body: The whole body.
+        started_at: Start of the request on the runtime's monotonic clock.
+        seconds: Time from its start to the last byte.
+        ended_at: Unix seconds at which the last byte came.
+    """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     started_at: float
-    event: RequestEvent
+    seconds: float
+    ended_at: float
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -200,7 +222,9 @@ class Fetcher:
         renewed = False
         while True:
             authorization = await self.custody.authorization()
-            self._check_url(request)
+            if self._holds_key(request):
+                # Proxies and servers log URLs.
+                raise QueryError("the path or a parameter holds the key; pass it as admin_key only")
             try:
                 return await self._try(request, {**self.headers, **authorization})
             except UsageError as error:
@@ -212,11 +236,10 @@ class Fetcher:
                     continue
             await self._wait_to_retry(request, failure)
 
-    def _check_url(self, request: Request[Any]) -> None:
-        texts = (request.path, *(value for _, value in request.params))
-        if any(str(key) in text for key in self.custody.redactor.keys for text in texts):
-            # Proxies and servers log URLs.
-            raise QueryError("the path or a parameter holds the key; pass it as admin_key only")
+    def _holds_key(self, request: Request[Any]) -> bool:
+        # No key holds a line end, so none is found across two texts.
+        texts = "\n".join([request.path, *[value for _, value in request.params]])
+        return any(key in texts for key in self.custody.redactor.keys)
 
     async def _wait_to_retry(self, request: Request[Any], failure: UsageError) -> None:
         """Wait until a request may be tried again; raise its failure if it may not."""
@@ -245,19 +268,20 @@ class Fetcher:
             except ResponseError as error:
                 failure = error
             except BaseException as error:
-                self._observe(reply.event, error)
+                self._observe(request, reply, error)
                 raise
             else:
-                self._observe(reply.event, None)
+                self._observe(request, reply, None)
                 self.budget.give_back()
                 return value
         else:
             now, redactor = self.runtime.now(), self.custody.redactor
-            failure = decode_error(reply.status, reply.headers, reply.body, now, redactor)
-        self._observe(reply.event, failure)
+            headers = _with_lowercase_names(reply.headers)
+            failure = decode_error(reply.status, headers, reply.body, now, redactor)
+        self._observe(request, reply, failure)
         if isinstance(failure, RateLimitError):
             self.limiter.throttled(reply.started_at)
-        failure.request_id = reply.event.request_id
+        failure.request_id = self._request_id(reply)
         raise self.told(failure)
 
     async def _send(self, request: Request[Any], headers: Mapping[str, str]) -> _Reply:
@@ -267,31 +291,23 @@ class Fetcher:
             try:
                 status, named, body = await self.transport(request.path, request.params, headers)
             except BaseException as error:
-                self._observe(self._event(request, started_at), error)
+                self._observe(request, started_at, error)
                 if not isinstance(error, UsageError):
                     raise
                 failure = error
             else:
-                named = {name.lower(): value for name, value in named.items()}
-                event = attrs.evolve(
-                    self._event(request, started_at),
-                    status=status,
-                    bytes=len(body),
-                    request_id=self._text(named.get("x-request-id", "")) or None,
-                )
-                return _Reply(status, named, body, started_at, event)
+                runtime = self.runtime
+                seconds = runtime.monotonic() - started_at
+                return _Reply(status, named, body, started_at, seconds, runtime.now())
         raise self.told(failure)
-
-    def _event(self, request: Request[Any], started_at: float) -> RequestEvent:
-        return RequestEvent(
-            path=request.path,
-            attempt=request.attempt,
-            seconds=self.runtime.monotonic() - started_at,
-            ended_at=self.runtime.now(),
-        )
 
     async def _decoded(self, request: Request[T], reply: _Reply) -> T:
         decoder, redactor = request.decoder, self.custody.redactor
+        size = len(reply.body)
+        if size <= _TINY_BYTES:
+            value = _at_once(decoder.decode(reply.body, redactor))
+            self.limiter.succeeded()
+            return value
         is_early = not request.turn.is_set()
         if is_early:
             # A reply that is no page is asked for again before its turn comes.
@@ -305,7 +321,7 @@ class Fetcher:
         # Replies that arrive together must not add up to one long turn of the event loop.
         async with _decoding():
             steps = decoder.decode(reply.body, redactor)
-            value = await in_turns(steps, is_small=len(reply.body) <= _SMALL_BYTES)
+            value = _at_once(steps) if size <= _SMALL_BYTES else await in_turns(steps)
         if not is_early:
             self.limiter.succeeded()
         return value
@@ -327,13 +343,44 @@ class Fetcher:
         error.__context__ = error.__cause__ = None
         return error.with_traceback(None)
 
-    def _observe(self, event: RequestEvent, error: BaseException | None) -> None:
-        if error is not None:
-            event = attrs.evolve(event, error=type(error).__name__)
-        if _log.isEnabledFor(logging.DEBUG):
+    def _request_id(self, reply: _Reply) -> str | None:
+        return self._text(_with_lowercase_names(reply.headers).get("x-request-id", "")) or None
+
+    def _observe(
+        self, request: Request[Any], reply: _Reply | float, error: BaseException | None
+    ) -> None:
+        """Log and trace the end of a try.
+
+        Args:
+            request: The request.
+            reply: Its reply; without one, its start on the runtime's monotonic clock.
+            error: The error that the try ended in.
+        """
+        is_logged = _log.isEnabledFor(logging.DEBUG)
+        if self.trace is None and not is_logged:
+            return
+        event = RequestEvent(
+            path=request.path,
+            attempt=request.attempt,
+            error=None if error is None else type(error).__name__,
+            **self._seen(reply),
+        )
+        if is_logged:
             self._log(event)
         if self.trace is not None:
             self.trace(event)
+
+    def _seen(self, reply: _Reply | float) -> dict[str, Any]:
+        if not isinstance(reply, _Reply):
+            now = self.runtime.now()
+            return {"seconds": self.runtime.monotonic() - reply, "ended_at": now}
+        return {
+            "seconds": reply.seconds,
+            "ended_at": reply.ended_at,
+            "status": reply.status,
+            "bytes": len(reply.body),
+            "request_id": self._request_id(reply),
+        }
 
     def place(self, endpoint: str) -> str:
         """Name an endpoint and, if it is known, the organization, for log lines."""

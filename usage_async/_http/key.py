@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import SupportsIndex, cast
 
@@ -72,6 +72,7 @@ class KeyCustody:
     _source: KeySource | None = attrs.field(repr=False)
     _key: Secret | None = attrs.field(default=None, init=False, repr=False)
     _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
+    _header: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
     _times_asked: int = attrs.field(default=0, init=False)
     redactor: Redactor = attrs.field(factory=Redactor, init=False)
 
@@ -79,12 +80,11 @@ class KeyCustody:
         if isinstance(self._source, str):
             self._take(self._source)
 
-    async def authorization(self) -> dict[str, str]:
+    async def authorization(self) -> Mapping[str, str]:
         """Give the `Authorization` header; no header if there is no key."""
         if self._key is None and self._source is not None:
             await self.renew(None)
-        bearer = self._bearer()
-        return {} if bearer is None else {"Authorization": bearer}
+        return self._header
 
     async def renew(self, refused: str | None) -> bool:
         """Ask for the key again.
@@ -108,11 +108,12 @@ class KeyCustody:
 
     def _take(self, key: object) -> None:
         self._key = _checked(key)
+        self._header = {"Authorization": Secret("Bearer " + self._key)}
         keys = dict.fromkeys((self._key, *self.redactor.keys))
         self.redactor = Redactor(tuple(keys)[:_KEYS_REDACTED])
 
-    def _bearer(self) -> Secret | None:
-        return None if self._key is None else Secret("Bearer " + self._key)
+    def _bearer(self) -> str | None:
+        return self._header.get("Authorization")
 
 
 def find_key() -> Secret:

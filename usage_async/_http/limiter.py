@@ -48,7 +48,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -57,8 +57,6 @@ from usage_async._http.runtime import running_loop
 from usage_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from usage_async._http.runtime import Runtime
 
 _log = logging.getLogger("usage_async")
@@ -247,27 +245,16 @@ class AdaptiveLimiter:
         """Number of requests that wait for a slot of this client."""
         return len(self._waiting)
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
+    def slot(self) -> AbstractAsyncContextManager[float]:
         """Hold a slot of this client, and one of the shared bound, for one request.
 
-        Yields:
-            The start of the request on the runtime's monotonic clock.
+        Returns:
+            A context manager that gives the start of the request on the runtime's monotonic clock.
 
         Raises:
             ConfigurationError: The shared limiter was used in another event loop.
         """
-        await self._acquire()
-        try:
-            await self._start()
-            try:
-                yield self._runtime.monotonic()
-            finally:
-                if self.shared is not None:
-                    self.shared.release(self._share)
-        finally:
-            self.in_flight -= 1
-            self._wake()
+        return _Slot(self)
 
     def succeeded(self) -> None:
         """Record a success: the limit grows by one for as many successes as it allows."""
@@ -292,6 +279,24 @@ class AdaptiveLimiter:
         until = self._runtime.monotonic() + delay_s
         self.cooldown_until = max(self.cooldown_until, until)
         _log.debug("cooling down for %.2f s: %r", delay_s, self)
+
+    async def _enter(self) -> float:
+        await self._acquire()
+        try:
+            await self._start()
+        except BaseException:
+            self._free()
+            raise
+        return self._runtime.monotonic()
+
+    def _leave(self) -> None:
+        if self.shared is not None:
+            self.shared.release(self._share)
+        self._free()
+
+    def _free(self) -> None:
+        self.in_flight -= 1
+        self._wake()
 
     async def _start(self) -> None:
         """Wait for the end of the cooldown and, if there is a shared bound, for a slot of it."""
@@ -333,3 +338,16 @@ class AdaptiveLimiter:
                 self.in_flight += 1
                 self._waking += 1
                 turn.set_result(None)
+
+
+@attrs.define(eq=False)
+class _Slot(AbstractAsyncContextManager[float]):
+    """A slot as a context manager. A generator would cost several times as much a request."""
+
+    _limiter: AdaptiveLimiter
+
+    async def __aenter__(self) -> float:
+        return await self._limiter._enter()  # noqa: SLF001 - part of the limiter
+
+    async def __aexit__(self, *_: object) -> None:
+        self._limiter._leave()  # noqa: SLF001 - part of the limiter

@@ -170,6 +170,21 @@ def test_what_is_no_value_is_not_sent_by_its_repr(value):
         build("completions", {"start_time": START, "teams": value}, unchecked=True)
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"project_ids": ["a\ud800"]},
+        {"teams": "a\ud800"},
+        {"team\ud800": 1},
+        {"page": "a\ud800", "end_time": NOW},
+    ],
+    ids=ascii,
+)
+def test_a_text_that_cannot_be_sent_whole_is_refused(params):
+    with pytest.raises(QueryError, match="holds a lone surrogate"):
+        build("completions", {"start_time": START, **params}, unchecked=True)
+
+
 def test_what_is_left_out_or_none_is_not_sent():
     query = completions(project_ids=None, group_by=None, end_time=None, page=None, batch=None)
     assert query == completions()

@@ -179,7 +179,7 @@ class WindowProgress(Generic[R]):
 
     def _still_due(self) -> range:
         """Give the starts of ended buckets that have not come."""
-        if self._due is None:
+        if self._due is None or self._due >= self.window.end:
             return range(0)
         return attrs.evolve(self.window, start=self._due).ended(self.now)
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from typing import TypeAlias
+from urllib.parse import quote
 
 import aiohttp
 import attrs
@@ -43,6 +44,7 @@ Transport = Callable[[str, Sequence[tuple[str, str]], Mapping[str, str]], Awaita
 status, and raises `APIConnectionError`, `APITimeoutError` or `ResponseError`."""
 
 _KEY_IN_PATH = re.compile(r"/(?:sk|sess)-[^/]{16,}")
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]*")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 MAX_PAGE_BYTES = 64 << 20
@@ -124,6 +126,15 @@ def _parsed(text: str) -> URL:
         return URL()
 
 
+def _query_string(params: Sequence[tuple[str, str]]) -> str:
+    return "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in params])
+
+
+def _quoted(text: str) -> str:
+    # Nearly all texts are names or numbers, and `quote` takes long to find that out.
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="")
+
+
 class AiohttpTransport:
     """Transport over an aiohttp session.
 
@@ -157,6 +168,7 @@ class AiohttpTransport:
             raise ConfigurationError(msg)
         proxy_url = None if proxy is None else check_proxy(proxy)
         self._base_url = base_url
+        self._base_text = str(base_url).rstrip("/")
         self._limits = timeout
         self._timeout = aiohttp.ClientTimeout(
             total=timeout.total_s,
@@ -176,7 +188,7 @@ class AiohttpTransport:
     ) -> Reply:
         """Send one GET."""
         session = self._session()
-        url = self._base_url.joinpath(path.removeprefix("/")).with_query(list(params))
+        url = URL(f"{self._base_text}{path}?{_query_string(params)}", encoded=True)
         failure: BaseException
         try:
             return await self._get(session, url, headers)
@@ -206,7 +218,7 @@ class AiohttpTransport:
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
         large, size = BytesIO(), 0
-        async for chunk in response.content.iter_any():
+        while chunk := await response.content.readany():
             chunks.append(chunk)
             size += len(chunk)
             if size > self._max_page_bytes:

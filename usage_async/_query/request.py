@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, NoReturn
 
 import attrs
@@ -136,17 +137,23 @@ class CheckedQuery:
 
     def params(self, start: int, end: int, *, limit: int | None, page: str | None) -> Params:
         """Give the pairs of the query string; a list repeats its name."""
-        pairs = [
-            ("start_time", str(start)),
-            ("end_time", str(end)),
-            ("bucket_width", self.bucket_width),
+        pairs = [("start_time", str(start)), ("end_time", str(end)), *self._same_params]
+        if limit is not None:
+            pairs.append(("limit", str(limit)))
+        if page is not None:
+            pairs.append(("page", page))
+        return pairs
+
+    @cached_property
+    def _same_params(self) -> Params:
+        """The pairs that are the same in each request of the query."""
+        width = [] if self.bucket_width is None else [("bucket_width", self.bucket_width)]
+        return [
+            *width,
             *(("group_by", dimension) for dimension in self.group_by),
             *((name, value) for name, values in self.filters for value in values),
             *self.unchecked_params,
-            ("limit", str(limit) if limit is not None else None),
-            ("page", page),
         ]
-        return [(name, value) for name, value in pairs if value is not None]
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.given)
@@ -203,21 +210,32 @@ def build(name_or_path: str, params: Mapping[str, Any], *, unchecked: bool = Fal
             f"{endpoint.name} does not take {', '.join(values)}; it takes"
             f" {', '.join([*takes, 'clamp', *endpoint.filters])}"
         )
-    return CheckedQuery(
-        endpoint=endpoint,
-        start=start,
-        end=end,
-        bucket_width=width,
-        group_by=group_by,
-        filters=tuple(sorted(filters.items())),
-        limit=limit,
-        page=page,
-        clamp=clamp,
-        unchecked_params=tuple(_pairs(values)),
-        unknown_values=tuple(sorted(unknown)),
-        is_unchecked=unchecked,
-        given=given,
+    return _sendable(
+        CheckedQuery(
+            endpoint=endpoint,
+            start=start,
+            end=end,
+            bucket_width=width,
+            group_by=group_by,
+            filters=tuple(sorted(filters.items())),
+            limit=limit,
+            page=page,
+            clamp=clamp,
+            unchecked_params=tuple(_pairs(values)),
+            unknown_values=tuple(sorted(unknown)),
+            is_unchecked=unchecked,
+            given=given,
+        )
     )
+
+
+def _sendable(query: CheckedQuery) -> CheckedQuery:
+    for name, text in query.params(0, 0, limit=None, page=query.page):
+        try:
+            (name + text).encode()
+        except UnicodeEncodeError:
+            _refuse(f"{name!r} holds a lone surrogate, which cannot be sent: {text!r}")
+    return query
 
 
 def _refuse(message: str) -> NoReturn:

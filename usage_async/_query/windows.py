@@ -65,7 +65,8 @@ class UncutRange:
         end = self.end
         if self.step_s is not None and self.start <= self.now:
             end = min(self.start + self.step_s, end)
-        return Window(self.start, end, self.width_s), attrs.evolve(self, start=end)
+        rest = UncutRange(end, self.end, self.width_s, self.step_s, self.now)
+        return Window(self.start, end, self.width_s), rest
 
     def after(self, floor: int) -> UncutRange:
         """Drop everything before `floor`, rounded up to a bucket."""

@@ -161,6 +161,9 @@ class CostsParams(_Range, total=False):
     )
 
 
+_NO_FILTERS = {*_Range.__annotations__, "bucket_width", "group_by"}
+
+
 @attrs.frozen
 class Filter:
     """A filter of an endpoint.
@@ -213,7 +216,7 @@ class Endpoint:
         filters = {
             name: _filter(name, hint)
             for name, hint in hints.items()
-            if name not in get_type_hints(_Range) and name not in ("bucket_width", "group_by")
+            if name not in _NO_FILTERS
         }
         kind = next(a.default for a in fields_of(self.result_class) if a.name == "object")
         object.__setattr__(self, "object", "" if kind is attrs.NOTHING else kind)

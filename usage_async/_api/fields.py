@@ -114,7 +114,7 @@ def _describe(cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.A
     """Order attributes as in `FIELDS`; take their metadata and the class docstring from it."""
     order = list(FIELDS)
     described = [
-        a if a.inherited else a.evolve(metadata=attrs.asdict(FIELDS[a.name]))
+        a if a.metadata else a.evolve(metadata=attrs.asdict(FIELDS[a.name]))
         for a in sorted(attributes, key=lambda a: order.index(a.name))
     ]
     lines = (

@@ -30,12 +30,12 @@ from usage_async._http.fetch import in_turns
 from usage_async._query.request import CheckedQuery
 from usage_async._query.times import TimeRange, iso
 from usage_async._query.windows import Window, round_up
-from usage_async._sums.totals import STEP_ROWS, Summary, Totals
-from usage_async._sums.verification import RangeFigures, Verification
 from usage_async.errors import QueryError
 
 if TYPE_CHECKING:
     from usage_async._codec.columns import Columns, RecordBatch, Table
+    from usage_async._sums.totals import Summary, Totals
+    from usage_async._sums.verification import RangeFigures, Verification
 
 R = TypeVar("R", bound=UsageResult)
 
@@ -239,6 +239,8 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that this release cannot add up.
             MixedCurrencyError: There are amounts in several currencies.
         """
+        from usage_async._sums.totals import Summary
+
         self._check(dimensions)
         covered, settled = None, None
         async with self.stream() as stream:
@@ -277,6 +279,8 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that this release cannot add up. With
                 `strict`: buckets are missing or differ, or none was checked.
         """
+        from usage_async._sums.verification import Verification
+
         self._totals((), 0)  # raises if figures of this kind cannot be added up
         query = attrs.evolve(self._query, page=None)
         grouped, window = await self._read(query)
@@ -305,20 +309,24 @@ class UsageQuery(Generic[R]):
 
     async def _read_whole(self, window: Window) -> RangeFigures:
         """Read the figures without groups of a range that was read with groups."""
+        from usage_async._sums.verification import RangeFigures
+
         if window.start >= window.end:
             return RangeFigures(window.start)
         # Exactly the same range: without groups, the history may begin earlier.
         end = round_up(window.end, window.width_s)
         same = attrs.evolve(self._query, page=None, group_by=(), start=window.start, end=end)
-        reading, _ = await self._read(same)
-        return reading
+        figures, _ = await self._read(same)
+        return figures
 
     async def _read(self, query: CheckedQuery) -> tuple[RangeFigures, Window]:
+        from usage_async._sums.verification import RangeFigures
+
         async with start(self._engine, query, PageDecoder(self._kind), _buckets) as stream:
-            reading = RangeFigures(stream.as_of, self._engine.settle_after)
+            figures = RangeFigures(stream.as_of, self._engine.settle_after)
             async for bucket in stream:
-                reading.add(bucket)
-        return reading, Window(stream.start_time, stream.end_time, query.width_s)
+                figures.add(bucket)
+        return figures, Window(stream.start_time, stream.end_time, query.width_s)
 
     async def _add_up(self, dimensions: tuple[str, ...]) -> Totals[R]:
         async with self.stream() as stream:
@@ -333,15 +341,15 @@ class UsageQuery(Generic[R]):
                 raise QueryError(f"{self!r} does not group by {dimension!r}: add it to group_by")
 
     def _totals(self, dimensions: tuple[str, ...], as_of: int) -> Totals[R]:
+        from usage_async._sums.totals import Totals
+
         return Totals(self._kind, self._query.endpoint.measure, dimensions, as_of=as_of)
 
 
 async def _add(totals: Totals[R], bucket: UsageTimeBucket[R]) -> None:
     """Add a bucket to sums; give the event loop turns if the bucket is large."""
-    if len(bucket.results) <= STEP_ROWS:
-        totals.add(bucket)
-    else:
-        await in_turns(totals.add_in_steps(bucket))
+    for _ in totals.add_in_steps(bucket):
+        await asyncio.sleep(0)
 
 
 def _buckets(page: UsageResponse[R]) -> Iterable[UsageTimeBucket[R]]:

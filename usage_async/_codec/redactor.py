@@ -18,7 +18,6 @@ characters of the key itself for an escape. Each step takes time proportional to
 
 from __future__ import annotations
 
-import html
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
@@ -198,6 +197,12 @@ def _backslashed(text: str) -> str:
     return text.replace("\\", "\\\\")
 
 
+def _html_escaped(text: str) -> str:
+    from html import escape  # with its table of all entities, few programs need it
+
+    return escape(text)
+
+
 _SPELLINGS: tuple[Callable[[str], str], ...] = (
     str,
     quote,
@@ -207,7 +212,7 @@ _SPELLINGS: tuple[Callable[[str], str], ...] = (
     _backslashed,
     lambda text: _backslashed(text).replace("'", "\\'"),
     lambda text: _backslashed(text).replace('"', '\\"'),
-    html.escape,
+    _html_escaped,
 )
 """Encoders that work by character. So the end of a spelling is the spelling of the end."""
 

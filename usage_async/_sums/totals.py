@@ -40,7 +40,7 @@ _ZERO = Decimal(0)
 _MONEY = ("amount", "quantity", "quantity_unit")
 """Fields of money, whose sums have rules of their own."""
 
-STEP_ROWS = 1000
+_STEP_ROWS = 1000
 """Rows that are added up in one step: some 3 ms."""
 
 
@@ -304,10 +304,10 @@ class Totals(Generic[R]):
         check_kinds(bucket)
         if self._level_start is None or bucket.end_time <= self._as_of:
             self._level_start = bucket.start_time
-        for start in range(0, len(bucket.results), STEP_ROWS):
+        for start in range(0, len(bucket.results), _STEP_ROWS):
             if start:
                 yield
-            self._add_rows(bucket.results[start : start + STEP_ROWS], bucket.start_time)
+            self._add_rows(bucket.results[start : start + _STEP_ROWS], bucket.start_time)
 
     def _add_rows(self, rows: Sequence[R], start: int) -> None:
         has_levels = bool(self._no_levels) and start == self._level_start
@@ -347,7 +347,7 @@ class Totals(Generic[R]):
             for row in self._rows(key, group):
                 rows.append(row)
                 ranks.append((*self._rank(row), repr(key)))
-            if number % STEP_ROWS == 0:
+            if number % _STEP_ROWS == 0:
                 yield
         order = sorted(range(len(rows)), key=ranks.__getitem__)
         yield

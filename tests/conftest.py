@@ -14,6 +14,7 @@ from service import Clock
 
 from usage_async import converter
 from usage_async._codec.fast import NOTHING_LEARNED
+from usage_async._codec.reading import READER
 
 # No deadline: a busy machine must not fail a test. To search longer for bugs:
 # `pytest --hypothesis-profile=long`.
@@ -59,7 +60,7 @@ def only_documented_requests(monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_learned(monkeypatch):
     """No test reads what another one has taught the fast path."""
-    for using in (converter, FAST):
+    for using in (READER, converter, FAST):
         monkeypatch.setattr(using, "learned", NOTHING_LEARNED)
 
 

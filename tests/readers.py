@@ -14,7 +14,8 @@ from usage_async import (
     ResponseError,
     loads,
 )
-from usage_async._codec.converter import READING_ERRORS, make_converter
+from usage_async._codec.converter import make_converter
+from usage_async._codec.reading import READING_ERRORS
 
 FAST, TOLERANT = make_converter(fast=True), make_converter(fast=False)
 

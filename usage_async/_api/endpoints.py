@@ -214,9 +214,7 @@ class Endpoint:
     def __attrs_post_init__(self) -> None:
         hints = get_type_hints(self.params)
         filters = {
-            name: _filter(name, hint)
-            for name, hint in hints.items()
-            if name not in _NO_FILTERS
+            name: _filter(name, hint) for name, hint in hints.items() if name not in _NO_FILTERS
         }
         kind = next(a.default for a in fields_of(self.result_class) if a.name == "object")
         object.__setattr__(self, "object", "" if kind is attrs.NOTHING else kind)

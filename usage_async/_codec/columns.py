@@ -38,10 +38,11 @@ from usage_async._api.fields import FIELDS, fields_of
 from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
 from usage_async._api.results import CostsResultAmount, UsageResult, UsageRow
 from usage_async._api.version import __version__
-from usage_async._codec.converter import converter, dumps, parse
+from usage_async._codec.converter import dumps
 from usage_async._codec.fast import collector_paused, exact_or_none, struct_decoder
 from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Role, Values
 from usage_async._codec.pages import Decoded, decode, probe
+from usage_async._codec.reading import READER, parse
 from usage_async._codec.shapes import bucket_kind
 from usage_async.errors import EPOCH, ConfigurationError, ResponseError, UsageError
 
@@ -536,7 +537,7 @@ _structs = cache(struct_decoder)
 
 @attrs.frozen
 class _Lane:
-    """The fast path into columns; `pages.decode` uses it in place of the converter."""
+    """The fast path into columns; `pages.decode` uses it in place of `READER`."""
 
     columns: Columns
 
@@ -555,9 +556,9 @@ class _Lane:
         return UsageResponse(data=kept, has_more=found.has_more, next_page=found.next_page)
 
     fast = True
-    loads = staticmethod(converter.loads)
-    loads_learned = staticmethod(converter.loads_learned)
-    loads_tolerant = staticmethod(converter.loads_tolerant)
+    loads = staticmethod(READER.loads)
+    loads_learned = staticmethod(READER.loads_learned)
+    loads_tolerant = staticmethod(READER.loads_tolerant)
 
 
 @attrs.frozen

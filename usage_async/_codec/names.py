@@ -16,8 +16,8 @@ import attrs
 import msgspec
 
 from usage_async._api.names import ApiKey, Project, User
-from usage_async._codec.converter import READING_ERRORS, converter, refused
 from usage_async._codec.pages import check_cursor
+from usage_async._codec.reading import READER, READING_ERRORS, refused
 from usage_async._codec.redactor import Redactor
 from usage_async.errors import PaginationError, ResponseError
 
@@ -98,7 +98,7 @@ class ListDecoder(Generic[N]):
             for begin in range(0, len(listed.data), _STEP):
                 batch = [self._kept(item) for item in listed.data[begin : begin + _STEP]]
                 text = redactor.head(msgspec.json.encode(batch))
-                items += converter.loads(text, tuple[self.kind, ...])  # type: ignore[name-defined] # a kind is a value
+                items += READER.loads(text, tuple[self.kind, ...])  # type: ignore[name-defined] # a kind is a value
                 yield
         except READING_ERRORS as error:
             head = redactor.head(body, _HEAD_BYTES)

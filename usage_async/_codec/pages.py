@@ -47,7 +47,7 @@ from usage_async._api.results import (
     UnknownResult,
     UsageResult,
 )
-from usage_async._codec.converter import READING_ERRORS, UsageConverter, converter, refused
+from usage_async._codec.reading import READER, READING_ERRORS, Reader, refused
 from usage_async._codec.redactor import NO_KEY, Redactor, shortened
 from usage_async.errors import (
     PaginationError,
@@ -129,7 +129,7 @@ class _Batch:
 def probe(
     body: bytes,
     kind: type[UsageResult],
-    using: UsageConverter = converter,
+    using: Reader = READER,
     redactor: Redactor = NO_KEY,
 ) -> ResponseError | None:
     """Check quickly if a reply can be a page. What passes may still turn out not to be one.
@@ -137,7 +137,7 @@ def probe(
     Args:
         body: Whole reply.
         kind: Class of the endpoint's own rows.
-        using: Converter.
+        using: Reader of JSON text.
         redactor: Redactor of the client's key.
 
     Returns:
@@ -202,7 +202,7 @@ OBJECTS = _Objects()
 def decode(
     body: bytes,
     kind: type[R],
-    using: UsageConverter = converter,
+    using: Reader = READER,
     redactor: Redactor = NO_KEY,
     keeper: Keeper = OBJECTS,
 ) -> Generator[None, None, Decoded[R]]:
@@ -211,7 +211,7 @@ def decode(
     Args:
         body: Whole reply.
         kind: Class of the endpoint's own rows.
-        using: Converter, which decides if the fast path is taken.
+        using: Reader of JSON text, which decides if the fast path is taken.
         redactor: Redactor of the client's key in the quotes of notices and errors.
         keeper: Maker of what the page holds in place of buckets.
 
@@ -324,7 +324,7 @@ def _parted(body: bytes, most: int) -> tuple[bytes, list[tuple[int, int]]] | Non
 
 
 def _opened(
-    body: bytes, kind: type[R], using: UsageConverter, redactor: Redactor
+    body: bytes, kind: type[R], using: Reader, redactor: Redactor
 ) -> tuple[Sequence[msgspec.Raw], UsageResponse[R]]:
     """Split a page into its buckets, and read its other fields."""
     try:
@@ -408,7 +408,7 @@ def _cut(bucket: bytes | msgspec.Raw, most: int, index: int, row: int) -> Iterat
 
 
 def _read(
-    data: Sequence[msgspec.Raw], most: int, kind: type[R], using: UsageConverter, redactor: Redactor
+    data: Sequence[msgspec.Raw], most: int, kind: type[R], using: Reader, redactor: Redactor
 ) -> Iterator[tuple[_Batch, tuple[UsageTimeBucket[R], ...], bool]]:
     """Read the buckets of a page batch by batch.
 
@@ -416,7 +416,7 @@ def _read(
         data: JSON of the buckets.
         most: Most bytes of a batch for the fast path alone; 0 if it has refused the page.
         kind: Class of the endpoint's own rows.
-        using: Converter.
+        using: Reader of JSON text.
         redactor: Redactor of the client's key.
 
     Yields:
@@ -441,7 +441,7 @@ def _read(
 
 
 def _read_tolerantly(
-    batch: _Batch, text: bytes, cls: type[T], using: UsageConverter, redactor: Redactor
+    batch: _Batch, text: bytes, cls: type[T], using: Reader, redactor: Redactor
 ) -> T:
     if len(text) > LONGEST_BYTES:
         error = ValueError(f"{len(text)} bytes cannot be read in parts")

@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from types import GenericAlias
 from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
-from cattrs import BaseConverter
+from cattrs import BaseConverter, Converter
 from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 
 from usage_async._api.by_id import ById
 from usage_async._api.endpoints import ENDPOINTS
@@ -38,8 +40,8 @@ from usage_async._codec.shapes import (
 )
 from usage_async.errors import snippet
 
-LONGEST_REASON = 200
-"""Characters of a refused value, and of the reason, that an error quotes at most."""
+_LONGEST_SHOWN = 200
+"""Characters of a refused value that an error quotes at most."""
 
 _decimal_text = re.compile(JSON_DECIMAL + r"\Z")
 _digits = re.compile(r"-?[0-9]{1,40}\Z")
@@ -50,8 +52,17 @@ _LEGACY_FIELDS = {"result": "results", "sessions": "num_sessions"}
 """Spellings that the API once used, and those that it uses today."""
 
 
-def register_hooks(converter: BaseConverter) -> None:
+@cache
+def tolerant_converter() -> Converter:
+    """Make the converter that reads what the fast path of the client refuses."""
+    converter = MsgspecJsonConverter()
+    register_hooks(converter)
+    return converter
+
+
+def register_hooks(converter: Converter) -> None:
     """Set a converter up for the values of this library."""
+    configure_converter(converter)
     converter.register_structure_hook(int, _int)
     converter.register_structure_hook(str, _str)
     converter.register_structure_hook(bool, _bool)
@@ -138,7 +149,7 @@ def _in_utc(instant: datetime) -> datetime:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        value = value[:LONGEST_REASON]
+        value = value[:_LONGEST_SHOWN]
     return snippet(repr(value).encode())[:60]
 
 

@@ -68,7 +68,9 @@ class Engine:
         running_loop(self.loop, "client")
 
     def spawn(
-        self, work: Coroutine[Any, Any, T], on_end: Callable[[asyncio.Task[T]], object]
+        self,
+        work: Coroutine[Any, Any, T],
+        on_end: Callable[[asyncio.Task[T]], object] | None = None,
     ) -> asyncio.Task[T]:
         """Start a task that is cancelled when the client is closed.
 
@@ -80,7 +82,8 @@ class Engine:
 
         def end(task: asyncio.Task[T]) -> None:
             tasks.discard(task)
-            on_end(task)
+            if on_end is not None:
+                on_end(task)
 
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)

@@ -14,7 +14,7 @@ from service import Clock
 
 from usage_async import converter
 from usage_async._codec.fast import NOTHING_LEARNED
-from usage_async._codec.reading import READER
+from usage_async._codec.parsing import READER
 
 # No deadline: a busy machine must not fail a test. To search longer for bugs:
 # `pytest --hypothesis-profile=long`.

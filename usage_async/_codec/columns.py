@@ -42,7 +42,7 @@ from usage_async._codec.converter import dumps
 from usage_async._codec.fast import collector_paused, exact_or_none, struct_decoder
 from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Role, Values
 from usage_async._codec.pages import Decoded, decode, probe
-from usage_async._codec.reading import READER, parse
+from usage_async._codec.parsing import READER, parse
 from usage_async._codec.shapes import bucket_kind
 from usage_async.errors import EPOCH, ConfigurationError, ResponseError, UsageError
 

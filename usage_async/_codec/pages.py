@@ -47,7 +47,7 @@ from usage_async._api.results import (
     UnknownResult,
     UsageResult,
 )
-from usage_async._codec.reading import READER, READING_ERRORS, Reader, refused
+from usage_async._codec.parsing import READER, READING_ERRORS, Reader, refused
 from usage_async._codec.redactor import NO_KEY, Redactor, shortened
 from usage_async.errors import (
     PaginationError,

@@ -97,7 +97,7 @@ class APIStatusError(UsageError):
         code: `error.code` of the reply; None if it has none.
         param: Parameter that the service refuses; None if it names none.
         request_id: `x-request-id` of the reply, for the support of the service; None if the reply
-            has none, or if the error is about several replies.
+            has none, or if the error is about several replies. `fetch` sets it.
         retry_after: Seconds after which the service may be asked again; None if it does not say.
     """
 
@@ -172,7 +172,7 @@ class ResponseError(UsageError):
         path: Place in the JSON, such as `$.data[0].results[3].amount.value`.
         snippet: Start of the body, escaped, at most 200 characters.
         request_id: `x-request-id` of the reply, for the support of the service; None if the reply
-            has none, or if the error is about several replies.
+            has none, or if the error is about several replies. `fetch` sets it.
         retryable: True if the same request may succeed later; False for a reply that is too large.
     """
 

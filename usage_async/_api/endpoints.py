@@ -32,9 +32,10 @@ DAY_S = 86400
 WIDTH_SECONDS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": DAY_S}
 
 FULL_PAGE: Mapping[str, int] = {"1m": 1440, "1h": 168, "1d": 31}
-"""Most buckets of a page of usage. A page of costs may have 180 by its `limit`, but the service was
-seen to send only 31."""
+"""Buckets of a full page, which one request is planned to bring. For usage this is also the highest
+`limit`. Costs accept a higher one, but the service was seen to send no more than this."""
 _COSTS_LIMITS = {"1d": 180}
+"""Highest `limit` of costs."""
 DEFAULT_LIMITS: Mapping[str, int] = {"1m": 60, "1h": 24, "1d": 7}
 """Buckets of a page if no `limit` is sent. Source of all limits: the API reference, 2026-11."""
 

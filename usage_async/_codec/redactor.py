@@ -7,13 +7,13 @@ redacted before it is cut, because a part of a key cannot be recognized.
 
     text as it came
         |  "\u002d", "%2D", "&#45;" -> "-", again until nothing changes
-    each of these texts
+    the text at each level of unescaping
         |  find the last characters of the key, and all characters of the key before them
         |  find the base64 of the key at each alignment, and the run of base64 around it
     text without anything that was found in any of them
 
-Every text is searched, not only the last one, because unescaping may take the first or last
-characters of the key itself for an escape. Each step takes time proportional to the text.
+Every level is searched, not only the fully unescaped one, because unescaping may take the first or
+last characters of the key itself for an escape. Each step takes time proportional to the text.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from urllib.parse import quote
 import attrs
 
 MARK = "…"
-"""Replacement of a key. No key holds it, so the text around it never joins into a key."""
+"""Replacement of a key. No key contains this character, so the texts beside it form no key."""
 
 SHORTEST_KEY = 8
-"""Shortest key in characters. A shorter one would be found in unrelated text. As many characters
-from the end of a key are redacted as well: services quote them to identify a key."""
+"""Shortest key in characters. A shorter one would be found in unrelated text. The last
+characters of a key, as many as this, are redacted on their own, too: services quote them."""
 
 _LONGEST_NAME = 200
 _SHORTEST_PLAIN = 6
-"""Shortest form of a key that holds escapes itself, after unescaping."""
+"""A key may itself contain what looks like an escape. Its unescaped form is searched for if it
+has at least this many characters."""
 
 _SHORTEST_PART = 4
-"""Fewest characters of a key that are dropped from the end of a cut text."""
+"""If a cut text ends with at least this many first characters of a key, they are dropped."""
 
 _MARK_BYTES = MARK.encode().decode("latin-1")
 _PREFIX = re.compile(r"\A(?:sk|sess)-(?:admin-|proj-|svcacct-)?")
@@ -137,7 +138,8 @@ class Redactor:
             yield from _occurrences(text, end, whole)
         encoded = [form for form in self._encoded if form in text]
         if encoded:
-            # The characters around it encode the rest of its first and last bytes.
+            # The base64 characters next to a match encode the other bits of the key's first and
+            # last bytes.
             for run in _BASE64_RUN.finditer(text):
                 if any(form in run[0] for form in encoded):
                     yield run.span()
@@ -161,7 +163,7 @@ def _parts(key: str) -> tuple[str, ...]:
 
 
 def _occurrences(text: str, end: str, whole: str) -> Iterator[tuple[int, int]]:
-    """Find the ends of a spelling, each with as much of the spelling as stands before it."""
+    """Find each occurrence of the end of a spelling, extended to the left while the text agrees."""
     begin = text.find(end)
     while begin >= 0:
         stop = begin + len(end)
@@ -218,7 +220,7 @@ _SPELLINGS: tuple[Callable[[str], str], ...] = (
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """Give the base64 characters that depend on a secret alone, at each alignment."""
+    """Give, for each of the three alignments, the base64 that only the secret determines."""
     data = secret.encode()
     for before in range(3):
         first, end = -(-8 * before // 6), 8 * (before + len(data)) // 6
@@ -246,7 +248,7 @@ def _unescaped(text: str) -> str:
 
 
 def _placed(text: str) -> Iterator[tuple[str, list[int]]]:
-    """Give the levels of a text, with the place in the text of each character and of the end."""
+    """Give the levels of a text, each with the index in the text of its characters and its end."""
     places = list(range(len(text) + 1))
     for level in _levels(text):
         if level != text:

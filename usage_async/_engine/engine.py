@@ -1,4 +1,4 @@
-"""Engine: the event loop, the tasks and the fetcher that all runs of a client share."""
+"""Engine: what all runs of a client share, namely its event loop, tasks and fetcher."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Engine:
     Attributes:
         fetcher: Sender of all requests.
         on_notice: Hook that is called with every notice of every run.
-        settle_after: Time after its end in which a bucket may still be revised.
+        settle_after: How long after a bucket's end its figures may still be revised.
         closed: True once the client is closed.
-        loop: Event loop of the first use. The client works in no other one.
+        loop: Event loop of the first use. Use in any other loop is refused.
     """
 
     fetcher: Fetcher

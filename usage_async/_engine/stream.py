@@ -151,7 +151,7 @@ def start(
         query: The query to read.
         decoder: Reader of its pages.
         flatten: Function that makes the items of the stream from a page.
-        concurrency: The most pages that exist at a time; by default that of the client.
+        concurrency: The most pages held or being requested at a time; by default the client's.
 
     Raises:
         QueryError: The range is empty or begins in the future.

@@ -1,1 +1,1 @@
-"""Requests: key, transport, limits and retries. No other package waits for sockets."""
+"""Requests: key, transport, limits, retries. The client waits for sockets in no other package."""

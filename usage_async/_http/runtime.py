@@ -30,10 +30,10 @@ class Runtime:
 
 
 def running_loop(first: asyncio.AbstractEventLoop | None, owner: str) -> asyncio.AbstractEventLoop:
-    """Give the running event loop, which must be the first one that the owner was used in.
+    """Give the running event loop; refuse any but the loop of the owner's first use.
 
     Args:
-        first: The loop of the first use; None before it.
+        first: The loop of the first use; None if there was none yet.
         owner: Noun for the message, such as `client`.
 
     Raises:

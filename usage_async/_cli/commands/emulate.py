@@ -69,7 +69,7 @@ def _options(kind: Any, group: Group) -> list[Argument]:
 
 
 def _hint(hint: Any) -> Any:
-    # The items of a tuple are given by repeating its option.
+    # A tuple becomes a list: its option is repeated for each item.
     items = get_args(hint)
     return (GenericAlias(list, items[:1]) if items[1:] == (...,) else hint) | None
 

@@ -82,7 +82,8 @@ def _range(period: TimeRange) -> str:
     end = period.end
     clock = "" if period.end_time % DAY_S == 0 else f" {end:%H:%M}"
     if clock == " 00:00":
-        clock = f" {end:%H:%M:%S}"  # else a day that has just begun would look left out
+        # Without seconds, 00:00 would look as if the day that has just begun were left out.
+        clock = f" {end:%H:%M:%S}"
     until = f"{end:%Y-%m-%d}{clock}"
     return f"{period.start:%Y-%m-%d} to {until}"
 
@@ -195,7 +196,7 @@ def _spend(page: Page, report: Report, spend: Spend, top: int) -> None:
 
 
 def _split(groups: Sequence[Group], top: int) -> tuple[list[Group], list[Group]]:
-    """Split the groups into those to draw and the others; None is always drawn."""
+    """Split the groups into those to draw and the others; spend without an id is always drawn."""
     named = [group for group in groups if group.id is not None]
     nobody = [group for group in groups if group.id is None]
     if not top or len(named) <= top + 1:

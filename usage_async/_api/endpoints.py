@@ -10,7 +10,7 @@ are checked against, that the terminal offers and that the emulator serves.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from inspect import Parameter, Signature, formatannotation
@@ -165,6 +165,11 @@ class CostsParams(_Range, total=False):
 _NO_FILTERS = {*_Range.__annotations__, "bucket_width", "group_by"}
 
 
+@cache
+def _hints(params: Hashable) -> dict[str, Any]:
+    return get_type_hints(params)
+
+
 @attrs.frozen
 class Filter:
     """A filter of an endpoint.
@@ -213,7 +218,7 @@ class Endpoint:
     filters: Mapping[str, Filter] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        hints = get_type_hints(self.params)
+        hints = _hints(self.params)
         filters = {
             name: _filter(name, hint) for name, hint in hints.items() if name not in _NO_FILTERS
         }
@@ -256,7 +261,7 @@ def signature(endpoint: Endpoint, returns: Any) -> Signature:
         endpoint: The endpoint.
         returns: Return type of the method.
     """
-    hints = get_type_hints(endpoint.params)
+    hints = _hints(endpoint.params)
     ends = (*_SHOWN_FIRST, *_SHOWN_LAST)
     names = (*_SHOWN_FIRST, *(name for name in hints if name not in ends), *_SHOWN_LAST)
     taken = [

@@ -6,12 +6,13 @@ attrs metadata and their docstrings from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 import attrs
 
-from usage_async._api.codegen import on_the_wire
+from usage_async._api.codegen import on_the_wire, reader
 
 _T = TypeVar("_T")
 
@@ -139,9 +140,31 @@ def fields_of(cls: Any, *kinds: Kind) -> tuple[attrs.Attribute[Any], ...]:
     return tuple(a for a in fields if a.metadata.get("kind") in kinds) if kinds else fields
 
 
+@cache
+def _values(cls: Hashable) -> Callable[[Any], tuple[Any, ...]]:
+    """Generate the function that gives all fields of a row as a tuple."""
+    return reader(a.name for a in fields_of(cls))
+
+
+def _equals(self: Any, other: object) -> bool:
+    kind: Any = type(self)
+    if type(other) is not kind:
+        return NotImplemented
+    values = _values(kind)
+    return values(self) == values(other)
+
+
+def _hashed(self: Any) -> int:
+    kind: Any = type(self)
+    return hash((kind, _values(kind)(self)))
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))
 def described(cls: type[_T]) -> type[_T]:
     """Make a class of rows: frozen, keyword-only, documented, and registered for generated code."""
+    # attrs would compile its own methods for each class, which the import of the client waits for.
+    plain: Any = cls
+    plain.__eq__, plain.__hash__ = _equals, _hashed
     made = attrs.frozen(
         cls, kw_only=True, weakref_slot=False, repr=False, field_transformer=_describe
     )

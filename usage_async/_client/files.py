@@ -11,9 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+import attrs
+
+from usage_async._query.times import iso
+
 if TYPE_CHECKING:
     from usage_async._codec.columns import Schema
     from usage_async._codec.formats import Writer
+    from usage_async._engine.stream import Stream
 
 T = TypeVar("T")
 
@@ -66,13 +71,55 @@ async def write_batches(
     Raises:
         OSError: It cannot be written.
     """
-    writer = await _in_thread(open_writer, file, schema)
+    gate: Any = _Gate(file)
+    writer = await _in_thread(open_writer, gate, schema)
     try:
         async for batch in batches:
             await _in_thread(writer.write, batch)
+    except BaseException:
+        gate.is_shut = True
+        raise
     finally:
         # Also after a failure: a writer that is dropped would write into a closed file.
         await _in_thread(writer.close, metadata())
+
+
+@attrs.define(eq=False)
+class _Gate:
+    """Way into a file, shut after a failure: without its end no reader takes a stream for whole."""
+
+    _file: IO[bytes]
+    is_shut: bool = attrs.field(default=False, init=False)
+    closed: bool = attrs.field(default=False, init=False)
+    """Never; the writers ask."""
+
+    def write(self, data: Any) -> None:
+        rest = memoryview(data)
+        while rest and not self.is_shut:
+            # A device takes as much as it can.
+            written = self._file.write(rest)
+            rest = rest[len(rest) if written is None else written :]
+
+    def flush(self) -> None:
+        """The file is flushed by who has opened it."""
+
+
+def facts(query: object, stream: Stream[Any]) -> dict[str, str]:
+    """Give what a table or a file says about its rows.
+
+    Args:
+        query: The query.
+        stream: Its run, which has ended.
+    """
+    from usage_async._codec.columns import about
+
+    return about(
+        stream.notices,
+        start_time=iso(stream.requested.start_time),
+        end_time=iso(stream.requested.end_time),
+        as_of=iso(stream.as_of),
+        query=repr(query),
+    )
 
 
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:

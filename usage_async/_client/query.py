@@ -28,7 +28,7 @@ from usage_async._engine.engine import Engine
 from usage_async._engine.stream import Stream, start
 from usage_async._http.fetch import in_turns
 from usage_async._query.request import CheckedQuery
-from usage_async._query.times import TimeRange, iso
+from usage_async._query.times import TimeRange
 from usage_async._query.windows import Window, round_up
 from usage_async.errors import QueryError
 
@@ -178,15 +178,9 @@ class UsageQuery(Generic[R]):
         return start(self._engine, self._query, ColumnDecoder(columns), flatten)
 
     def _about(self, stream: Stream[Any]) -> dict[str, str]:
-        from usage_async._codec.columns import about
+        from usage_async._client.files import facts
 
-        return about(
-            stream.notices,
-            start_time=iso(stream.requested.start_time),
-            end_time=iso(stream.requested.end_time),
-            as_of=iso(stream.as_of),
-            query=repr(self),
-        )
+        return facts(self, stream)
 
     async def collect(self) -> list[UsageTimeBucket[R]]:
         """Read every bucket."""

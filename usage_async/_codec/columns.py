@@ -33,13 +33,12 @@ import attrs
 import msgspec
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint, unknown_endpoint
-from usage_async._api.exact import NO_EXTRA, Extra, exact_decimal, plain
+from usage_async._api.exact import NO_EXTRA, Extra, plain
 from usage_async._api.fields import FIELDS, fields_of
 from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
 from usage_async._api.results import CostsResultAmount, UsageResult, UsageRow
 from usage_async._api.version import __version__
-from usage_async._codec.converter import dumps
-from usage_async._codec.fast import collector_paused, exact_or_none, struct_decoder
+from usage_async._codec.fast import ZEROS, collector_paused, exact, is_fraction, struct_decoder
 from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Role, Values
 from usage_async._codec.pages import Decoded, decode, probe
 from usage_async._codec.parsing import READER, parse
@@ -275,16 +274,21 @@ class Columns:
         count = sum([len(bucket.results) for bucket in buckets])
         values = self._packer.pack(buckets)
         arrays: list[Any] = []
-        decimals: list[Decimal | None] = []
+        digits: list[str | None] = []
         for column in self._columns:
             match column.role:
                 case "decimal":
                     found: Any = values[column.name]
-                    decimals = list(map(exact_or_none, found)) if bare else found
-                    arrays.append(self._decimals(column, decimals, buckets))
+                    digits = [
+                        text
+                        if value.__class__ is str
+                        and is_fraction(text := value.removesuffix(ZEROS).rstrip("0"))
+                        else _digits(value)
+                        for value in found
+                    ]
+                    arrays.append(self._decimals(column, digits, buckets))
                 case "exact":
-                    texts = [None if value is None else plain(value) for value in decimals]
-                    arrays.append(self._pa.array(texts, self._pa.string()))
+                    arrays.append(self._array(column, digits, count, buckets))
                 case "extra":
                     texts = [] if bare else _extras(buckets)
                     arrays.append(
@@ -317,22 +321,17 @@ class Columns:
         except (OverflowError, pa.ArrowInvalid):
             raise _misfit(column, values, buckets) from None
 
-    def _decimals(
-        self, column: Column, values: list[Decimal | None], buckets: Sequence[Any]
-    ) -> Any:
+    def _decimals(self, column: Column, digits: list[str | None], buckets: Sequence[Any]) -> Any:
         pa, kind = self._pa, _types()["decimal"]
         try:
-            return pa.array(values, kind)
+            return pa.array(digits, pa.string()).cast(kind)
         except pa.ArrowInvalid:
-            pass
-        # To Arrow, zeros behind the last digit count as digits.
-        normal = [None if value is None else exact_decimal(value) for value in values]
+            values = [None if text is None else Decimal(text) for text in digits]
         if self._exact:
-            normal = [None if value is None else _rounded(value) for value in normal]
-        try:
-            return pa.array(normal, kind)
-        except pa.ArrowInvalid:
-            raise _misfit(column, normal, buckets) from None
+            values = [None if value is None else _rounded(value) for value in values]
+        if any(value is not None and not _fits_decimal(value) for value in values):
+            raise _misfit(column, values, buckets)
+        return pa.array(values, kind)
 
     def keep(self, buckets: Sequence[Any], *, bare: bool = False) -> tuple[ColumnBucket, ...]:
         """Put the rows of a page's buckets into a stored batch.
@@ -517,6 +516,11 @@ def _rounded(value: Decimal) -> Decimal:
     return value if _fits_decimal(value) else value.quantize(_PLACE, context=_ROUNDING)
 
 
+def _digits(value: Any) -> str | None:
+    """Write a decimal of a struct or of one of our objects without exponent, exactly."""
+    return None if value is None else plain(exact(value))
+
+
 def _extras(buckets: Sequence[Any]) -> list[str | None]:
     return [_extra(row, bucket) for bucket in buckets for row in bucket.results]
 
@@ -524,12 +528,20 @@ def _extras(buckets: Sequence[Any]) -> list[str | None]:
 def _extra(row: Any, bucket: Any) -> str | None:
     """Write the unknown fields of a row, of its amount and of its bucket as JSON."""
     amount, around = getattr(row, "amount", None), getattr(bucket, "extra", NO_EXTRA)
-    found = row.extra
+    found: Any = row.extra
     if isinstance(amount, CostsResultAmount) and amount.extra:
-        found = Extra({**found, "amount": amount.extra})
+        found = {**found, "amount": amount.extra}
     if around:
-        found = Extra({**found, "bucket": around})
-    return dumps(found).decode() if found else None
+        found = {**found, "bucket": around}
+    return _JSON.encode(found).decode() if found else None
+
+
+def _as_json(value: Any) -> Any:
+    """Write what is in `extra` as `dumps` does, which takes three times as long."""
+    return dict(value) if isinstance(value, Extra) else msgspec.Raw(str(value).encode())
+
+
+_JSON = msgspec.json.Encoder(enc_hook=_as_json)
 
 
 _structs = cache(struct_decoder)

@@ -434,7 +434,10 @@ def test_with_exact_money_is_rounded_half_to_even_and_kept_whole(text, rounded):
 
 @pytest.mark.parametrize(
     "text",
-    ["1e20", "-123456789012345678901.5", "1e300", "99999999999999999999.9999999999999999999"],
+    [
+        *("1e20", "1e30", "1e300", "-123456789012345678901.5", "9" * 39, "9" * 30 + ".5"),
+        "99999999999999999999.9999999999999999999",
+    ],
 )
 @pytest.mark.parametrize("exact", [False, True])
 def test_an_amount_too_large_for_a_column_is_an_error(text, exact):

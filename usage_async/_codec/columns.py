@@ -14,6 +14,7 @@ table does not depend on the path. The invariants:
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -38,7 +39,7 @@ from usage_async._api.fields import FIELDS, fields_of
 from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
 from usage_async._api.results import CostsResultAmount, UsageResult, UsageRow
 from usage_async._api.version import __version__
-from usage_async._codec.fast import ZEROS, collector_paused, exact, is_fraction, struct_decoder
+from usage_async._codec.fast import ZEROS, collector_paused, exact, struct_decoder
 from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Role, Values
 from usage_async._codec.pages import Decoded, decode, probe
 from usage_async._codec.parsing import READER, parse
@@ -279,14 +280,8 @@ class Columns:
             match column.role:
                 case "decimal":
                     found: Any = values[column.name]
-                    digits = [
-                        text
-                        if value.__class__ is str
-                        and is_fraction(text := value.removesuffix(ZEROS).rstrip("0"))
-                        else _digits(value)
-                        for value in found
-                    ]
-                    arrays.append(self._decimals(column, digits, buckets))
+                    digits, is_safe = _digits(found)
+                    arrays.append(self._decimals(column, digits, buckets, is_safe=is_safe))
                 case "exact":
                     arrays.append(self._array(column, digits, count, buckets))
                 case "extra":
@@ -321,15 +316,16 @@ class Columns:
         except (OverflowError, pa.ArrowInvalid):
             raise _misfit(column, values, buckets) from None
 
-    def _decimals(self, column: Column, digits: list[str | None], buckets: Sequence[Any]) -> Any:
+    def _decimals(
+        self, column: Column, digits: list[str | None], buckets: Sequence[Any], *, is_safe: bool
+    ) -> Any:
         pa, kind = self._pa, _types()["decimal"]
-        try:
+        if is_safe:
             return pa.array(digits, pa.string()).cast(kind)
-        except pa.ArrowInvalid:
-            values = [None if text is None else Decimal(text) for text in digits]
+        values = [None if text is None else Decimal(text) for text in digits]
         if self._exact:
             values = [None if value is None else _rounded(value) for value in values]
-        if any(value is not None and not _fits_decimal(value) for value in values):
+        if not all(value is None or _fits_decimal(value) for value in values):
             raise _misfit(column, values, buckets)
         return pa.array(values, kind)
 
@@ -516,9 +512,35 @@ def _rounded(value: Decimal) -> Decimal:
     return value if _fits_decimal(value) else value.quantize(_PLACE, context=_ROUNDING)
 
 
-def _digits(value: Any) -> str | None:
-    """Write a decimal of a struct or of one of our objects without exponent, exactly."""
-    return None if value is None else plain(exact(value))
+_WHOLE = rf"-?(?:0|[1-9][0-9]{{0,{_MOST_WHOLE_DIGITS - 1}}})"
+_is_safe_fraction = re.compile(rf"{_WHOLE}\.[0-9]{{1,{_SCALE}}}\Z").match
+_is_safe = re.compile(rf"{_WHOLE}(?:\.[0-9]{{1,{_SCALE}}})?\Z").match
+"""Texts of numbers that fit into a column. Of others Arrow may make anything: of 1e30, 18 times
+10 to the power of 18, without an error."""
+
+
+def _digits(values: Sequence[Any]) -> tuple[list[str | None], bool]:
+    """Write decimals of structs or of our own objects as plain texts.
+
+    Returns:
+        The texts, and True if Arrow can read all of them.
+
+    Raises:
+        msgspec.ValidationError: A text of a struct is no decimal.
+    """
+    texts = [
+        text
+        if value.__class__ is str
+        and _is_safe_fraction(text := value.removesuffix(ZEROS).rstrip("0"))
+        else None
+        for value in values
+    ]
+    is_safe = True
+    for number, value in enumerate(values):
+        if texts[number] is None and value is not None:
+            texts[number] = text = plain(exact(value))
+            is_safe = is_safe and bool(_is_safe(text))
+    return texts, is_safe
 
 
 def _extras(buckets: Sequence[Any]) -> list[str | None]:

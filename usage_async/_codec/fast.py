@@ -197,7 +197,7 @@ def _is_open(hint: Any) -> bool:
 
 _number = re.compile(JSON_DECIMAL + r"\Z").match
 _whole = re.compile(r"-?[1-9][0-9]{0,300}\Z").match
-is_fraction = re.compile(r"-?(?:0|[1-9][0-9]{0,300})\.[0-9]{1,6000}\Z").match
+_fraction = re.compile(r"-?(?:0|[1-9][0-9]{0,300})\.[0-9]{1,6000}\Z").match
 """A fraction within the bounds of `exact_decimal`. If no zero is at its end, `Decimal` alone makes
 what `exact_decimal` would make of it, in half the time."""
 
@@ -218,7 +218,7 @@ def exact(value: Any) -> Decimal:
     """
     try:
         if value.__class__ is str:
-            if is_fraction(text := value.removesuffix(ZEROS).rstrip("0")):
+            if _fraction(text := value.removesuffix(ZEROS).rstrip("0")):
                 return Decimal(text)
             if _whole(value):
                 return Decimal(value)
@@ -268,7 +268,7 @@ def _extra_reader(names: Sequence[str]) -> Callable[[Any], Extra]:
 def _maker(hint: Hashable, learned: Learned, *, is_array: bool) -> Callable[[Any], Any]:
     """Generate the function that makes an instance of a struct, or a tuple of an array of them."""
     cls: Any = get_origin(hint) or hint
-    names: dict[str, Any] = {"Decimal": Decimal, "fraction": is_fraction, "ZEROS": ZEROS}
+    names: dict[str, Any] = {"Decimal": Decimal, "fraction": _fraction, "ZEROS": ZEROS}
     names |= {"exact": exact, "exact_or_none": exact_or_none}
     values = {}
     for attribute, declared in _declared(hint, cls):

@@ -28,6 +28,12 @@ class UsageResult:
 
     __repr__ = short_repr
 
+    def _repr_html_(self) -> str:
+        """Show the result as a table in a notebook."""
+        from usage_async._api.notebook import html_of_results
+
+        return html_of_results((self,))
+
 
 @described
 class UnknownResult(UsageResult):

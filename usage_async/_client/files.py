@@ -125,7 +125,7 @@ def facts(query: object, stream: Stream[Any]) -> dict[str, str]:
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:
     """Run in a thread what cannot be broken off: a cancellation waits for its end."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *args))
-    cancelled = None
+    cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:
             await asyncio.wait((running,))

@@ -100,6 +100,19 @@ class Summary(Generic[R]):
 
     __repr__ = short_repr
 
+    def _repr_html_(self) -> str:
+        """Show the groups, the total, the range and the notices in a notebook."""
+        from html import escape
+
+        from usage_async._api.notebook import html_of_results
+
+        told = "".join(f"<li>{escape(notice.message)}</li>" for notice in self.notices)
+        when = "no figures"
+        if self.covered is not None:
+            when = f"{iso(self.covered.start_time)} to {iso(self.covered.end_time)}"
+        table = html_of_results(self.groups, self.total)
+        return f"<p>{when}</p>{table}" + (f"<ul>{told}</ul>" if told else "")
+
     def to_arrow(self, *, exact: bool = False) -> Table:
         """Make an Arrow table of the groups, without times; its metadata name the notices.
 

@@ -15,7 +15,7 @@ from usage_async import (
     loads,
 )
 from usage_async._codec.converter import make_converter
-from usage_async._codec.parsing import READING_ERRORS
+from usage_async._codec.json_text import READING_ERRORS
 
 FAST, TOLERANT = make_converter(fast=True), make_converter(fast=False)
 

@@ -47,7 +47,7 @@ from usage_async import (
     loads,
     to_dict,
 )
-from usage_async._codec.parsing import READING_ERRORS
+from usage_async._codec.json_text import READING_ERRORS
 from usage_async._codec.shapes import bucket_kind
 
 

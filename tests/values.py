@@ -40,7 +40,8 @@ from usage_async import (
     converter,
 )
 from usage_async._api.by_id import ById
-from usage_async._codec.pages import Decoded, decode
+from usage_async._codec.decoded import Decoded
+from usage_async._codec.pages import decode
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ import attrs
 
 from usage_async._api import results as models
 from usage_async._api.fields import fields_of
+from usage_async._api.interval import DAY_S
 
 Time = int | str | datetime | date | timedelta
 """An instant. Absolute: Unix seconds, an aware datetime, a date or `"2026-10-01"` (UTC midnight),
@@ -28,7 +29,6 @@ an ISO string with an offset. Relative to now: a timedelta, `"7d"`, `"24h"`, `"9
 
 BucketWidth = Literal["1m", "1h", "1d"]
 
-DAY_S = 86400
 WIDTH_SECONDS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": DAY_S}
 
 FULL_PAGE: Mapping[str, int] = {"1m": 1440, "1h": 168, "1d": 31}

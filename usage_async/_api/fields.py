@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, cast, dataclass_transform
 
 import attrs
 
@@ -146,17 +146,15 @@ def _values(cls: Hashable) -> Callable[[Any], tuple[Any, ...]]:
     return reader(a.name for a in fields_of(cls))
 
 
-def _equals(self: Any, other: object) -> bool:
-    kind: Any = type(self)
-    if type(other) is not kind:
+def _equals(self: Any, other: object) -> Any:
+    if type(other) is not type(self):
         return NotImplemented
-    values = _values(kind)
+    values = _values(cast("Hashable", type(self)))
     return values(self) == values(other)
 
 
 def _hashed(self: Any) -> int:
-    kind: Any = type(self)
-    return hash((kind, _values(kind)(self)))
+    return hash(_values(cast("Hashable", type(self)))(self))
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))

@@ -1,8 +1,11 @@
-"""Base of values that lie between two instants."""
+"""Time between two instants, in Unix seconds."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+
+DAY_S = 86400
+"""Seconds of a day."""
 
 
 class Interval:

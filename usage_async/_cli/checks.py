@@ -10,7 +10,8 @@ from typing import Literal
 
 import attrs
 
-from usage_async._api.endpoints import DAY_S, ENDPOINTS, Endpoint
+from usage_async._api.endpoints import ENDPOINTS, Endpoint
+from usage_async._api.interval import DAY_S
 from usage_async._api.pages import Notice
 from usage_async._cli.connection import Connection, Target, open_target
 from usage_async._cli.context import Context

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from usage_async._api.endpoints import DAY_S
+from usage_async._api.interval import DAY_S
 from usage_async._api.names import ApiKey, Project, User
 from usage_async._client.names import Names
 from usage_async._codec.converter import dumps, loads

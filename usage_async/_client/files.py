@@ -97,7 +97,7 @@ class _Gate:
         rest = memoryview(data)
         while rest and not self.is_shut:
             # A device takes as much as it can.
-            written = self._file.write(rest)
+            written: int | None = self._file.write(rest)
             rest = rest[len(rest) if written is None else written :]
 
     def flush(self) -> None:

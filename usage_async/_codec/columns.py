@@ -39,10 +39,12 @@ from usage_async._api.fields import FIELDS, fields_of
 from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
 from usage_async._api.results import CostsResultAmount, UsageResult, UsageRow
 from usage_async._api.version import __version__
+from usage_async._codec.decoded import Decoded
 from usage_async._codec.fast import ZEROS, collector_paused, exact, struct_decoder
+from usage_async._codec.json_text import parse
 from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Role, Values
-from usage_async._codec.pages import Decoded, decode, probe
-from usage_async._codec.parsing import READER, parse
+from usage_async._codec.pages import decode, probe
+from usage_async._codec.parsing import READER
 from usage_async._codec.shapes import bucket_kind
 from usage_async.errors import EPOCH, ConfigurationError, ResponseError, UsageError
 

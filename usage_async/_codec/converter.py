@@ -9,7 +9,8 @@ import msgspec
 from cattrs.preconf.msgspec import MsgspecJsonConverter
 
 from usage_async._api.exact import JsonNumber
-from usage_async._codec.parsing import READING_ERRORS, Reader, refused
+from usage_async._codec.json_text import READING_ERRORS
+from usage_async._codec.parsing import Reader, refused
 from usage_async._codec.tolerant import register_hooks
 
 T = TypeVar("T")

@@ -16,8 +16,9 @@ import attrs
 import msgspec
 
 from usage_async._api.names import ApiKey, Project, User
+from usage_async._codec.json_text import READING_ERRORS
 from usage_async._codec.pages import check_cursor
-from usage_async._codec.parsing import READER, READING_ERRORS, refused
+from usage_async._codec.parsing import READER, refused
 from usage_async._codec.redactor import Redactor
 from usage_async.errors import PaginationError, ResponseError
 

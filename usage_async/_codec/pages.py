@@ -47,7 +47,9 @@ from usage_async._api.results import (
     UnknownResult,
     UsageResult,
 )
-from usage_async._codec.parsing import READER, READING_ERRORS, Reader, refused
+from usage_async._codec.decoded import Decoded
+from usage_async._codec.json_text import READING_ERRORS
+from usage_async._codec.parsing import READER, Reader, refused
 from usage_async._codec.redactor import NO_KEY, Redactor, shortened
 from usage_async.errors import (
     PaginationError,
@@ -89,21 +91,6 @@ _BATCH_PATH = re.compile(r"\$\[([0-9]+)\](?:\.results\[([0-9]+)\])?")
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-@attrs.frozen
-class Decoded(Generic[R]):
-    """A decoded page.
-
-    Attributes:
-        page: The page.
-        notices: Remarks on what this release does not know of it.
-        reread: Function that begins to decode the page once more, as `decode` does.
-    """
-
-    page: UsageResponse[R]
-    notices: tuple[Notice, ...]
-    reread: Callable[[], Generator[None, None, Decoded[R]]] = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen

@@ -7,7 +7,6 @@ need it. So the tolerant reader is imported when the fast path first refuses a t
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from decimal import Decimal
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -19,26 +18,13 @@ from usage_async._codec.fast import (
     fast_reader,
     learn,
 )
+from usage_async._codec.json_text import parse
 from usage_async.errors import ResponseError, redact, snippet
 
 T = TypeVar("T")
 
 _LONGEST_REASON = 200
 """Characters of the reason that an error quotes at most."""
-
-READING_ERRORS = (
-    ExceptionGroup,  # of cattrs
-    msgspec.MsgspecError,
-    ArithmeticError,  # an exponent beyond what Decimal can hold
-    ValueError,
-    TypeError,
-    KeyError,
-    RecursionError,
-)
-"""Errors that reading untrusted JSON can raise."""
-
-parse = msgspec.json.Decoder(float_hook=Decimal).decode
-"""Decode JSON text into plain values, numbers with a fraction into Decimals."""
 
 
 class Reader:

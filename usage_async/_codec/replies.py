@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from usage_async._codec.parsing import READING_ERRORS, parse
+from usage_async._codec.json_text import READING_ERRORS, parse
 from usage_async._codec.redactor import NO_KEY, Redactor, shortened
 from usage_async.errors import (
     STATUS_ERRORS,

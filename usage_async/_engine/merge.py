@@ -41,7 +41,7 @@ from usage_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from usage_async._codec.pages import Decoded
+    from usage_async._codec.decoded import Decoded
     from usage_async._engine.engine import Engine
     from usage_async._engine.run import Notices, Run
     from usage_async._query.windows import UncutRange, Window

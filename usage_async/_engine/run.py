@@ -10,7 +10,7 @@ import attrs
 
 from usage_async._api.pages import Notice
 from usage_async._api.results import UsageResult
-from usage_async._codec.pages import Decoded
+from usage_async._codec.decoded import Decoded
 from usage_async._http.fetch import Decoder, Request
 from usage_async._query.request import CheckedQuery
 from usage_async._query.times import TimeRange

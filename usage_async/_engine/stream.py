@@ -20,7 +20,7 @@ from usage_async.errors import UsageError
 if TYPE_CHECKING:
     from usage_async._api.pages import UsageResponse
     from usage_async._api.results import UsageResult
-    from usage_async._codec.pages import Decoded
+    from usage_async._codec.decoded import Decoded
     from usage_async._engine.engine import Engine
     from usage_async._http.fetch import Decoder
     from usage_async._query.request import CheckedQuery

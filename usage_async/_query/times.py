@@ -12,8 +12,7 @@ from typing import Literal, cast
 
 import attrs
 
-from usage_async._api.endpoints import DAY_S
-from usage_async._api.interval import Interval
+from usage_async._api.interval import DAY_S, Interval
 from usage_async.errors import QueryError
 
 Unit = Literal["day", "week", "month", "quarter", "year"]

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import attrs
 
-from usage_async._api.endpoints import DAY_S, ENDPOINTS
+from usage_async._api.endpoints import ENDPOINTS
+from usage_async._api.interval import DAY_S
 from usage_async._client.client import UsageClient
 from usage_async._client.query import UsageQuery
 from usage_async._engine.engine import together

@@ -8,7 +8,7 @@ from typing import Literal
 
 import attrs
 
-from usage_async._api.endpoints import DAY_S
+from usage_async._api.interval import DAY_S
 from usage_async._query.request import build
 from usage_async._query.times import TimeRange, period_before
 

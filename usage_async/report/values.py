@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import attrs
 
-from usage_async._api.endpoints import DAY_S, ENDPOINTS
+from usage_async._api.endpoints import ENDPOINTS
+from usage_async._api.interval import DAY_S
 from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._query.times import iso

@@ -15,7 +15,8 @@ from typing import Any
 
 import attrs
 
-from usage_async._api.endpoints import DAY_S, Endpoint
+from usage_async._api.endpoints import Endpoint
+from usage_async._api.interval import DAY_S
 from usage_async.emulator.organization.chance import mix
 from usage_async.emulator.organization.leaves import Layout, Leaf, make_layout
 from usage_async.emulator.organization.members import (

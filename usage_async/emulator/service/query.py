@@ -12,7 +12,8 @@ from typing import Any
 
 import attrs
 
-from usage_async._api.endpoints import DAY_S, DEFAULT_LIMITS, WIDTH_SECONDS, Endpoint
+from usage_async._api.endpoints import DEFAULT_LIMITS, WIDTH_SECONDS, Endpoint
+from usage_async._api.interval import DAY_S
 from usage_async.emulator.quirks import Quirks
 from usage_async.emulator.service.refusals import api_key_floor, invalid, lookback
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
-from usage_async._api.endpoints import DAY_S
+from usage_async._api.interval import DAY_S
 from usage_async._query.times import TimeRange
 from usage_async.report import amounts
 from usage_async.report.amounts import total

@@ -28,7 +28,12 @@ class ExitCode(IntEnum):
     TERMINATED = 143, "SIGTERM"
 
 
-def code_of_run(notices: Iterable[Notice]) -> ExitCode:
-    """Give the code of a run that came to its end: FAILED if a bucket is missing, else DONE."""
-    missing = any(notice.code == "missing-bucket" for notice in notices)
-    return ExitCode.FAILED if missing else ExitCode.DONE
+def code_of_run(notices: Iterable[Notice], *also: str) -> ExitCode:
+    """Give the code of a run that came to its end: FAILED if a bucket is missing, else DONE.
+
+    Args:
+        notices: Notices of the run.
+        also: Codes of notices that mean FAILED, too.
+    """
+    failures = ("missing-bucket", *also)
+    return ExitCode.FAILED if any(each.code in failures for each in notices) else ExitCode.DONE

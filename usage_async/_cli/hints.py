@@ -9,6 +9,9 @@ from usage_async import errors
 
 _NO_KEY = "no admin key: set OPENAI_ADMIN_KEY or OPENAI_ADMIN_KEY_FILE; --demo needs no key"
 
+_EXACT = ("exact=True", "--exact")
+"""An argument that the library's messages name, and its option."""
+
 
 def explain(error: Exception) -> str:
     """Describe an error in one line, with a hint where there is one."""
@@ -20,7 +23,7 @@ def explain(error: Exception) -> str:
         return ": ".join(filter(None, (error.filename, error.strerror or str(error))))
     if not isinstance(error, errors.UsageError):
         return f"{type(error).__name__}: {error}: this is a bug in usage-async; --debug shows where"
-    message, hint = error.message, _hint(error)
+    message, hint = error.message.replace(*_EXACT), _hint(error)
     return f"{message.rstrip('.')}: {hint}" if hint else message
 
 

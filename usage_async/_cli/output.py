@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from usage_async._client.files import replacing
 from usage_async.errors import QueryError
-from usage_async.report.formats import Format
+from usage_async.report.formats import BUCKET_FORMATS, Format
 from usage_async.report.formatting import clean
 
 if TYPE_CHECKING:
     from usage_async._cli.context import Context
 
 _STDOUT = "-"
-_NEVER_WRITTEN = (".parquet",)
+_BINARY = {ending for form in BUCKET_FORMATS.values() if form.is_binary for ending in form.endings}
 """Endings of binary formats: a text in such a file would only fail when it is read."""
 
 
@@ -31,12 +31,12 @@ def choose_format(formats: Mapping[str, Format], given: str | None, output: Path
 
     Raises:
         QueryError: `--format` and the file contradict each other, the ending names no format, or
-            the format cannot be written to a file.
+            the format cannot be written to a file or onto a terminal.
     """
     ending = "" if output is None else output.suffix.lower()
     named = next((name for name, each in formats.items() if ending in each.endings), None)
     known = ", ".join(known for each in formats.values() for known in each.endings)
-    if ending in _NEVER_WRITTEN:
+    if named is None and ending in _BINARY:
         raise QueryError(f"{output}: {ending} files cannot be written; known endings are {known}")
     if given is not None and named not in (None, given):
         raise QueryError(
@@ -48,6 +48,8 @@ def choose_format(formats: Mapping[str, Format], given: str | None, output: Path
             f" {known}"
         )
     chosen = given or named or next(iter(formats))
+    if formats[chosen].is_binary and is_shown(output):
+        raise QueryError(f"{chosen} is not for a terminal: name a file with -o, or write to a pipe")
     if formats[chosen].is_drawn and not is_stdout(output):
         others = " or ".join(name for name, each in formats.items() if not each.is_drawn)
         raise QueryError(
@@ -78,6 +80,11 @@ def is_stdout(output: Path | None) -> bool:
     return output is None or str(output) == _STDOUT
 
 
+def is_shown(output: Path | None) -> bool:
+    """Tell if a value of `--output` means a terminal."""
+    return is_stdout(output) and sys.stdout.isatty()
+
+
 class Sink(Protocol):
     """Receiver of bytes."""
 
@@ -97,7 +104,7 @@ class _Screen:
     """Terminal; control characters in the data are escaped."""
 
     def write(self, data: bytes) -> None:
-        sys.stdout.write("\n".join(map(clean, data.decode().split("\n"))))
+        sys.stdout.write("\n".join(map(clean, bytes(data).decode().split("\n"))))
 
 
 @contextmanager
@@ -111,7 +118,7 @@ def destination(path: Path | None) -> Iterator[Sink]:
         OSError: The file cannot be written; the old one is intact.
     """
     if path is None or is_stdout(path):
-        yield _Screen() if sys.stdout.isatty() else _Stdout()
+        yield _Screen() if is_shown(path) else _Stdout()
         return
     with replacing(path) as file:
         yield file

@@ -1,4 +1,4 @@
-"""CSV renderings of reports, breakdowns and buckets.
+"""CSV renderings of reports and breakdowns.
 
 Cells follow RFC 4180, and a line feed ends each line. Decimals are written in full and without
 padding, booleans as `true` and `false`, unknown fields as JSON. No value is an empty cell and an
@@ -7,27 +7,17 @@ empty text is `""`, so that reading gives back what was written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from usage_async._api.exact import Extra, plain
-from usage_async._api.fields import fields_of
-from usage_async._api.pages import UsageTimeBucket
-from usage_async._api.results import UsageRow
-from usage_async._client.names import Names
 from usage_async._codec.converter import dumps
 from usage_async.report.breakdown import Breakdown, added_names, value_of
-from usage_async.report.dimensions import NAME_FIELDS, names_of
-from usage_async.report.formats import BucketEncoder
 from usage_async.report.values import Report, Tokens, View
 
 _QUOTED = frozenset('",\r\n')
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-ROW_COLUMNS = tuple(a.name for a in fields_of(UsageRow))
-"""The columns of flat rows: the fields of `UsageRow`, the same for every endpoint."""
 
 
 def line(values: Iterable[Any]) -> bytes:
@@ -113,31 +103,4 @@ def breakdown_as_csv(breakdown: Breakdown) -> bytes:
             values.append(amount and amount.currency)
         dimensions = [value_of(row, name) for name in breakdown.by]
         lines.append(line([*dimensions, *names.values(), *values]))
-    return b"".join(lines)
-
-
-def bucket_encoder(names: Callable[[], Names] | None = None) -> BucketEncoder:
-    """Make an encoder that writes each result of a bucket as one line of `ROW_COLUMNS`.
-
-    Args:
-        names: Gives names, for further columns.
-    """
-    if names is None:
-        return BucketEncoder(line(ROW_COLUMNS), partial(_rows, ROW_COLUMNS))
-    columns = tuple(dict.fromkeys((*ROW_COLUMNS, *NAME_FIELDS.values())))
-    known = names
-
-    def encode(bucket: UsageTimeBucket[Any]) -> bytes:
-        return _rows(columns, bucket, known())
-
-    return BucketEncoder(line(columns), encode)
-
-
-def _rows(
-    columns: Sequence[str], bucket: UsageTimeBucket[Any], names: Names | None = None
-) -> bytes:
-    lines = []
-    for row in bucket.rows():
-        beside = {} if names is None else names_of(row, names)
-        lines.append(line(beside.get(name) or getattr(row, name, None) for name in columns))
     return b"".join(lines)

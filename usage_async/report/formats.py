@@ -6,13 +6,11 @@ A format is one line here, and one function in the module of its format (`csv`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import attrs
-
-from usage_async._api.pages import UsageTimeBucket
 
 
 @attrs.frozen
@@ -21,11 +19,13 @@ class Format:
 
     Attributes:
         renders: The function that renders, as `module:name` below this package; imported when it is
-            used.
+            used. Empty for a format of tables.
         doc: Its help: who it is for, and how exact it is.
         endings: Endings of the names of files in this format.
         is_drawn: True if it is drawn on a console, for people, and does not give bytes.
         has_notices: True if the output contains the notices; else they go to standard error.
+        writer: For a format of tables, its name in `_codec.formats.WRITERS`.
+        is_binary: True if it is nothing for a terminal.
     """
 
     renders: str
@@ -33,24 +33,13 @@ class Format:
     endings: tuple[str, ...] = ()
     is_drawn: bool = False
     has_notices: bool = True
+    writer: str | None = None
+    is_binary: bool = False
 
     def load(self) -> Any:
         """Import the function that renders."""
         module, _, name = self.renders.partition(":")
         return getattr(import_module(f"usage_async.report.{module}"), name)
-
-
-@attrs.frozen
-class BucketEncoder:
-    """Encoder of a stream of buckets.
-
-    Attributes:
-        head: Written before the first bucket.
-        encode: Called with each bucket.
-    """
-
-    head: bytes
-    encode: Callable[[UsageTimeBucket[Any]], bytes]
 
 
 REPORT_FORMATS: Mapping[str, Format] = {
@@ -78,14 +67,21 @@ BREAKDOWN_FORMATS: Mapping[str, Format] = {
 
 BUCKET_FORMATS: Mapping[str, Format] = {
     "jsonl": Format(
-        "json:bucket_encoder",
+        "json:bucket_as_json",
         "one bucket a line, complete, as the API sends it",
         (".jsonl", ".ndjson"),
     ),
     "csv": Format(
-        "csv:bucket_encoder",
-        "one flat row a result, exact, for programs (cells are not guarded for spreadsheets)",
+        "",
+        "one row a result, exact, for programs (cells are not guarded for spreadsheets)",
         (".csv",),
+        writer="csv",
+    ),
+    "parquet": Format(
+        "", "the same rows, typed and compressed", (".parquet",), writer="parquet", is_binary=True
+    ),
+    "arrow": Format(
+        "", "Arrow's IPC stream", (".arrow", ".arrows"), writer="arrow", is_binary=True
     ),
 }
-"""Encodings of buckets, each a function that gives a `BucketEncoder`; the default first."""
+"""Formats of buckets, the default first: a function that gives the line of a bucket, and tables."""

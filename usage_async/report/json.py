@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from usage_async._api.pages import UsageTimeBucket
@@ -11,7 +11,6 @@ from usage_async._codec.converter import dumps, to_dict
 from usage_async._query.times import TimeRange
 from usage_async.report.breakdown import Breakdown
 from usage_async.report.dimensions import names_of
-from usage_async.report.formats import BucketEncoder
 from usage_async.report.spec import day_of
 from usage_async.report.values import Report, Spend, Tokens, View
 
@@ -111,25 +110,22 @@ def breakdown_as_json(breakdown: Breakdown) -> bytes:
     )
 
 
-def bucket_encoder(names: Callable[[], Names] | None = None) -> BucketEncoder:
-    """Make an encoder that writes each bucket as one line, in the shape of the API.
+def bucket_as_json(bucket: UsageTimeBucket[Any], names: Names | None = None) -> bytes:
+    """Write a bucket as one line, in the shape of the API.
 
     Args:
-        names: Gives names to add to each row, beside its ids.
+        bucket: The bucket.
+        names: Names to add to each row, beside its ids. A name that a row has itself stays.
     """
-
-    def encode(bucket: UsageTimeBucket[Any]) -> bytes:
-        if names is None:
-            return _line(bucket)
-        value, known = to_dict(bucket), names()
-        rows = (*bucket.results, *bucket.other_results)
-        value["results"] = [
-            _named(written, names_of(row, known))
-            for row, written in zip(rows, value["results"], strict=True)
-        ]
-        return _line(value)
-
-    return BucketEncoder(b"", encode)
+    if names is None:
+        return _line(bucket)
+    value = to_dict(bucket)
+    rows = (*bucket.results, *bucket.other_results)
+    for row, written in zip(rows, value["results"], strict=True):
+        for field, name in names_of(row, names).items():
+            if written.get(field) is None:
+                written[field] = name
+    return _line(value)
 
 
 def _named(row: dict[str, Any], names: Mapping[str, str | None]) -> dict[str, Any]:

@@ -40,17 +40,21 @@ def make_console(*, stderr: bool) -> Console:
 @contextmanager
 def progress(
     console: Console, what: str, total: int | None, *, quiet: bool = False
-) -> Iterator[Callable[[], object]]:
-    """Show a progress bar on a terminal, and erase it at the end; elsewhere show nothing."""
+) -> Iterator[Callable[..., object]]:
+    """Show a progress bar on a terminal, and erase it at the end; elsewhere show nothing.
+
+    Yields:
+        A function that is called after one step, or with the number of steps.
+    """
     if quiet or not console.is_terminal:
-        yield lambda: None
+        yield lambda _steps=1: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as shown:
         task = shown.add_task(what, total=total)
-        yield lambda: shown.advance(task)
+        yield lambda steps=1: shown.advance(task, steps)
 
 
 class Page:

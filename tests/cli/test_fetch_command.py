@@ -1,15 +1,12 @@
-import csv
-import io
 import json
-from decimal import Decimal
 
 import pytest
 
 from usage_async import ENDPOINTS, loads
 from usage_async._api.pages import UsageTimeBucket
 from usage_async.emulator import Emulator, Faults, Quirks
-from usage_async.report.csv import ROW_COLUMNS
 from usage_async.report.dimensions import word_of
+from usage_async.report.formats import BUCKET_FORMATS
 
 from .conftest import NOW
 
@@ -35,15 +32,6 @@ def test_json_lines_are_buckets_in_the_shape_of_the_api(cli):
     assert json.loads(lines[0])["object"] == "bucket"
 
 
-def test_csv_adds_up_to_the_total(cli):
-    asked = ["costs", "--demo", "--start", "2026-10-01", "--end", "2026-11-01"]
-    ran = cli("fetch", *asked, "--by", "line_item,project_id", "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(ran.out)))
-    assert tuple(rows[0]) == ROW_COLUMNS
-    total = json.loads(cli("total", *asked, "--format", "json").out)["totals"][0]
-    assert sum(Decimal(row["amount"]) for row in rows) == Decimal(total["amount"]["value"])
-
-
 def test_a_file_holds_what_a_pipe_would_get(cli, tmp_path):
     asked = ["fetch", "completions", "--demo", "--period", "2026-10-05", "--width", "1h"]
     file = tmp_path / "out.jsonl"
@@ -55,16 +43,16 @@ def test_a_file_holds_what_a_pipe_would_get(cli, tmp_path):
 @pytest.mark.parametrize(
     ("name", "said", "first"),
     [
-        ("q3.csv", [], "start_time,"),
-        ("Q3.CSV", [], "start_time,"),
+        ("q3.csv", [], '"start_time",'),
+        ("Q3.CSV", [], '"start_time",'),
         ("q3.jsonl", [], "{"),
         ("q3.ndjson", [], "{"),
         ("q3.ndjson", ["--format", "jsonl"], "{"),
-        ("q3.csv", ["--format", "csv"], "start_time,"),
-        ("q3.txt", ["--format", "csv"], "start_time,"),
+        ("q3.csv", ["--format", "csv"], '"start_time",'),
+        ("q3.txt", ["--format", "csv"], '"start_time",'),
         ("q3.2026", ["--format", "jsonl"], "{"),
         ("q3", [], "{"),
-        ("q3", ["--format", "csv"], "start_time,"),
+        ("q3", ["--format", "csv"], '"start_time",'),
     ],
 )
 def test_a_file_is_what_its_name_says(cli, tmp_path, name, said, first):
@@ -79,8 +67,8 @@ def test_a_file_is_what_its_name_says(cli, tmp_path, name, said, first):
     [
         ("q3.txt", "the ending .txt names no format: add --format"),
         ("q3.csv.gz", "the ending .gz names no format: add --format"),
-        ("q3.parquet", ".parquet files cannot be written"),
-        ("q3.parquet --format csv", ".parquet files cannot be written"),
+        ("q3.parquet --format csv", "the name means parquet, but --format says csv"),
+        ("q3.arrows --format jsonl", "the name means arrow, but --format says jsonl"),
         ("q3.csv --format jsonl", "the name means csv, but --format says jsonl"),
         ("q3.jsonl --format csv", "the name means jsonl, but --format says csv"),
     ],
@@ -231,13 +219,14 @@ def test_what_an_endpoint_does_not_take_is_refused(cli, arguments, says):
     assert says in ran.err
 
 
-def test_a_run_that_fails_leaves_the_old_file(cli, serving, tmp_path):
+@pytest.mark.parametrize("form", BUCKET_FORMATS)
+def test_a_run_that_fails_leaves_the_old_file(cli, serving, tmp_path, form):
     serving(Emulator(now=lambda: NOW, faults=Faults(script=["none", *["error"] * 50])))
-    file = tmp_path / "out.jsonl"
+    file = tmp_path / f"out.{form}"
     file.write_text("old")
     ran = cli("fetch", "completions", "--start", "300d", "-o", file)
-    assert ran.code == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [f"out.{form}"]
     assert file.read_text() == "old"
 
 

@@ -1,6 +1,5 @@
 import csv
 import io
-import json
 from decimal import Decimal
 
 import pytest
@@ -8,11 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_async import (
-    CostsResult,
-    CostsResultAmount,
-    Extra,
     UsageCompletionsResult,
-    UsageTimeBucket,
 )
 from usage_async.report import csv as _csv
 from usage_async.report.csv import REPORT_COLUMNS, report_as_csv
@@ -40,31 +35,6 @@ def test_a_guarded_text_is_no_formula_and_a_number_stays_one():
     texts = ["=1+1", "+1", "-1", "@sum", "\tx", "\rx", "fine"]
     cells = _read(_csv.guarded([*texts, Decimal("-1.5"), -3]))[0]
     assert cells == [*(f"'{text}" for text in texts[:-1]), "fine", "-1.5", "-3"]
-
-
-def test_a_bucket_is_flat_rows_with_unknown_fields_as_json():
-    result = CostsResult(
-        amount=CostsResultAmount(
-            value=Decimal("1E-7"), currency="usd", extra=Extra({"tax": Decimal("0.2")})
-        ),
-        project_name='a,b"c\n',
-        extra=Extra({"units": Decimal("1.5"), "tags": [{"x": 1}]}),
-    )
-    bucket = UsageTimeBucket(start_time=0, end_time=86400, results=(result, CostsResult()))
-    encoder = _csv.bucket_encoder()
-    assert _read(encoder.head) == [list(_csv.ROW_COLUMNS)]
-    first, second = (
-        dict(zip(_csv.ROW_COLUMNS, cells, strict=True))
-        for cells in _read(_csv.bucket_encoder().encode(bucket))
-    )
-    assert (first["amount"], first["currency"]) == ("0.0000001", "usd")
-    assert first["project_name"] == 'a,b"c\n'
-    assert json.loads(first["extra"]) == {
-        "units": 1.5,
-        "tags": [{"x": 1}],
-        "amount": {"tax": 0.2},
-    }
-    assert second["extra"] == ""
 
 
 @pytest.mark.parametrize(

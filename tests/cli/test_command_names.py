@@ -98,19 +98,6 @@ def test_a_total_of_costs_keeps_the_names_that_it_carries_without_names_read(cli
     assert "user_name" not in groups[0]
 
 
-def test_fetched_rows_have_names_beside_their_ids_in_csv(cli, server):
-    asked = ("--period", "3d", "--by", "project_id,user_id,api_key_id", "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(cli("fetch", "completions", *asked, "--names").out)))
-    names = {key.id: (key.name, key.owner.name, key.project.name) for key in ORGANIZATION.keys}
-    fields = ("api_key_name", "user_name", "project_name")
-    named = [row for row in rows if row["api_key_id"] not in ("", DELETED.id)]
-    assert named
-    assert all(tuple(row[name] for name in fields) == names[row["api_key_id"]] for row in named)
-    assert all(row["api_key_name"] == "" for row in rows if row["api_key_id"] == DELETED.id)
-    plain = list(csv.DictReader(io.StringIO(cli("fetch", "completions", *asked).out)))
-    assert [{name: row[name] for name in plain[0]} | {"project_name": ""} for row in rows] == plain
-
-
 def test_fetched_buckets_have_names_beside_their_ids_in_json_lines(cli, server):
     asked = ("--period", "3d", "--by", "project_id,api_key_id")
     named, plain = (

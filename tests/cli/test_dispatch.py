@@ -210,7 +210,7 @@ def test_a_standard_stream_may_be_closed(tmp_path, command, code, says):
     assert ran.stderr.endswith(says)
     assert ran.stderr.count(b"\n") == says.count(b"\n")
     if "-o" in command:
-        assert (tmp_path / "out.csv").read_text().startswith("start_time,")
+        assert (tmp_path / "out.csv").read_text().startswith('"start_time",')
 
 
 def test_a_stream_that_is_closed_is_replaced(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from usage_async.emulator import Emulator, Faults
+from usage_async.report.formats import BUCKET_FORMATS
 
 pexpect = pytest.importorskip("pexpect")
 
@@ -83,12 +84,13 @@ def test_ctrl_c_leaves_the_terminal_clean(serving, tmp_path):
     assert file.read_text() == "old"
 
 
-def test_a_termination_leaves_no_partial_file(serving, tmp_path):
+@pytest.mark.parametrize("form", BUCKET_FORMATS)
+def test_a_termination_leaves_no_partial_file(serving, tmp_path, form):
     import signal
 
-    server = serving(Emulator(faults=Faults(hang_rate=1.0)))
+    server = serving(Emulator(faults=Faults(script=["none"], hang_rate=1.0)))
     child = _spawn(
-        *("fetch", "completions", "--period", "7d", "-o", str(tmp_path / "out.jsonl")),
+        *("fetch", "completions", "--start", "60d", "-o", str(tmp_path / f"out.{form}")),
         USAGE_ASYNC_BASE_URL=server.url,
         OPENAI_ADMIN_KEY=server.admin_key,
     )

@@ -88,7 +88,7 @@ async def write_batches(
 class _Gate:
     """Way into a file, shut after a failure: without its end no reader takes a stream for whole."""
 
-    _file: IO[bytes]
+    _file: Any
     is_shut: bool = attrs.field(default=False, init=False)
     closed: bool = attrs.field(default=False, init=False)
     """Never; the writers ask."""

@@ -88,7 +88,7 @@ class NameColumns:
                 made.append(pa.field(name, field.type))
         self.schema: Schema = pa.schema(made)
 
-    def unseen(self, batch: RecordBatch) -> list[dict[str, str | None]]:
+    def unseen(self, batch: RecordBatch) -> list[dict[str, Any]]:
         """Give each combination of ids that no earlier batch had, and of what is beside them."""
         columns: Any = {name: batch.column(name) for name in self._told}
         used = {name: column for name, column in columns.items() if column.null_count < len(column)}

@@ -6,7 +6,7 @@ a thread.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -177,7 +177,7 @@ class _Table:
 
     async def batches(
         self, stream: Stream[RecordBatch], advance: Callable[[int], object]
-    ) -> AsyncIterator[RecordBatch]:
+    ) -> AsyncGenerator[RecordBatch, None]:
         """Join the batches of a stream, and give them the columns of the file."""
         waiting: list[RecordBatch] = []
         rows = done = 0

@@ -39,9 +39,6 @@ PURE = {"errors", "_api", "_query", "_codec", "_sums", "_client/names.py", "emul
 """They neither wait nor look at the clock."""
 IMPURE = {"asyncio", "aiohttp", "time", "random", "os", "socket", "threading"}
 
-MOST_LEVELS = 18
-"""The most files in a chain of imports, from `_api.codegen` up to a command of the terminal."""
-
 FLOOR_OF = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
 FILES = {
     ".".join(("usage_async", *path.relative_to(HOUSE).with_suffix("").parts)).removesuffix(
@@ -98,16 +95,6 @@ def test_only_what_builds_on_the_library_comes_in_by_its_door(name):
 
 def test_no_file_is_part_of_a_circle():
     TopologicalSorter({name: ours(name) - {"usage_async"} for name in INSIDE}).prepare()
-
-
-@cache
-def level(name):
-    """The length of the longest chain of imports that ends at a file."""
-    return 1 + max((level(other) for other in ours(name) - {"usage_async"}), default=0)
-
-
-def test_chains_of_imports_are_short():
-    assert max(map(level, INSIDE)) <= MOST_LEVELS
 
 
 @pytest.mark.parametrize("name", FILES)

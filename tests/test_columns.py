@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from decimal import Decimal, getcontext, localcontext
 
 import attrs
@@ -44,7 +45,7 @@ from usage_async import (
 )
 from usage_async._api.fields import FIELDS
 from usage_async._codec import pages as pages_codec
-from usage_async._codec.columns import Chunks, ColumnDecoder, Columns
+from usage_async._codec.columns import Chunks, ColumnDecoder, Columns, pyarrow
 from usage_async._codec.converter import make_converter
 from usage_async._codec.pages import decode
 from usage_async._codec.redactor import NO_KEY, Redactor
@@ -115,9 +116,6 @@ def costs_page(*values):
 
 def completion(**fields):
     return one_row("completions", **fields)
-
-
-# A table does not depend on the path
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -240,9 +238,6 @@ def test_rows_of_another_kind_are_not_in_the_table_and_a_notice_says_so():
     assert other.images == 7
 
 
-# Buckets are equal as objects are
-
-
 def kept(columns, *buckets):
     return page_of(one_page(*buckets), columns).data
 
@@ -272,9 +267,6 @@ def test_buckets_are_equal_in_any_order_and_spelling_of_unknown_fields():
         one_bucket(cost("1", new_a=1, new_b=0.2)),
     )
     assert one == same != other
-
-
-# What the columns hold
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -381,9 +373,6 @@ def test_unknown_fields_of_row_amount_and_bucket_are_in_extra():
     assert second is None
 
 
-# Exact, or an error
-
-
 def test_a_figure_beyond_int64_is_an_error_with_its_name_and_bucket():
     most = 2**63 - 1
     fits = one_bucket(completion(input_tokens=most, input_cached_tokens=-most - 1))
@@ -478,9 +467,6 @@ def test_a_bucket_of_no_instant_does_not_stop_its_page():
         to_arrow([UsageTimeBucket(start_time=-far, end_time=1, results=(CostsResult(),))])
 
 
-# Values at hand
-
-
 def test_results_alone_have_no_times():
     made = CostsResult(amount=CostsResultAmount(value=Decimal("1.5"), currency="eur"))
     table = to_arrow([made, CostsResult()])
@@ -537,7 +523,8 @@ def test_a_row_without_a_bucket_is_named_by_its_number():
 
 
 def test_a_missing_pyarrow_is_one_line_with_the_command(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    pyarrow.cache_clear()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigurationError) as error:
         Columns(CostsResult)
     assert str(error.value) == "tables need pyarrow: pip install 'usage-async[arrow]'"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import aclosing
 from decimal import Decimal
+from types import SimpleNamespace
 
 import duckdb
 import polars as pl
@@ -66,9 +67,6 @@ def windows(rows_of, width=DAY):
 
 
 honest = replying(lambda params: serve(params.items()))
-
-
-# A table is what `async for` gives
 
 
 def script(replies):
@@ -240,7 +238,12 @@ def test_the_event_loop_does_not_wait_for_the_import_of_pyarrow(method, tmp_path
     assert done.stdout.split() == ["False"]
 
 
-# Exact for every tool
+async def test_a_first_import_gives_the_same_table(monkeypatch):
+    async with client_with(honest) as client:
+        table = await days(client, 3).to_arrow()
+        monkeypatch.setattr("usage_async._client.query.sys", SimpleNamespace(modules={}))
+        assert (await days(client, 3).to_arrow()).equals(table)
+
 
 AMOUNTS = {
     "texts of 34 digits": [f"{whole}.{'0' * 12}{whole:06d}{'0' * 15}" for whole in range(1, 40)],
@@ -345,9 +348,6 @@ async def test_a_summary_is_a_table_of_its_groups():
     assert metadata[b"usage_async.start_time"] == b"2025-12-01T00:00:00Z"
     assert json.loads(metadata[b"usage_async.notices"]) == []
     assert summary.to_arrow(exact=True)["amount_exact"].to_pylist() == ["18.9"]
-
-
-# Files
 
 
 async def test_a_parquet_file_has_even_row_groups_zstd_and_metadata(tmp_path, monkeypatch):

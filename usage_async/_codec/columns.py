@@ -70,14 +70,16 @@ _ROUNDING = Context(prec=400, rounding=ROUND_HALF_EVEN, traps=[])
 _PLACE = Decimal(f"1e-{_SCALE}")
 
 
+@cache
 def pyarrow() -> Any:
-    """Import pyarrow.
+    """Import pyarrow and what its casts need.
 
     Raises:
         ConfigurationError: It is not installed.
     """
     try:
         import pyarrow as pa
+        import pyarrow.compute
     except ImportError:
         msg = "tables need pyarrow: pip install 'usage-async[arrow]'"
         raise ConfigurationError(msg) from None

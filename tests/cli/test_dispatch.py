@@ -244,10 +244,12 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no shell with `head`")
-def test_a_pipe_that_closes_early_is_no_error(tmp_path):
+@pytest.mark.parametrize("form", ["jsonl", "csv", "arrow"])
+def test_a_pipe_that_closes_early_is_no_error(tmp_path, form):
     command = (
         f"{sys.executable} -m usage_async._cli fetch completions --demo --start 60d --width 1h"
-        f" --by model 2>{tmp_path}/err | head -c 100; echo $?; cat {tmp_path}/err"
+        f" --by model,project_id --format {form} 2>{tmp_path}/err"
+        f" | head -c 100; echo $?; cat {tmp_path}/err"
     )
     ran = subprocess.run(  # noqa: S602 - the shell is the point
         command, shell=True, env=environment(), capture_output=True, check=False, timeout=60

@@ -185,3 +185,12 @@ def test_sums_that_may_be_revised_are_told_in_every_form(cli, form):
     assert out.err.count("costs: figures from 2026-11-19T00:00:00Z on may still be revised") == 1
     if form == "json":
         assert "may still be revised" in " ".join(json.loads(out.out)["notices"])
+
+
+@pytest.mark.parametrize("command", [("report",), ("total", "costs", "--period", "7d")])
+def test_a_text_is_never_written_into_a_file_that_readers_take_for_a_table(cli, tmp_path, command):
+    for name in ("q3.parquet", "q3.arrow"):
+        ran = cli(*command, "--demo", "--format", "csv", "-o", tmp_path / name)
+        assert (ran.code, ran.err.count("\n")) == (2, 1)
+        assert "files cannot be written; known endings are .json, .csv" in ran.err
+    assert not list(tmp_path.iterdir())

@@ -76,6 +76,11 @@ if TYPE_CHECKING:
         loads as loads,
         to_dict as to_dict,
     )
+    from usage_async._engine.cache import (
+        CacheEvent as CacheEvent,
+        CacheStats as CacheStats,
+        UsageCache as UsageCache,
+    )
     from usage_async._engine.stream import Stream as Stream
     from usage_async._http.fetch import RequestEvent as RequestEvent
     from usage_async._http.limiter import (
@@ -105,6 +110,7 @@ if TYPE_CHECKING:
         RangeUnavailableError as RangeUnavailableError,
         RateLimitError as RateLimitError,
         ResponseError as ResponseError,
+        ScopeError as ScopeError,
         UsageError as UsageError,
     )
 
@@ -117,6 +123,8 @@ _HOMES = {
     "ApiKeyOwner": "_api.names",
     "AuthenticationError": "errors",
     "BadRequestError": "errors",
+    "CacheEvent": "_engine.cache",
+    "CacheStats": "_engine.cache",
     "ConfigurationError": "errors",
     "CostsParams": "_api.endpoints",
     "CostsResult": "_api.results",
@@ -143,6 +151,7 @@ _HOMES = {
     "ResponseError": "errors",
     "RetryPolicy": "_http.retry",
     "Runtime": "_http.runtime",
+    "ScopeError": "errors",
     "Stream": "_engine.stream",
     "Summary": "_sums.totals",
     "TimeRange": "_query.times",
@@ -152,6 +161,7 @@ _HOMES = {
     "UsageAudioSpeechesResult": "_api.results",
     "UsageAudioTranscriptionsParams": "_api.endpoints",
     "UsageAudioTranscriptionsResult": "_api.results",
+    "UsageCache": "_engine.cache",
     "UsageClient": "_client.client",
     "UsageCodeInterpreterSessionsParams": "_api.endpoints",
     "UsageCodeInterpreterSessionsResult": "_api.results",

@@ -3,6 +3,7 @@
     UsageError
     ├── ConfigurationError (ValueError)     no key, an impossible option, a closed client
     ├── QueryError (ValueError)             a parameter that the endpoint does not take
+    │   └── ScopeError                      more than the scope of a client allows
     ├── APIConnectionError                  no whole reply came: retryable, is_untrusted
     │   └── APITimeoutError
     ├── APIStatusError                      status, code, param, request_id, message
@@ -69,6 +70,10 @@ class ConfigurationError(UsageError, ValueError):
 
 class QueryError(UsageError, ValueError):
     """The endpoint does not take a parameter or its value. No request was sent."""
+
+
+class ScopeError(QueryError):
+    """More than the scope of a client allows. No request was sent."""
 
 
 class APIConnectionError(UsageError):

@@ -6,7 +6,8 @@ import logging
 import os
 import ssl as ssl_module
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -69,7 +70,8 @@ from usage_async._http.transport import (
     check_base_url,
 )
 from usage_async._query.request import CheckedQuery, build
-from usage_async.errors import ConfigurationError, QueryError
+from usage_async._query.scope import Scope, checked_scope
+from usage_async.errors import ConfigurationError, QueryError, ScopeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from usage_async._api.results import UsageRow
     from usage_async._client.names import Names
     from usage_async._client.names_book import NamesBook
+    from usage_async._engine.cache import Answers, CacheAccess, CacheEvent, UsageCache
     from usage_async._http.transport import Session
 
 
@@ -185,6 +188,10 @@ class UsageClient:
             trace=trace,
         )
         self._engine = Engine(fetcher, on_notice, settle_after)
+        self._answers: Answers | None = None
+        self._parent: UsageClient | None = None
+        self._scope: Scope | None = None
+        self._cache: CacheAccess | None = None
         self._entered = False
 
     @property
@@ -273,18 +280,125 @@ class UsageClient:
             QueryError: The endpoint does not take a parameter or its value.
         """
         query = self._built(name_or_path, params, unchecked=unchecked)
-        return UsageQuery(self._engine, query, query.endpoint.result_class)
+        return UsageQuery(self._engine, query, query.endpoint.result_class, self._cache)
 
     def _query(self, name: str, kind: type[R], params: Any) -> UsageQuery[R]:
-        return UsageQuery(self._engine, self._built(name, params), kind)
+        return UsageQuery(self._engine, self._built(name, params), kind, self._cache)
 
     def _built(self, name: str, params: Any, *, unchecked: bool = False) -> CheckedQuery:
         try:
-            return build(name, params, unchecked=unchecked)
+            query = build(name, params, unchecked=unchecked)
+            if self._scope is None:
+                return query
+            if unchecked:
+                raise ScopeError("unchecked=True may read anything; a scope does not allow it")
+            return query.within(self._scope)
         except QueryError as error:
             failure = error
         # The message quotes the parameters, one of which may be the key by mistake.
         raise self._engine.fetcher.told(failure)
+
+    def scoped(self, *, project_ids: Iterable[str], people: bool = False) -> Self:
+        """Derive a client that reads some projects only, and nothing else of the organization.
+
+        It shares connection, limits and cache with this client, which stays their owner: closing
+        the derived client closes nothing. Each of its requests is limited to the projects and
+        grouped by project. One row that is not theirs, and nothing of the reply is shown. Errors
+        hold no text of the service. Refused are a saved cursor (pages have no `next_page`),
+        `unchecked`, unknown paths, and users beside projects where the service refuses that.
+
+        Args:
+            project_ids: Ids of the projects. Of those of a scoped client, the ones in both remain.
+            people: True to group and filter by users and API keys. Fields that tell of them are
+                None otherwise. Those of the organization always are.
+
+        Raises:
+            ScopeError: There is no project.
+        """
+        try:
+            scope = checked_scope(project_ids, people).within(self._scope)
+        except ScopeError as error:
+            failure = error
+        else:
+            return self._derived(scope, self._cache and self._cache.scoped(scope))
+        # The message quotes a value, which may be the key.
+        raise self._engine.fetcher.told(failure)
+
+    def cached(
+        self,
+        *,
+        ttl_s: float = 60.0,
+        stale_s: float = 3600.0,
+        settled_ttl_s: float = 86400.0,
+        error_ttl_s: float = 2.0,
+        wait_s: float = 10.0,
+        max_bytes: int = 1 << 26,
+        on_answer: Callable[[CacheEvent], object] | None = None,
+    ) -> Self:
+        """Derive a client whose queries share the answers of equal ones.
+
+        These are `first`, `total`, `totals` and `summary`. Whoever asks the same at the same time
+        waits for one run. It shares everything with this client, which stays the owner: closing the
+        derived client closes nothing. An answer holds for as long as its period is of the same
+        days: after midnight, `today` is another question.
+
+        Args:
+            ttl_s: Age in seconds below which an answer is given as it is. It counts from the begin
+                of the run, which is `as_of` of a summary.
+            stale_s: Age below which an answer is given while it is read again.
+            settled_ttl_s: The same as `ttl_s`, of figures that are complete and old enough not to
+                be revised.
+            error_ttl_s: Seconds for which an error is raised again.
+            wait_s: Seconds after which `APITimeoutError` is raised. The run goes on.
+            max_bytes: The most memory of all answers, as estimated; the least recently used go
+                first.
+            on_answer: Function that is called with a `CacheEvent` before each answer.
+
+        Raises:
+            ConfigurationError: An option is invalid.
+        """
+        from usage_async._engine.cache import CacheAccess, CachePolicy
+
+        policy = CachePolicy(
+            ttl_s=ttl_s,
+            stale_s=stale_s,
+            settled_ttl_s=settled_ttl_s,
+            error_ttl_s=error_ttl_s,
+            wait_s=wait_s,
+            max_bytes=max_bytes,
+            on_answer=on_answer,
+        )
+        cache = CacheAccess(self._shared_answers(), policy, self._scope, self._cache)
+        return self._derived(self._scope, cache)
+
+    def _shared_answers(self) -> Answers:
+        """Give the answers of the client that owns the connection."""
+        from usage_async._engine.cache import Answers
+
+        if self._parent is not None:
+            return self._parent._shared_answers()  # noqa: SLF001 - it is of this class
+        if self._answers is None:
+            self._answers = Answers(self._engine)
+        return self._answers
+
+    @property
+    def cache(self) -> UsageCache:
+        """Cache of this client.
+
+        Raises:
+            ConfigurationError: It has none.
+        """
+        from usage_async._engine.cache import UsageCache
+
+        if self._cache is None:
+            raise ConfigurationError("this client has no cache; use client.cached()")
+        return UsageCache(self._cache)
+
+    def _derived(self, scope: Scope | None, cache: CacheAccess | None) -> Self:
+        derived = copy(self)
+        own = {"_parent": self, "_own_transport": None, "_entered": False}
+        vars(derived).update(own, _scope=scope, _cache=cache)
+        return derived
 
     async def gather(self, *queries: UsageQuery[Any]) -> list[list[UsageTimeBucket[Any]]]:
         """Collect several queries concurrently, within the `concurrency` of this client.
@@ -342,7 +456,7 @@ class UsageClient:
         from usage_async._client.names import Names
         from usage_async._client.names_book import NamesBook
 
-        return NamesBook(self._engine, known or Names())
+        return NamesBook(self._engine, known or Names(), self._scope)
 
     async def close(self) -> None:
         """Cancel every request of this client, and close its own session.
@@ -352,7 +466,11 @@ class UsageClient:
         Raises:
             ConfigurationError: The client was used in another event loop.
         """
+        if self._parent is not None:
+            return
         self._engine.check_loop()
+        if self._answers is not None:
+            self._answers.clear()
         try:
             await self._engine.close()
         finally:
@@ -373,7 +491,8 @@ class UsageClient:
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
-        if engine is not None and engine.loop is not None and not engine.closed:
+        is_owner = getattr(self, "_parent", None) is None
+        if is_owner and engine is not None and engine.loop is not None and not engine.closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
 
 

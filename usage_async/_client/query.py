@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
@@ -28,16 +28,19 @@ from usage_async._engine.engine import Engine
 from usage_async._engine.stream import Stream, start
 from usage_async._http.fetch import in_turns
 from usage_async._query.request import CheckedQuery
+from usage_async._query.scope import DIMENSION
 from usage_async._query.times import TimeRange
 from usage_async._query.windows import Window, round_up
 from usage_async.errors import QueryError
 
 if TYPE_CHECKING:
     from usage_async._codec.columns import Columns, RecordBatch, Table
+    from usage_async._engine.cache import Answer, CacheAccess, Method
     from usage_async._sums.totals import Summary, Totals
     from usage_async._sums.verification import RangeFigures, Verification
 
 R = TypeVar("R", bound=UsageResult)
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -51,6 +54,7 @@ class UsageQuery(Generic[R]):
     _engine: Engine
     _query: CheckedQuery
     _kind: type[R]
+    _cache: CacheAccess | None = None
 
     def __repr__(self) -> str:
         return f"client.{self._query}"
@@ -80,7 +84,7 @@ class UsageQuery(Generic[R]):
 
     def stream(self) -> Stream[UsageTimeBucket[R]]:
         """Begin a run that gives buckets."""
-        return start(self._engine, self._query, PageDecoder(self._kind), _buckets)
+        return start(self._engine, self._query, self._pages, _buckets)
 
     def pages(self) -> Stream[UsageResponse[R]]:
         """Begin a run that gives pages, which are requested one after another.
@@ -89,15 +93,15 @@ class UsageQuery(Generic[R]):
         from there, if its times are absolute.
         """
         # A cursor works with the range that it was made with only, so the range is not cut.
-        return start(self._engine, self._query, PageDecoder(self._kind), _page, concurrency=1)
+        return start(self._engine, self._query, self._pages, _page, concurrency=1)
 
     def results(self) -> Stream[tuple[UsageTimeBucket[R], R]]:
         """Begin a run that gives every result together with its bucket."""
-        return start(self._engine, self._query, PageDecoder(self._kind), _results)
+        return start(self._engine, self._query, self._pages, _results)
 
     def rows(self) -> Stream[UsageRow]:
         """Begin a run that gives every result, including those of other kinds, as a flat row."""
-        return start(self._engine, self._query, PageDecoder(self._kind), _rows)
+        return start(self._engine, self._query, self._pages, _rows)
 
     def arrow_batches(self, *, exact: bool = False) -> Stream[RecordBatch]:
         """Begin a run that gives the results as Arrow record batches, as pages come.
@@ -189,12 +193,7 @@ class UsageQuery(Generic[R]):
 
     async def first(self) -> UsageTimeBucket[R] | None:
         """Read the first bucket by one request; None if there is none."""
-        # A cursor works with the limit that it was made with only.
-        one = self._query if self._query.page else attrs.evolve(self._query, limit=1)
-        async with start(
-            self._engine, one, PageDecoder(self._kind), _buckets, concurrency=1
-        ) as stream:
-            return await anext(stream, None)
+        return await self._answer("first", (), self._first)
 
     async def total(self) -> R:
         """Add up everything, exactly. Missing buckets are notices, which `summary` returns.
@@ -203,7 +202,7 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that this release cannot add up.
             MixedCurrencyError: There are amounts in several currencies.
         """
-        return (await self._add_up(())).total()
+        return await self._answer("total", (), self._total)
 
     async def totals(self, *dimensions: str) -> list[R]:
         """Add up everything by the dimensions that the query groups by.
@@ -219,8 +218,8 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that this release cannot add up.
         """
         self._check(dimensions)
-        totals = await self._add_up(dimensions or self._query.group_by)
-        return await in_turns(totals.groups_in_steps())
+        dimensions = dimensions or self._query.group_by
+        return await self._answer("totals", dimensions, partial(self._groups, dimensions))
 
     async def summary(self, *dimensions: str) -> Summary[R]:
         """Add up everything, in total and by dimension, with the facts that limit its meaning.
@@ -233,30 +232,9 @@ class UsageQuery(Generic[R]):
             IncompleteError: There are rows of a kind that this release cannot add up.
             MixedCurrencyError: There are amounts in several currencies.
         """
-        from usage_async._sums.totals import Summary
-
         self._check(dimensions)
-        covered, settled = None, None
-        async with self.stream() as stream:
-            total = self._totals((), stream.as_of)
-            groups = self._totals(dimensions or self._query.group_by, stream.as_of)
-            as_of = datetime.fromtimestamp(stream.as_of, UTC)
-            async for bucket in stream:
-                await _add(total, bucket)
-                await _add(groups, bucket)
-                begin = covered.start_time if covered else bucket.start_time
-                covered = TimeRange(begin, bucket.end_time)
-                if bucket.is_settled(as_of, after=self._engine.settle_after):
-                    settled = bucket.end
-        return Summary(
-            total=total.total(),
-            groups=await in_turns(groups.groups_in_steps()),
-            requested=stream.requested,
-            covered=covered,
-            settled_through=settled,
-            as_of=as_of,
-            notices=stream.notices,
-        )
+        dimensions = dimensions or self._query.group_by
+        return await self._answer("summary", dimensions, partial(self._summary, dimensions))
 
     async def verify(self, *, strict: bool = False) -> Verification:
         """Prove that the figures of this query are complete.
@@ -279,7 +257,10 @@ class UsageQuery(Generic[R]):
         query = attrs.evolve(self._query, page=None)
         grouped, window = await self._read(query)
         differing: tuple[int, ...] = ()
-        if query.group_by:
+        # In a scope the ungrouped figure is that of each project, too.
+        scoped = () if query.scope is None else (DIMENSION,)
+        compared = tuple(each for each in query.group_by if each not in scoped)
+        if compared:
             whole = await self._read_whole(window)
             differing = await in_turns(grouped.differing(whole))
         if differing:
@@ -295,7 +276,7 @@ class UsageQuery(Generic[R]):
             unsettled=tuple(grouped.unsettled),
             missing=grouped.missing(window),
             differing=differing,
-            compared=query.group_by,
+            compared=compared,
         )
         if strict:
             verification.raise_if_incomplete()
@@ -316,18 +297,95 @@ class UsageQuery(Generic[R]):
     async def _read(self, query: CheckedQuery) -> tuple[RangeFigures, Window]:
         from usage_async._sums.verification import RangeFigures
 
-        async with start(self._engine, query, PageDecoder(self._kind), _buckets) as stream:
+        async with self._split(None, query) as stream:
             figures = RangeFigures(stream.as_of, self._engine.settle_after)
             async for bucket in stream:
                 figures.add(bucket)
         return figures, Window(stream.start_time, stream.end_time, query.width_s)
 
-    async def _add_up(self, dimensions: tuple[str, ...]) -> Totals[R]:
-        async with self.stream() as stream:
+    async def _answer(
+        self,
+        method: Method,
+        dimensions: tuple[str, ...],
+        read: Callable[[int | None], Coroutine[Any, Any, Answer[T]]],
+    ) -> T:
+        """Read, or ask the cache of the client, which reads as of an instant."""
+        if self._cache is None:
+            return (await read(None))[0]
+        from usage_async._engine.cache import Question
+
+        question = Question(self._query, method, dimensions)
+        answer: T = await self._cache.answer(question, read)
+        return answer
+
+    async def _first(self, now: int | None) -> Answer[UsageTimeBucket[R] | None]:
+        # A cursor works with the limit that it was made with only.
+        one = self._query if self._query.page else attrs.evolve(self._query, limit=1)
+        stream = start(self._engine, one, self._pages, _buckets, concurrency=1, now=now)
+        async with stream:
+            bucket = await anext(stream, None)
+        as_of, after = datetime.fromtimestamp(stream.as_of, UTC), self._engine.settle_after
+        return bucket, bucket is not None and bucket.is_settled(as_of, after=after)
+
+    async def _total(self, now: int | None) -> Answer[R]:
+        totals, stream = await self._add_up((), now)
+        return self._made(totals.total(), stream)
+
+    async def _groups(self, dimensions: tuple[str, ...], now: int | None) -> Answer[list[R]]:
+        totals, stream = await self._add_up(dimensions, now)
+        return self._made(await in_turns(totals.groups_in_steps()), stream)
+
+    async def _summary(self, dimensions: tuple[str, ...], now: int | None) -> Answer[Summary[R]]:
+        from usage_async._sums.totals import Summary
+
+        covered, settled = None, None
+        async with self._split(now) as stream:
+            total = self._totals((), stream.as_of)
+            groups = self._totals(dimensions, stream.as_of)
+            as_of = datetime.fromtimestamp(stream.as_of, UTC)
+            async for bucket in stream:
+                await _add(total, bucket)
+                await _add(groups, bucket)
+                begin = covered.start_time if covered else bucket.start_time
+                covered = TimeRange(begin, bucket.end_time)
+                if bucket.is_settled(as_of, after=self._engine.settle_after):
+                    settled = bucket.end
+        result = Summary(
+            total=total.total(),
+            groups=await in_turns(groups.groups_in_steps()),
+            requested=stream.requested,
+            covered=covered,
+            settled_through=settled,
+            as_of=as_of,
+            notices=stream.notices,
+        )
+        return self._made(result, stream)
+
+    def _made(self, value: T, stream: Stream[Any]) -> Answer[T]:
+        """Make the answer of a finished run; only what is complete can be settled."""
+        end = round_up(stream.requested.end_time, self._query.width_s)
+        is_old = end <= stream.as_of - self._engine.settle_after // timedelta(seconds=1)
+        is_complete = all(notice.code != "missing-bucket" for notice in stream.notices)
+        return value, is_old and is_complete
+
+    async def _add_up(
+        self, dimensions: tuple[str, ...], now: int | None
+    ) -> tuple[Totals[R], Stream[UsageTimeBucket[R]]]:
+        async with self._split(now) as stream:
             totals = self._totals(dimensions, stream.as_of)
             async for bucket in stream:
                 await _add(totals, bucket)
-        return totals
+        return totals, stream
+
+    def _split(
+        self, now: int | None, query: CheckedQuery | None = None
+    ) -> Stream[UsageTimeBucket[R]]:
+        """Begin a run for sums, which gives the rows of a scope's projects one by one."""
+        return start(self._engine, query or self._query, self._pages, _buckets, now=now, split=True)
+
+    @property
+    def _pages(self) -> PageDecoder[R]:
+        return PageDecoder(self._kind)
 
     def _check(self, dimensions: tuple[str, ...]) -> None:
         for dimension in dimensions:

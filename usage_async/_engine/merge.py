@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -119,16 +120,17 @@ class Merge(Generic[R]):
     notices: Notices
     times: TimeRange = attrs.field(init=False)
     uncut: UncutRange = attrs.field(init=False)
+    # Tracebacks show locals; what holds text of the service has no repr.
     _windows: deque[Window] = attrs.field(factory=deque, init=False)
     """Windows that were cut off and are not read completely, earliest first."""
-    _ahead: dict[Window, _Page[R]] = attrs.field(factory=dict, init=False)
+    _ahead: dict[Window, _Page[R]] = attrs.field(factory=dict, init=False, repr=False)
     _asked: int = attrs.field(default=0, init=False)
     """Number of windows, from the earliest on, whose first page is known to be requested."""
-    _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False)
-    _ends: _Ends = attrs.field(factory=_Ends, init=False)
-    _head: WindowProgress[R] | None = attrs.field(default=None, init=False)
+    _given_up: list[asyncio.Task[Any]] = attrs.field(factory=list, init=False, repr=False)
+    _ends: _Ends = attrs.field(factory=_Ends, init=False, repr=False)
+    _head: WindowProgress[R] | None = attrs.field(default=None, init=False, repr=False)
     _reread: Callable[[], Generator[None, None, Decoded[R]]] | None = attrs.field(
-        default=None, init=False
+        default=None, init=False, repr=False
     )
     _unsettled: list[int] = attrs.field(factory=list, init=False)
     _has_begun: bool = attrs.field(default=False, init=False)
@@ -184,7 +186,12 @@ class Merge(Generic[R]):
 
     def _request(self, window: Window, cursor: str | None) -> None:
         request = self.run.request(window, cursor)
-        task = self.engine.spawn(self.engine.fetcher.fetch(request), self._ends.note)
+        fetch = self.engine.fetcher.fetch
+        if self.run.query.scope is not None:
+            from usage_async._engine import gate
+
+            fetch = partial(gate.fetch, self.engine.fetcher)
+        task = self.engine.spawn(fetch(request), self._ends.note)
         self._ahead[window] = _Page(task, request.turn)
 
     async def _accepted(self, decoded: Decoded[R], head: WindowProgress[R]) -> UsageResponse[R]:
@@ -199,7 +206,8 @@ class Merge(Generic[R]):
         settled = self.run.settled_before
         if page.data and page.data[-1].end_time > settled:
             self._unsettled += [each.start_time for each in page.data if each.end_time > settled]
-        return page
+        # A cursor is text of the service, and a query with a scope takes none.
+        return page if self.run.query.scope is None else attrs.evolve(page, next_page=None)
 
     async def _page_before(
         self, head: WindowProgress[R], page: UsageResponse[R]

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import attrs
 
 from usage_async._api.endpoints import (
+    DAY_S,
     ENDPOINTS,
     FULL_PAGE,
     WIDTH_SECONDS,
@@ -22,6 +23,7 @@ from usage_async._api.endpoints import (
     unknown_endpoint,
 )
 from usage_async._query.paths import is_allowed
+from usage_async._query.scope import DIMENSION, FILTER, Scope
 from usage_async._query.times import (
     Calendar,
     TimeRange,
@@ -31,7 +33,7 @@ from usage_async._query.times import (
     parse_time,
 )
 from usage_async._query.windows import LAST_SECOND, UncutRange, round_up
-from usage_async.errors import QueryError
+from usage_async.errors import QueryError, ScopeError
 
 Params = list[tuple[str, str]]
 
@@ -54,6 +56,7 @@ class CheckedQuery:
         unknown_values: Pairs of a filter and a value that this release does not know.
         is_unchecked: True if unknown names and values were accepted.
         given: The parameters as they were given, for printing.
+        scope: The only projects that may be read; None means all.
     """
 
     endpoint: Endpoint
@@ -69,6 +72,7 @@ class CheckedQuery:
     unknown_values: tuple[tuple[str, str], ...]
     is_unchecked: bool = attrs.field(eq=False)
     given: tuple[tuple[str, Any], ...] = attrs.field(eq=False)
+    scope: Scope | None = None
 
     @property
     def width_s(self) -> int | None:
@@ -79,6 +83,28 @@ class CheckedQuery:
     def page_limit(self) -> int | None:
         """The `limit` to send: the given or else the largest one; None if that is unknown."""
         return self.limit or self.endpoint.limits.get(self.bucket_width or "")
+
+    def within(self, scope: Scope) -> CheckedQuery:
+        """Limit the query to a scope.
+
+        Raises:
+            ScopeError: It asks for more than the scope allows.
+        """
+        filters = dict(self.filters)
+        filters[FILTER] = scope.check(self.endpoint, self.group_by, filters, self.page)
+        return attrs.evolve(self, filters=tuple(sorted(filters.items())), scope=scope)
+
+    def calendar(self, now: int) -> tuple[int, ...]:
+        """Give the days that relative times lie in; a change makes it another question.
+
+        Args:
+            now: Unix seconds.
+        """
+        if isinstance(self.start, str):
+            times = calendar_range(self.start, now)
+            return (times.start_time,)
+        relative = [each for each in (self.start, self.end) if isinstance(each, timedelta)]
+        return tuple((now - int(each.total_seconds())) // DAY_S for each in relative)
 
     def resolve(self, now: int) -> TimeRange:
         """Give the range that is asked for in Unix seconds, not aligned to buckets.
@@ -147,10 +173,16 @@ class CheckedQuery:
     @cached_property
     def _same_params(self) -> Params:
         """The pairs that are the same in each request of the query."""
+        group_by = self.group_by
+        if self.scope is not None:
+            projects = dict(self.filters).get(FILTER, ())
+            if not projects or not set(projects) <= set(self.scope.project_ids):
+                raise ScopeError("this query is not limited to its scope")
+            group_by = tuple(dict.fromkeys((*group_by, DIMENSION)))
         width = [] if self.bucket_width is None else [("bucket_width", self.bucket_width)]
         return [
             *width,
-            *(("group_by", dimension) for dimension in self.group_by),
+            *(("group_by", dimension) for dimension in group_by),
             *((name, value) for name, values in self.filters for value in values),
             *self.unchecked_params,
         ]

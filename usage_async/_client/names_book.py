@@ -14,14 +14,17 @@ from typing import Any, TypeVar, get_args
 
 import attrs
 
+from usage_async._api.exact import NO_EXTRA
 from usage_async._api.names import ApiKey, NameList, Project, User, owners
 from usage_async._api.pages import Notice
 from usage_async._api.results import UsageResult, UsageRow
 from usage_async._client.names import Names
 from usage_async._codec.names import ListDecoder
+from usage_async._engine import gate
 from usage_async._engine.engine import Engine, together
 from usage_async._engine.run import Notices
 from usage_async._http.fetch import Request
+from usage_async._query.scope import Scope
 from usage_async.errors import (
     APIStatusError,
     BadRequestError,
@@ -29,6 +32,7 @@ from usage_async.errors import (
     PaginationError,
     PermissionDeniedError,
     QueryError,
+    ScopeError,
     UsageError,
 )
 
@@ -134,6 +138,7 @@ class NamesBook:
 
     _engine: Engine = attrs.field(repr=False)
     _known: Names = attrs.field(factory=Names)
+    _scope: Scope | None = attrs.field(default=None, repr=False)
     _read: Names = attrs.field(factory=Names, init=False, repr=False)
     """What was read, in contrast to what was known before."""
     _lists: set[str] = attrs.field(factory=set, init=False, repr=False)
@@ -147,6 +152,8 @@ class NamesBook:
     def __attrs_post_init__(self) -> None:
         place = self._engine.fetcher.place("names")
         self._notices = Notices("names", place, self._engine.on_notice, frozenset())
+        if self._scope is not None:
+            self._known = limited(self._known, self._scope)
 
     @property
     def names(self) -> Names:
@@ -168,7 +175,7 @@ class NamesBook:
         rows = list(rows)
         self._engine.check_usable()
         async with self._lock:
-            carried = Names.from_rows(rows)
+            carried = _carried(rows, self._scope)
             if carried.projects or carried.users:
                 # A row may be older than a list, and what was known may be older than a row.
                 self._known = self._read.merged(carried.merged(self._known))
@@ -194,6 +201,8 @@ class NamesBook:
         try:
             projects = checked_project_ids(project_ids)
             asked = checked_lists(lists, project_ids)
+            if self._scope is not None:
+                asked = allowed_lists(asked, projects, self._scope, is_default=not lists)
         except QueryError as error:
             failure = error
         else:
@@ -207,18 +216,22 @@ class NamesBook:
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a reading as a task of the client, which closing the client ends."""
         task = self._engine.spawn(work)
+        failure = UsageError("the client was closed while names were being read")
         try:
             await task
         except asyncio.CancelledError:
             # Only a caller's own cancellation goes on.
             if not task.cancelled() or not self._engine.closed:
                 raise
+        except UsageError as error:
+            failure = error
         else:
             for message in self._refusals.take():
                 self._notices.tell(Notice(code="names-skipped", message=message))
             self._known = attrs.evolve(self._known, notices=tuple(self._notices.told))
             return
-        raise UsageError("the client was closed while names were being read")
+        # The frames of a reading hold the ids of a whole list.
+        raise failure if self._scope is None else failure.with_traceback(None)
 
     async def _update(self, rows: Sequence[Row]) -> None:
         lists = [
@@ -226,6 +239,11 @@ class NamesBook:
             for name, dimension in (("projects", "project_id"), ("users", "user_id"))
             if any(_nameless(rows, dimension, self._known))
         ]
+        scope = self._scope
+        if scope is not None:
+            lists = [name for name in lists if name == "projects"]
+            people = scope.project_ids if scope.people else ()
+            rows = [row for row in rows if getattr(row, "project_id", None) in people]
         await self._read_lists(lists, _whose_keys(rows, "api_key_id", self._known))
         # Service accounts are in no list of users; the API keys that they own name them.
         await self._read_lists((), _whose_keys(rows, "user_id", self._known))
@@ -236,7 +254,7 @@ class NamesBook:
         left = [identity for identity in project_ids if identity not in self._projects]
         if not lists and not left:
             return
-        reading = _Reading(self._engine, self._refusals)
+        reading = _Reading(self._engine, self._refusals, self._scope)
         await reading.read(lists, left)
         self._lists.update(lists)
         self._projects.update(left)
@@ -264,6 +282,7 @@ class _Reading:
 
     engine: Engine
     refusals: _Refusals
+    scope: Scope | None
     projects: dict[str, Project] = attrs.field(factory=dict, init=False)
     users: dict[str, User] = attrs.field(factory=dict, init=False)
     api_keys: dict[str, ApiKey] = attrs.field(factory=dict, init=False)
@@ -313,8 +332,11 @@ class _Reading:
         for _ in range(_MOST_PAGES):
             request = Request(path, [*params, *after.items()], decoder)
             request.turn.set()
-            listed = await self.engine.fetcher.fetch(request)
-            into.update((item.id, item) for item in listed.items)
+            fetcher = self.engine.fetcher
+            is_scoped = self.scope is not None
+            reply = gate.fetch(fetcher, request) if is_scoped else fetcher.fetch(request)
+            listed = await reply
+            into.update((item.id, item) for item in _shown(listed.items, self.scope))
             if listed.next_id is None:
                 return
             empty = 0 if listed.items else empty + 1
@@ -323,6 +345,52 @@ class _Reading:
             cursors.add(listed.next_id)
             after = {"after": listed.next_id}
         raise PaginationError(f"{path} has more than {_MOST_PAGES} pages")
+
+
+def allowed_lists(
+    asked: tuple[str, ...], project_ids: Sequence[str], scope: Scope, *, is_default: bool
+) -> tuple[str, ...]:
+    """Check the lists that a client with a scope asks for.
+
+    The list of users is that of the organization. A scope of people has the owners of API keys.
+
+    Raises:
+        ScopeError: A list or a project is outside of the scope.
+    """
+    if is_default:
+        asked = tuple(name for name in asked if name != "users")
+    allowed = ("projects", "api_keys") if scope.people else ("projects",)
+    if outside := [name for name in asked if name not in allowed]:
+        raise ScopeError(f"the scope does not allow the list {', '.join(outside)}")
+    if outside := [one for one in project_ids if one not in scope.project_ids]:
+        raise ScopeError(f"project_ids {', '.join(map(repr, outside))}: outside of the scope")
+    return asked
+
+
+def limited(names: Names, scope: Scope) -> Names:
+    """Leave out what is not of a scope. Of users, the owners of its API keys are left."""
+    api_keys = _shown(names.api_keys.values(), scope) if scope.people else []
+    users = [names.users[user.id] for user in owners(api_keys) if user.id in names.users]
+    return Names(projects=_shown(names.projects.values(), scope), users=users, api_keys=api_keys)
+
+
+def _carried(rows: Iterable[Row], scope: Scope | None) -> Names:
+    """Collect the names that rows carry themselves."""
+    if scope is None:
+        return Names.from_rows(rows)
+    own = (row for row in rows if getattr(row, "project_id", None) in scope.project_ids)
+    names = Names.from_rows(own)
+    return names if scope.people else Names(projects=names.projects)
+
+
+def _shown(items: Iterable[N], scope: Scope | None) -> list[N]:
+    if scope is None:
+        return list(items)
+    return [
+        attrs.evolve(item, extra=NO_EXTRA)
+        for item in items
+        if getattr(item, "project_id", item.id) in scope.project_ids
+    ]
 
 
 def _reason(error: APIStatusError) -> str:

@@ -102,6 +102,7 @@ def test_no_public_value_is_left_out_of_that():
         "RetryPolicy",
         "Runtime",
         "Timeout",
+        "UsageCache",
         "UsageQuery",
     }
     base = {"UsageResult"}

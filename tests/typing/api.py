@@ -17,6 +17,7 @@ from usage_async import (
     ENDPOINTS,
     ApiKey,
     ApiKeyOwner,
+    CacheStats,
     CostsResult,
     CostsResultAmount,
     Endpoint,
@@ -94,6 +95,20 @@ async def clients() -> None:
     UsageClient(concurrency="8")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     UsageClient(timeout=5.0)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     UsageClient(retries=5)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def derived(client: UsageClient, names: set[str]) -> None:
+    assert_type(client.scoped(project_ids=names), UsageClient)
+    cached = client.cached(ttl_s=5, stale_s=60.5, max_bytes=1 << 20, on_answer=print)
+    assert_type(cached.scoped(project_ids=("p",), people=True), UsageClient)
+    assert_type(cached.cache.stats(), CacheStats)
+    assert_type(cached.cache.stats().bytes, int)
+    assert_type(await cached.costs(period="7d").total(), CostsResult)
+
+    client.scoped(names)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.scoped()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.scoped(project_ids=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.cached(ttl_s="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def parameters(client: UsageClient, names: list[str], groups: Sequence[str]) -> None:

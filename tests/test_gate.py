@@ -35,7 +35,6 @@ from usage_async import (
     ResponseError,
     RetryPolicy,
     ScopeError,
-    UnknownResult,
     UsageClient,
     UsageCompletionsResult,
     UsageError,
@@ -48,6 +47,7 @@ from usage_async._codec.columns import ColumnDecoder, Columns
 from usage_async._codec.pages import PageDecoder
 from usage_async._codec.redactor import NO_KEY
 from usage_async._engine.gate import GatedDecoder, gated
+from usage_async._engine.stream import start
 from usage_async._query.request import build
 from usage_async._query.scope import Scope
 from usage_async._sums.totals import Totals
@@ -677,8 +677,9 @@ def test_a_large_page_leaves_the_event_loop_its_turns():
     query = build("completions", PERIOD).within(Scope(project_ids=OWN))
     rows = [own_row("completions", n) for n in range(2500)]
     data = [bucket_of(rows, START), bucket_of(rows[:1], START + DAY)]
-    for split, least in ((True, 4), (False, 6)):
-        decoder = GatedDecoder(PageDecoder(UsageCompletionsResult), query, split=split)
+    sums = Totals(UsageCompletionsResult, "input_tokens", (), as_of=0)
+    for each, least in ((None, 4), (sums, 6)):
+        decoder = GatedDecoder(PageDecoder(UsageCompletionsResult), query, each)
         steps, body = 0, page_of(data)
         plain = sum(1 for _ in decoder._pages.decode(body, NO_KEY))
         for _ in decoder.decode(body, NO_KEY):
@@ -692,7 +693,7 @@ def test_a_large_page_leaves_the_event_loop_its_turns():
 def test_columns_of_a_scope_hold_each_row_once():
     query = build("completions", {**PERIOD, "group_by": ["project_id"]})
     columns = Columns(UsageCompletionsResult)
-    decoder = gated(ColumnDecoder(columns), query.within(Scope(project_ids=OWN)), split=False)
+    decoder = gated(ColumnDecoder(columns), query.within(Scope(project_ids=OWN)), None)
     sizes = [1, 999, 0, 2500, 1000, 1, 1]
     data = [
         bucket_of([own_row("completions", 1000 * n + i) for i in range(size)], START + n * DAY)
@@ -710,12 +711,26 @@ def test_columns_of_a_scope_hold_each_row_once():
 def test_a_decoder_whose_rows_cannot_be_checked_is_refused():
     query = build("costs", PERIOD).within(Scope(project_ids=OWN))
     with pytest.raises(TypeError, match="a scope cannot look into what object reads"):
-        gated(object(), query, split=False)
+        gated(object(), query, None)
+
+
+async def test_no_run_begins_behind_the_gate():
+    query = build("costs", PERIOD)
+    scoped, other = (query.within(Scope(project_ids=ids)) for ids in (OWN, OWN[:1]))
+    pages = PageDecoder(CostsResult)
+    async with Told(Recorder()).client as client:
+        for asked, decoder in (
+            (scoped, pages),
+            (scoped, GatedDecoder(pages, other)),
+            (query, GatedDecoder(pages, scoped)),
+        ):
+            with pytest.raises(TypeError, match="by the decoder of its gate only"):
+                start(client._engine, asked, decoder, list)
 
 
 def test_a_page_that_is_none_is_told_at_a_glance_without_its_text():
     query = build("costs", PERIOD).within(Scope(project_ids=OWN))
-    decoder = GatedDecoder(PageDecoder(UnknownResult), query, split=True)
+    decoder = GatedDecoder(PageDecoder(CostsResult), query)
     error = decoder.probe(BROKEN["text"], NO_KEY)
     assert (type(error), error.snippet, error.path) == (ResponseError, None, None)
     assert SECRET not in str(error)

@@ -20,7 +20,7 @@ from usage_async._api.pages import Notice
 from usage_async._api.results import UsageResult, UsageRow
 from usage_async._client.names import Names
 from usage_async._codec.names import ListDecoder
-from usage_async._engine import gate
+from usage_async._engine import wordless
 from usage_async._engine.engine import Engine, together
 from usage_async._engine.run import Notices
 from usage_async._http.fetch import Request
@@ -334,7 +334,7 @@ class _Reading:
             request.turn.set()
             fetcher = self.engine.fetcher
             is_scoped = self.scope is not None
-            reply = gate.fetch(fetcher, request) if is_scoped else fetcher.fetch(request)
+            reply = wordless.fetch(fetcher, request) if is_scoped else fetcher.fetch(request)
             listed = await reply
             into.update((item.id, item) for item in _shown(listed.items, self.scope))
             if listed.next_id is None:

@@ -35,7 +35,9 @@ from usage_async.errors import QueryError
 
 if TYPE_CHECKING:
     from usage_async._codec.columns import Columns, RecordBatch, Table
+    from usage_async._codec.decoded import Decoded
     from usage_async._engine.cache import Answer, CacheAccess, Method
+    from usage_async._http.fetch import Decoder
     from usage_async._sums.totals import Summary, Totals
     from usage_async._sums.verification import RangeFigures, Verification
 
@@ -84,7 +86,7 @@ class UsageQuery(Generic[R]):
 
     def stream(self) -> Stream[UsageTimeBucket[R]]:
         """Begin a run that gives buckets."""
-        return start(self._engine, self._query, self._pages, _buckets)
+        return self._begin(self._pages, _buckets)
 
     def pages(self) -> Stream[UsageResponse[R]]:
         """Begin a run that gives pages, which are requested one after another.
@@ -93,15 +95,15 @@ class UsageQuery(Generic[R]):
         from there, if its times are absolute.
         """
         # A cursor works with the range that it was made with only, so the range is not cut.
-        return start(self._engine, self._query, self._pages, _page, concurrency=1)
+        return self._begin(self._pages, _page, concurrency=1)
 
     def results(self) -> Stream[tuple[UsageTimeBucket[R], R]]:
         """Begin a run that gives every result together with its bucket."""
-        return start(self._engine, self._query, self._pages, _results)
+        return self._begin(self._pages, _results)
 
     def rows(self) -> Stream[UsageRow]:
         """Begin a run that gives every result, including those of other kinds, as a flat row."""
-        return start(self._engine, self._query, self._pages, _rows)
+        return self._begin(self._pages, _rows)
 
     def arrow_batches(self, *, exact: bool = False) -> Stream[RecordBatch]:
         """Begin a run that gives the results as Arrow record batches, as pages come.
@@ -179,7 +181,7 @@ class UsageQuery(Generic[R]):
     ) -> Stream[RecordBatch]:
         from usage_async._codec.columns import ColumnDecoder
 
-        return start(self._engine, self._query, ColumnDecoder(columns), flatten)
+        return self._begin(ColumnDecoder(columns), flatten)
 
     def _about(self, stream: Stream[Any]) -> dict[str, str]:
         from usage_async._client.files import facts
@@ -321,7 +323,7 @@ class UsageQuery(Generic[R]):
     async def _first(self, now: int | None) -> Answer[UsageTimeBucket[R] | None]:
         # A cursor works with the limit that it was made with only.
         one = self._query if self._query.page else attrs.evolve(self._query, limit=1)
-        stream = start(self._engine, one, self._pages, _buckets, concurrency=1, now=now)
+        stream = self._begin(self._pages, _buckets, query=one, concurrency=1, now=now)
         async with stream:
             bucket = await anext(stream, None)
         as_of, after = datetime.fromtimestamp(stream.as_of, UTC), self._engine.settle_after
@@ -381,7 +383,35 @@ class UsageQuery(Generic[R]):
         self, now: int | None, query: CheckedQuery | None = None
     ) -> Stream[UsageTimeBucket[R]]:
         """Begin a run for sums, which gives the rows of a scope's projects one by one."""
-        return start(self._engine, query or self._query, self._pages, _buckets, now=now, split=True)
+        return self._begin(self._pages, _buckets, query=query, now=now, is_split=True)
+
+    def _begin(
+        self,
+        decoder: Decoder[Decoded[R]],
+        flatten: Callable[[UsageResponse[R]], Iterable[T]],
+        *,
+        query: CheckedQuery | None = None,
+        concurrency: int | None = None,
+        now: int | None = None,
+        is_split: bool = False,
+    ) -> Stream[T]:
+        """Begin a run; rows of a scope pass its gate.
+
+        Args:
+            decoder: Reader of the pages.
+            flatten: Function that makes the items of the stream from a page.
+            query: The query to read; by default this one.
+            concurrency: The most pages at a time; by default the client's.
+            now: Unix seconds; by default those of the clock.
+            is_split: True to leave the rows of a scope's projects apart.
+        """
+        query = query or self._query
+        if query.scope is not None:
+            from usage_async._engine.gate import gated
+
+            is_added = not is_split and DIMENSION not in query.group_by
+            decoder = gated(decoder, query, self._totals(query.group_by, 0) if is_added else None)
+        return start(self._engine, query, decoder, flatten, concurrency, now=now)
 
     @property
     def _pages(self) -> PageDecoder[R]:

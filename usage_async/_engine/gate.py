@@ -3,7 +3,7 @@
 Theory of operation. Every page of such a query is read by a `GatedDecoder`, within the request,
 before the merge, the stream or a sum sees it. It checks each row, adds the rows of each bucket up
 to the grouping that was asked for, and removes what the scope does not show. Sums over several
-buckets add the rows of single projects instead (`split`): the sum of a bucket may have no quantity,
+buckets add the rows of single projects instead: the sum of a bucket may have no quantity,
 because its units differ or are unknown, and the sum of such sums would look as if it had one. The
 invariants:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -27,25 +27,16 @@ from usage_async._api.exact import NO_EXTRA
 from usage_async._api.fields import fields_of
 from usage_async._api.pages import UsageResponse, UsageTimeBucket
 from usage_async._api.results import UsageResult
-from usage_async._codec.pages import Decoded, Keeper, PageDecoder
+from usage_async._codec.decoded import Decoded
+from usage_async._codec.pages import Keeper, PageDecoder
 from usage_async._codec.redactor import Redactor
-from usage_async._http.fetch import Decoder, Fetcher, Request
+from usage_async._engine.wordless import OUTSIDE, unreadable
+from usage_async._http.fetch import Decoder
 from usage_async._query.request import CheckedQuery
 from usage_async._query.scope import DIMENSION, FILTER, PEOPLE
-from usage_async.errors import (
-    APIStatusError,
-    RangeUnavailableError,
-    ResponseError,
-)
-
-if TYPE_CHECKING:
-    from usage_async._sums.totals import Totals
+from usage_async.errors import ResponseError
 
 R = TypeVar("R", bound=UsageResult)
-T = TypeVar("T")
-
-_OUTSIDE = "the reply holds rows that are not provably of the scope; none of it is shown"
-_UNREADABLE = "the reply could not be read; a scope shows nothing of it"
 
 _STEP_ROWS = 1000
 """Rows that are looked at in one turn of the event loop: some 3 ms."""
@@ -56,23 +47,33 @@ _HIDDEN = frozenset({"extra", "organization_id", "organization_name"})
 """Fields that tell of more than the scope's projects."""
 
 
-def gated(decoder: Decoder[Decoded[Any]], query: CheckedQuery, *, split: bool) -> GatedDecoder[Any]:
+class BucketSums(Protocol):
+    """Sums of the rows of a bucket, such as `Totals`."""
+
+    def emptied(self) -> Any:
+        """Give sums of the same kind to which nothing was added."""
+        ...
+
+
+def gated(
+    decoder: Decoder[Decoded[Any]], query: CheckedQuery, sums: BucketSums | None
+) -> GatedDecoder[Any]:
     """Put the gate around the decoder of a query with a scope.
 
     Args:
         decoder: The decoder: of objects, or of columns, which are then made of the objects.
         query: The query.
-        split: True to leave rows of several projects apart, for sums that add them up.
+        sums: Adds the rows of a bucket up to the grouping that was asked for; None to leave them.
 
     Raises:
         TypeError: The gate cannot look into what the decoder reads.
     """
     if isinstance(decoder, PageDecoder):
-        return GatedDecoder(decoder, query, split=split)
+        return GatedDecoder(decoder, query, sums)
     columns = getattr(decoder, "columns", None)
     if columns is None:
         raise TypeError(f"a scope cannot look into what {type(decoder).__name__} reads")
-    return GatedDecoder(PageDecoder(columns.kind), query, split=split, keeper=columns)
+    return GatedDecoder(PageDecoder(columns.kind), query, sums, columns)
 
 
 class GatedDecoder(Generic[R]):
@@ -81,22 +82,23 @@ class GatedDecoder(Generic[R]):
     Args:
         pages: Reader of the pages.
         query: The query.
-        split: See `gated`.
+        sums: See `gated`.
         keeper: Maker of what is held in place of buckets; None to hold them as they are.
+
+    Attributes:
+        scope: Scope of the query.
     """
 
     def __init__(
         self,
         pages: PageDecoder[R],
         query: CheckedQuery,
-        *,
-        split: bool,
+        sums: BucketSums | None = None,
         keeper: Keeper | None = None,
     ) -> None:
-        from usage_async._sums.totals import Totals
-
         kind: Any = pages.kind
-        self._pages, self._keeper = pages, keeper
+        self.scope = query.scope
+        self._pages, self._sums, self._keeper = pages, sums, keeper
         self._allowed = frozenset(dict(query.filters)[FILTER])
         hidden = [a for a in fields_of(kind) if _is_hidden(a, query)]
         shown = tuple(a.name for a in fields_of(kind) if a not in hidden)
@@ -104,15 +106,11 @@ class GatedDecoder(Generic[R]):
         self._read_hidden = reader([a.name for a in hidden])
         self._nothing = tuple(a.default for a in hidden)
         self._project_of = attrgetter(DIMENSION)
-        self._totals: Totals[R] | None = None
-        if not split and DIMENSION not in query.group_by:
-            measure = query.endpoint.measure
-            self._totals = Totals(pages.kind, measure, query.group_by, as_of=0)
 
     def probe(self, body: bytes, redactor: Redactor) -> ResponseError | None:
         """See `pages.probe`."""
         error = self._pages.probe(body, redactor)
-        return error and _unreadable(error)
+        return error and unreadable(error)
 
     def decode(self, body: bytes, redactor: Redactor) -> Generator[None, None, Decoded[R]]:
         """Read a page, and check every row.
@@ -123,7 +121,7 @@ class GatedDecoder(Generic[R]):
         try:
             decoded = yield from self._pages.decode(body, redactor)
         except ResponseError as error:
-            failure = _unreadable(error)
+            failure = unreadable(error)
         else:
             data = yield from self._checked(decoded.page)
             if self._keeper is not None:
@@ -146,11 +144,11 @@ class GatedDecoder(Generic[R]):
     def _shown(self, bucket: UsageTimeBucket[R]) -> Generator[None, None, UsageTimeBucket[R]]:
         rows: Sequence[R] = bucket.results
         if bucket.other_results or not self._allowed.issuperset(map(self._project_of, rows)):
-            raise ResponseError(_OUTSIDE, retryable=False)
-        if self._totals is not None and rows:
-            totals = self._totals.emptied()
-            yield from totals.add_in_steps(bucket)
-            rows = yield from totals.groups_in_steps()
+            raise ResponseError(OUTSIDE, retryable=False)
+        if self._sums is not None and rows:
+            sums = self._sums.emptied()
+            yield from sums.add_in_steps(bucket)
+            rows = yield from sums.groups_in_steps()
         results: list[R] = []
         for start in range(0, len(rows), _STEP_ROWS):
             if start:
@@ -209,35 +207,3 @@ def _is_hidden(attribute: attrs.Attribute[Any], query: CheckedQuery) -> bool:
         return True
     is_personal = attribute.name in PEOPLE or attribute.metadata["describes"] in PEOPLE
     return is_personal and query.scope is not None and not query.scope.people
-
-
-def _unreadable(error: ResponseError) -> ResponseError:
-    return type(error)(_UNREADABLE, retryable=error.retryable)
-
-
-async def fetch(fetcher: Fetcher, request: Request[T]) -> T:
-    """Fetch for a query with a scope: no error holds text of the service.
-
-    Raises:
-        UsageError: As `Fetcher.fetch`.
-    """
-    failure: APIStatusError | ResponseError
-    try:
-        return await fetcher.fetch(request)
-    except APIStatusError as error:
-        failure = _wordless(error)
-    except ResponseError as error:
-        failure = error if error.message == _OUTSIDE else _unreadable(error)
-        failure.request_id = None
-    # Tracebacks show locals, and a request holds a cursor of the service.
-    del request
-    raise failure.with_traceback(None)
-
-
-def _wordless(error: APIStatusError) -> APIStatusError:
-    known: dict[str, Any] = {"status": error.status, "retry_after": error.retry_after}
-    if isinstance(error, RangeUnavailableError):
-        known["earliest"] = error.earliest
-        message = f"{error.status}: the service's data begin at {error.earliest.isoformat()}"
-        return type(error)(message, **known)
-    return type(error)(f"{error.status}: the service refused a request of this scope", **known)

@@ -188,9 +188,9 @@ class Merge(Generic[R]):
         request = self.run.request(window, cursor)
         fetch = self.engine.fetcher.fetch
         if self.run.query.scope is not None:
-            from usage_async._engine import gate
+            from usage_async._engine import wordless
 
-            fetch = partial(gate.fetch, self.engine.fetcher)
+            fetch = partial(wordless.fetch, self.engine.fetcher)
         task = self.engine.spawn(fetch(request), self._ends.note)
         self._ahead[window] = _Page(task, request.turn)
 

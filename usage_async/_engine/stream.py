@@ -145,7 +145,6 @@ def start(
     concurrency: int | None = None,
     *,
     now: int | None = None,
-    split: bool = False,
 ) -> Stream[T]:
     """Begin a run; resolve all relative times against one instant.
 
@@ -156,17 +155,14 @@ def start(
         flatten: Function that makes the items of the stream from a page.
         concurrency: The most pages held or being requested at a time; by default the client's.
         now: Unix seconds; by default those of the clock.
-        split: True to leave the rows of a scope's projects apart, for sums that add them up.
 
     Raises:
         QueryError: The range is empty or begins in the future.
     """
     fetcher = engine.fetcher
     now = int(fetcher.runtime.now()) if now is None else now
-    if query.scope is not None:
-        from usage_async._engine.gate import gated
-
-        decoder = gated(decoder, query, split=split)
+    if query.scope != getattr(decoder, "scope", None):
+        raise TypeError("a query with a scope is read by the decoder of its gate only")
     run = Run(
         query=query,
         decoder=decoder,

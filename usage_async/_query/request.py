@@ -15,13 +15,13 @@ from typing import Any, NoReturn
 import attrs
 
 from usage_async._api.endpoints import (
-    DAY_S,
     ENDPOINTS,
     FULL_PAGE,
     WIDTH_SECONDS,
     Endpoint,
     unknown_endpoint,
 )
+from usage_async._api.interval import DAY_S
 from usage_async._query.paths import is_allowed
 from usage_async._query.scope import DIMENSION, FILTER, Scope
 from usage_async._query.times import (

@@ -484,6 +484,7 @@ def happening(text):
 
 @given(st.integers(1, 9), st.integers(1, 5), st.lists(happenings, max_size=120))
 @example(9, 1, happening("begin begin turn begin succeed succeed"))
+@example(3, 1, happening("begin begin begin begin begin succeed turn cool_down"))
 def test_whatever_happens_the_bound_and_the_order_hold_and_no_slot_is_lost(slots, clients, happens):
     async def live():
         clock = Clock()

@@ -86,12 +86,14 @@ class Share:
         earned: The most slots it may hold.
         held: Number of slots it holds.
         waking: Number of its requests that were given a slot and have not run since.
+        is_followed: True if a request queued up behind them although there is a slot for it.
         turns: Its requests that wait for a slot, in the order in which they asked.
     """
 
     earned: int
     held: int = attrs.field(default=0, init=False)
     waking: int = attrs.field(default=0, init=False)
+    is_followed: bool = attrs.field(default=False, init=False)
     turns: deque[asyncio.Future[None]] = attrs.field(factory=deque, init=False, repr=False)
 
     @classmethod
@@ -144,7 +146,7 @@ class Limiter:
             if not share.waking:
                 self._give(share)
                 return
-            loop.call_soon(self._hand_out)
+            share.is_followed = True
         turn: asyncio.Future[None] = loop.create_future()
         share.turns.append(turn)
         self._queue.setdefault(share)
@@ -159,6 +161,9 @@ class Limiter:
                 self.release(share)
             raise
         share.waking -= 1
+        if share.is_followed:
+            share.is_followed = False
+            self._hand_out()
 
     def release(self, share: Share) -> None:
         """Give a slot back."""
@@ -232,6 +237,8 @@ class AdaptiveLimiter:
     _waiting: deque[asyncio.Future[None]] = attrs.field(factory=deque, init=False, repr=False)
     _waking: int = attrs.field(default=0, init=False, repr=False)
     """Number of requests that were given a slot and have not run since."""
+    _is_followed: bool = attrs.field(default=False, init=False, repr=False)
+    """True if a request queued up behind them although there is a slot for it."""
 
     def __attrs_post_init__(self) -> None:
         self.limit = float(self.maximum)
@@ -316,7 +323,7 @@ class AdaptiveLimiter:
             if not self._waking:
                 self.in_flight += 1
                 return
-            loop.call_soon(self._wake)
+            self._is_followed = True
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
         try:
@@ -330,6 +337,9 @@ class AdaptiveLimiter:
                 self._waiting.remove(turn)
             raise
         self._waking -= 1
+        if self._is_followed:
+            self._is_followed = False
+            self._wake()
 
     def _wake(self) -> None:
         while self._waiting and self.in_flight < int(self.limit):

@@ -1,9 +1,10 @@
 """The pages of one window: nothing twice, nothing lost, no endless loop."""
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from values import DAY, START
+from values import DAY, START, result_of
 
 from usage_async import PaginationError, UsageCompletionsResult, UsageResponse, UsageTimeBucket
 from usage_async._engine.progress import WindowProgress
@@ -34,7 +35,7 @@ class Progress(WindowProgress):
 
     def accept(self, page):
         before, self.before = self.before, page.data
-        return super().accept(page, before if self.looks_back(page) else ())
+        return result_of(super().accept(page, before if self.looks_back(page) else ()))
 
 
 def read(*pages, window=FIVE_DAYS, now=NOW, cursor=None):
@@ -363,3 +364,20 @@ def test_whatever_is_served_nothing_comes_twice_or_out_of_order(served):
             break
     assert days == sorted(set(days))
     assert set(days) <= set(range(5))
+
+
+def test_large_repeated_buckets_are_compared_in_steps():
+    rows = bucket(0).results * 5000
+    whole = attrs.evolve(bucket(0), results=rows)
+    changed = attrs.evolve(whole, results=(*rows[:-1], *bucket(0, 2).results))
+    for again, is_same in [(attrs.evolve(whole), True), (changed, False)]:
+        progress = WindowProgress(window=FIVE_DAYS, now=NOW)
+        result_of(progress.accept(page(whole, cursor="a"), ()))
+        steps = progress.accept(page(again, bucket(1)), (whole,))
+        for _ in range(5):
+            next(steps)
+        if is_same:
+            assert [one.start_time for one in result_of(steps)[0].data] == [START + DAY]
+        else:
+            with pytest.raises(PaginationError, match="two different buckets"):
+                result_of(steps)

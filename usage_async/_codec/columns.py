@@ -210,23 +210,32 @@ class ColumnBucket(msgspec.Struct, gc=False, eq=False):  # noqa: PLW1641 - its r
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ColumnBucket):
             return NotImplemented
-        return self._content() == other._content()
+        if self._around() != other._around():
+            return False
+        one, two = self._rows(), other._rows()
+        # Both are of one run, so equal texts have equal codes.
+        if not one.drop_columns(["extra"]).equals(two.drop_columns(["extra"])):
+            return False
+        return _are_same(one["extra"], two["extra"])
 
     def __ne__(self, other: object) -> bool:
         # That of the base would compare identities.
         return not self == other
 
-    def _content(self) -> tuple[Any, ...]:
-        rows = [row for batch in _slices([self]) for row in _content(batch)]
-        return self.start_time, self.end_time, rows, self.other_results, self.extra
+    def _around(self) -> tuple[Any, ...]:
+        return self.start_time, self.end_time, self.other_results, self.extra
+
+    def _rows(self) -> Table:
+        table: Table = pyarrow().Table.from_batches(_slices([self]), self.batch.schema)
+        return table
 
 
-def _content(batch: RecordBatch) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = batch.drop_columns(["start_time", "end_time"]).to_pylist()
-    for row in rows:
-        # Objects are equal in any order of their fields.
-        row["extra"] = row["extra"] and parse(row["extra"])
-    return rows
+def _are_same(one: Any, other: Any) -> bool:
+    """Compare unknown fields, whose objects are equal in any order of their fields."""
+    if one.equals(other):
+        return True
+    texts = zip(one.to_pylist(), other.to_pylist(), strict=True)
+    return all(a == b or (a and b and parse(a) == parse(b)) for a, b in texts)
 
 
 @attrs.frozen

@@ -196,7 +196,7 @@ class Merge(Generic[R]):
 
     async def _accepted(self, decoded: Decoded[R], head: WindowProgress[R]) -> UsageResponse[R]:
         before = await self._page_before(head, decoded.page)
-        page, notices = head.accept(decoded.page, before)
+        page, notices = await _stepped(head.accept(decoded.page, before))
         self._reread = None if head.done else decoded.reread
         for notice in (*decoded.notices, *notices, *self._resumed(page), *self._unaligned(page)):
             self.notices.tell(notice)
@@ -284,6 +284,16 @@ class Merge(Generic[R]):
         for task in ending:
             task.cancel()
         return ending
+
+
+async def _stepped(steps: Generator[None, None, T]) -> T:
+    """Run a generator that nearly always has a single step; give the event loop a turn a step."""
+    try:
+        next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    return await in_turns(steps)
 
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:

@@ -506,7 +506,9 @@ async def test_no_error_tells_the_key_that_a_list_holds(status, body):
             await client.names("projects")
     error = error.value
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    theirs = [frame.f_locals for frame in frames if "usage_async" in frame.f_code.co_filename]
+    theirs = [
+        frame.f_locals for frame in frames if frame.f_globals["__name__"].startswith("usage_async.")
+    ]
     assert theirs
     assert KEY not in repr((error, vars(error), theirs))
 

@@ -465,17 +465,47 @@ async def test_every_format_holds_every_row_of_the_batches(tmp_path):
     assert len(lines) == 1 + table.num_rows
 
 
-async def test_dictionaries_that_grow_fit_into_a_pipe():
+async def test_every_tool_reads_a_stream_whose_dictionaries_grow():
     def rows_of(start):
-        return [one_row("completions", model=f"m{start % (37 * DAY) // DAY}")]
+        return [one_row("completions", model=f"m{start % (37 * DAY) // DAY}", user_id=f"u{start}")]
 
     async with client_with(windows(rows_of)) as client:
         query = days(client, 200)
         table, file = await query.to_arrow(), io.BytesIO()
         async with query.arrow_batches() as stream:
             await write_batches(file, stream, table.schema, dict, WRITERS["arrow"])
-    again = pa.ipc.open_stream(file.getvalue()).read_all()
+    written = file.getvalue()
+    again = pa.ipc.open_stream(written).read_all()
+    assert again["user_id"].num_chunks > 1
+    assert again.schema == table.schema
     assert again.to_pylist() == table.to_pylist()
+    frame = pl.read_ipc_stream(io.BytesIO(written))
+    assert frame.select("model", "user_id").equals(
+        pl.from_arrow(table.select(["model", "user_id"]))
+    )
+    for column in ("model", "user_id"):
+        texts = table[column].to_pylist()
+        assert pa.ipc.open_stream(written).read_pandas()[column].tolist() == texts
+        stream = pa.ipc.open_stream(written)
+        assert duckdb.from_arrow(stream).project(column).fetchall() == [(t,) for t in texts]
+
+
+def test_a_stream_holds_of_a_long_dictionary_what_its_batches_use():
+    kind = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema([("user_id", kind)])
+    users = pa.array([f"user-{number:06}" for number in range(20_000)])
+    file = io.BytesIO()
+    writer = WRITERS["arrow"](file, schema)
+    codes = [[number, None, number] for number in range(0, 20_000, 1000)]
+    for some in codes:
+        column = pa.DictionaryArray.from_arrays(pa.array(some, pa.int32()), users)
+        writer.write(pa.record_batch([column], schema))
+    writer.close({})
+    assert len(file.getvalue()) < 20_000
+    again = pa.ipc.open_stream(file.getvalue()).read_all()["user_id"].to_pylist()
+    expected = [None if code is None else users[code].as_py() for some in codes for code in some]
+    assert again == expected
+    assert pl.read_ipc_stream(io.BytesIO(file.getvalue()))["user_id"].to_list() == expected
 
 
 async def test_a_folder_that_is_not_there_is_named_by_the_file_that_was_asked_for(tmp_path):

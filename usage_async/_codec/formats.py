@@ -63,15 +63,26 @@ class _Parquet:
 
 
 class _Arrow:
-    """Writer of Arrow's IPC stream, which also fits into a pipe. It has no place for metadata."""
+    """Writer of Arrow's IPC stream, which also fits into a pipe. It has no place for metadata.
+
+    A dictionary that differs from that of the batch before is written whole, because polars reads
+    no deltas.
+    """
 
     def __init__(self, file: IO[bytes], schema: Schema) -> None:
-        ipc = pyarrow().ipc
-        options = ipc.IpcWriteOptions(emit_dictionary_deltas=True)
-        self._writer = ipc.new_stream(file, schema, options=options)
+        self._pa = pyarrow()
+        self._schema = schema
+        self._writer = self._pa.ipc.new_stream(file, schema)
 
     def write(self, batch: RecordBatch) -> None:
-        self._writer.write_batch(batch)
+        columns = [self._shortened(column) for column in batch.columns]
+        self._writer.write_batch(self._pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def _shortened(self, column: Any) -> Any:
+        # The dictionary of the whole run, written with every batch, would be quadratic.
+        if self._pa.types.is_dictionary(column.type) and len(column.dictionary) > len(column):
+            return column.dictionary_decode().dictionary_encode()
+        return column
 
     def close(self, _: Mapping[str, str]) -> None:
         self._writer.close()

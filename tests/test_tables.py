@@ -8,7 +8,6 @@ import subprocess
 import sys
 from contextlib import aclosing
 from decimal import Decimal
-from types import SimpleNamespace
 
 import duckdb
 import polars as pl
@@ -31,6 +30,7 @@ from usage_async import (
     to_arrow,
 )
 from usage_async._client.files import write_batches, write_file
+from usage_async._codec.columns import pyarrow
 from usage_async._codec.formats import WRITERS
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -212,36 +212,51 @@ from importlib.abc import MetaPathFinder
 
 class Watch(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "pyarrow":
-            print(threading.current_thread() is threading.main_thread())
+        if name in ("pyarrow", "numpy", "pandas"):
+            print(name, threading.current_thread() is threading.main_thread())
 
 sys.meta_path.insert(0, Watch())
+import usage_async
 from usage_async import UsageClient
 
 async def main():
     async def transport(path, params, headers):
-        return 200, {}, b'{"data": [], "has_more": false}'
+        return 200, {}, PAGE
 
     async with UsageClient("sk-admin-0", transport=transport) as client:
-        await client.completions(period="2026-10-01").METHOD
+        query = client.completions(start_time=START, end_time=START + 86400)
+        RUN
 
 asyncio.run(main())
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["to_arrow()", "write_parquet('/dev/null')"])
-def test_the_event_loop_does_not_wait_for_the_import_of_pyarrow(method, tmp_path):
-    method = method.replace("/dev/null", str(tmp_path / "file"))
-    code = [sys.executable, "-c", FIRST_IMPORT.replace("METHOD", method)]
+@pytest.mark.parametrize(
+    "run",
+    [
+        "assert (await query.to_arrow()).num_rows == 1",
+        "await query.write_parquet(PATH)",
+        """await asyncio.to_thread(usage_async.arrow_schema, "costs")
+        assert [batch.num_rows async for batch in query.arrow_batches()] == [1]""",
+    ],
+    ids=["to_arrow", "write_parquet", "arrow_batches"],
+)
+def test_the_event_loop_does_not_wait_for_the_first_import(run, tmp_path):
+    body = page([bucket(START, one_row("completions", model="a"))])
+    values = {"PATH": str(tmp_path / "file"), "PAGE": body, "START": START}
+    script = FIRST_IMPORT.replace("RUN", run)
+    for name, value in values.items():
+        script = script.replace(name, repr(value))
+    code = [sys.executable, "-c", script]
     done = subprocess.run(code, capture_output=True, text=True, check=True)  # noqa: S603 - this very Python
-    assert done.stdout.split() == ["False"]
+    assert set(done.stdout.splitlines()) == {"pyarrow False", "numpy False", "pandas False"}
 
 
-async def test_a_first_import_gives_the_same_table(monkeypatch):
+async def test_a_first_import_gives_the_same_table():
     async with client_with(honest) as client:
         table = await days(client, 3).to_arrow()
-        monkeypatch.setattr("usage_async._client.query.sys", SimpleNamespace(modules={}))
+        pyarrow.cache_clear()
         assert (await days(client, 3).to_arrow()).equals(table)
 
 

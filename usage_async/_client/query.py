@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -109,7 +108,8 @@ class UsageQuery(Generic[R]):
         """Begin a run that gives the results as Arrow record batches, as pages come.
 
         Rows of other kinds than the endpoint's own are not among them; a notice says so
-        (`other-results`).
+        (`other-results`). The first call of a process imports pyarrow, for which the event loop
+        waits; `await asyncio.to_thread(usage_async.arrow_schema, "costs")` before it spares that.
 
         Args:
             exact: Round money and quantities that have more than 18 decimal places, half to even,
@@ -171,8 +171,8 @@ class UsageQuery(Generic[R]):
     async def _columns(self, *, exact: bool) -> Columns:
         from usage_async._codec.columns import Columns, pyarrow
 
-        if "pyarrow" not in sys.modules:
-            # The first import takes 0.2 s, which would stall the event loop.
+        if not pyarrow.cache_info().currsize:
+            # The first import takes 0.2 s, with pandas more, which would stall the event loop.
             await asyncio.to_thread(pyarrow)
         return Columns(self._kind, exact=exact)
 

@@ -72,7 +72,7 @@ _PLACE = Decimal(f"1e-{_SCALE}")
 
 @cache
 def pyarrow() -> Any:
-    """Import pyarrow and what its casts need.
+    """Import pyarrow and what its casts and arrays need.
 
     Raises:
         ConfigurationError: It is not installed.
@@ -83,6 +83,7 @@ def pyarrow() -> Any:
     except ImportError:
         msg = "tables need pyarrow: pip install 'usage-async[arrow]'"
         raise ConfigurationError(msg) from None
+    pa.array([None])  # the first one imports pandas, where it is installed
     return pa
 
 

@@ -43,6 +43,7 @@ from usage_async import (
     dumps,
     to_arrow,
 )
+from usage_async._api.exact import Extra
 from usage_async._api.fields import FIELDS
 from usage_async._codec import pages as pages_codec
 from usage_async._codec.columns import Chunks, ColumnDecoder, Columns, pyarrow
@@ -371,6 +372,23 @@ def test_unknown_fields_of_row_amount_and_bucket_are_in_extra():
     first, second = table["extra"].to_pylist()
     assert first == '{"novel":1.25,"amount":{"tax":"0.1"},"bucket":{"shard":"eu"}}'
     assert second is None
+
+
+def test_an_unknown_field_named_like_a_part_is_not_lost():
+    body = one_page(one_bucket(completion(bucket="b", bucket_=1, amount=2), shard="eu"))
+    for fast in (True, False):
+        (text,) = read(body, UsageCompletionsResult, fast=fast)["extra"].to_pylist()
+        assert json.loads(text) == {
+            "bucket": "b",
+            "bucket_": 1,
+            "amount": 2,
+            "bucket__": {"shard": "eu"},
+        }
+    value = CostsResultAmount(value=Decimal(1), currency="usd", extra=Extra({"tax": 1}))
+    row = CostsResult(amount=value, extra=Extra({"amount": 5}))
+    bucket = UsageTimeBucket(start_time=0, end_time=1, results=(row,))
+    for table in (to_arrow([row]), to_arrow(bucket.rows())):
+        assert json.loads(table["extra"][0].as_py()) == {"amount": 5, "amount_": {"tax": 1}}
 
 
 def test_a_figure_beyond_int64_is_an_error_with_its_name_and_bucket():

@@ -106,6 +106,15 @@ def freeze(value: Any) -> Any:
     raise TypeError(f"expected a JSON value, got {type(value).__name__}")
 
 
+def nest(extra: Mapping[str, Any], name: str, part: Extra) -> Mapping[str, Any]:
+    """Add the unknown fields of a part; a `_` follows its name where there is such a field."""
+    if not part:
+        return extra
+    while name in extra:
+        name += "_"
+    return {**extra, name: part}
+
+
 NO_EXTRA = Extra()
 
 EXACT = Context(

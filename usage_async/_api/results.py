@@ -15,7 +15,7 @@ from typing import Any, Literal
 import attrs
 
 from usage_async._api.codegen import make_maker, on_the_wire
-from usage_async._api.exact import NO_EXTRA, Extra, exact_decimal, short_repr
+from usage_async._api.exact import NO_EXTRA, Extra, exact_decimal, nest, short_repr
 from usage_async._api.fields import described, fields_of
 
 
@@ -345,7 +345,10 @@ def _flattener(cls: Hashable) -> Callable[..., tuple[UsageRow, ...]]:
 
 
 def _extra_of(result: CostsResult) -> Extra:
-    """Give the unknown fields of a row of costs, and under `amount` those of its amount."""
+    """Give the unknown fields of a row of costs, and under `amount` those of its amount.
+
+    They are under `amount_` if the row has an unknown field `amount`.
+    """
     if result.amount is None or not result.amount.extra:
         return result.extra
-    return Extra({**result.extra, "amount": result.amount.extra})
+    return Extra(nest(result.extra, "amount", result.amount.extra))

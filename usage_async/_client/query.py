@@ -127,7 +127,9 @@ class UsageQuery(Generic[R]):
         """Read every result into an Arrow table, whose metadata name the query and the notices.
 
         Rows of other kinds than the endpoint's own are not in it; a notice says so
-        (`other-results`).
+        (`other-results`). `extra` holds unknown fields as JSON: those of a row, those of its amount
+        under `amount`, and those of its bucket under `bucket`. A `_` follows such a name where the
+        row has an unknown field of this name itself.
 
         Args:
             exact: Round money and quantities that have more than 18 decimal places, half to even,

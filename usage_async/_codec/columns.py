@@ -34,7 +34,7 @@ import attrs
 import msgspec
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint, unknown_endpoint
-from usage_async._api.exact import NO_EXTRA, Extra, plain
+from usage_async._api.exact import NO_EXTRA, Extra, nest, plain
 from usage_async._api.fields import FIELDS, fields_of
 from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
 from usage_async._api.results import CostsResultAmount, UsageResult, UsageRow
@@ -562,13 +562,16 @@ def _extras(buckets: Sequence[Any]) -> list[str | None]:
 
 
 def _extra(row: Any, bucket: Any) -> str | None:
-    """Write the unknown fields of a row, of its amount and of its bucket as JSON."""
-    amount, around = getattr(row, "amount", None), getattr(bucket, "extra", NO_EXTRA)
+    """Write the unknown fields of a row, of its amount and of its bucket as JSON.
+
+    Those of the amount are under `amount`, and those of the bucket under `bucket`; a `_` follows
+    where the row has an unknown field of this name.
+    """
+    amount: Any = getattr(row, "amount", None)
     found: Any = row.extra
-    if isinstance(amount, CostsResultAmount) and amount.extra:
-        found = {**found, "amount": amount.extra}
-    if around:
-        found = {**found, "bucket": around}
+    if isinstance(amount, CostsResultAmount):
+        found = nest(found, "amount", amount.extra)
+    found = nest(found, "bucket", getattr(bucket, "extra", NO_EXTRA))
     return _JSON.encode(found).decode() if found else None
 
 

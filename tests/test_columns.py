@@ -524,9 +524,32 @@ def test_without_a_row_the_class_tells_the_columns():
     empty = UsageTimeBucket(start_time=0, end_time=1)
     assert to_arrow([empty], UsageTimeBucket[CostsResult]).num_rows == 0
     assert to_arrow([], UsageRow).num_rows == 0
-    for values in ([], [empty], [5], ["text"]):
-        with pytest.raises(TypeError, match=r"pass a class of rows|has no attribute"):
+    for values in ([], [empty]):
+        with pytest.raises(TypeError, match="pass a class of rows"):
             to_arrow(values)
+
+
+ROW = CostsResult()
+BUCKET = UsageTimeBucket(start_time=0, end_time=1, results=(ROW,))
+BUCKET_OF_OBJECTS = UsageTimeBucket(start_time=0, end_time=1, results=({"a": 1},))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected", "got"),
+    [
+        ([BUCKET, ROW], None, "UsageTimeBucket", "CostsResult"),
+        ([ROW, BUCKET], None, "UsageResult or UsageRow", "UsageTimeBucket"),
+        ([ROW], UsageTimeBucket[CostsResult], "UsageTimeBucket", "CostsResult"),
+        ([{"a": 1}], CostsResult, "UsageResult or UsageRow", "dict"),
+        ([{"a": 1}], None, "UsageResult or UsageRow", "dict"),
+        ([ROW, "text"], None, "UsageResult or UsageRow", "str"),
+        ([5], UsageTimeBucket[CostsResult], "UsageTimeBucket", "int"),
+        ([BUCKET_OF_OBJECTS], UsageTimeBucket[CostsResult], "UsageResult or UsageRow", "dict"),
+    ],
+)
+def test_a_value_that_is_no_row_or_no_bucket_is_a_type_error(values, kind, expected, got):
+    with pytest.raises(TypeError, match=f"^expected {expected} only, got {got}$"):
+        to_arrow(values, kind)
 
 
 def test_a_row_without_a_bucket_is_named_by_its_number():

@@ -66,6 +66,8 @@ _MOST_WHOLE_DIGITS = 20
 _SHORT_ROWS = 1 << 10
 """Rows below which a batch is joined with its neighbours: joining copies, at 0.2 µs a row."""
 
+_ROWS = (UsageResult, UsageRow)
+
 _ROUNDING = Context(prec=400, rounding=ROUND_HALF_EVEN, traps=[])
 _PLACE = Decimal(f"1e-{_SCALE}")
 
@@ -680,22 +682,25 @@ def to_arrow(
 
     Raises:
         ConfigurationError: pyarrow is not installed.
-        TypeError: There is neither a row nor a `kind`, or a value is no row and no bucket.
+        TypeError: There is neither a row nor a `kind`; or a value is neither a row nor a bucket, or
+            is one among the other.
         UsageError: The rows are of several kinds, or a figure does not fit into its column.
     """
     found: list[Any] = list(values)
     in_buckets = get_origin(kind) is UsageTimeBucket or isinstance(
         next(iter(found), None), UsageTimeBucket
     )
+    _check_types(found, (UsageTimeBucket,) if in_buckets else _ROWS)
     buckets = found if in_buckets else [Loose(found)]
     rows = [row for bucket in buckets for row in bucket.results]
     if get_origin(kind) is UsageTimeBucket:
         kind = bucket_kind(kind)
     elif kind is None and rows:
         kind = type(rows[0])
-    if not isinstance(kind, type) or not issubclass(kind, UsageResult | UsageRow):
+    if not isinstance(kind, type) or not issubclass(kind, _ROWS):
         msg = "nothing tells which columns there are: pass a class of rows, such as CostsResult"
         raise TypeError(msg)
+    _check_types(rows, _ROWS)
     others = [row for bucket in buckets for row in getattr(bucket, "other_results", ())]
     if kinds := {type(row) for row in (*rows, *others)} - {kind}:
         names = ", ".join(sorted(other.__name__ for other in kinds))
@@ -703,6 +708,13 @@ def to_arrow(
         raise UsageError(msg)
     columns = Columns(kind, exact=exact, loose=not in_buckets)
     return columns.table([columns.store(buckets)], {})
+
+
+def _check_types(values: Sequence[Any], expected: tuple[type, ...]) -> None:
+    wrong = next((t for t in dict.fromkeys(map(type, values)) if not issubclass(t, expected)), None)
+    if wrong is not None:
+        names = " or ".join(cls.__name__ for cls in expected)
+        raise TypeError(f"expected {names} only, got {wrong.__name__}")
 
 
 def table_of_texts(columns: Mapping[str, Sequence[str | None]]) -> Table:

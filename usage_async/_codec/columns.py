@@ -66,6 +66,8 @@ _MOST_WHOLE_DIGITS = 20
 _SHORT_ROWS = 1 << 10
 """Rows below which a batch is joined with its neighbours: joining copies, at 0.2 µs a row."""
 
+_MOST_SHOWN = 60
+"""Characters of a number in an error."""
 _ROWS = (UsageResult, UsageRow)
 
 _ROUNDING = Context(prec=400, rounding=ROUND_HALF_EVEN, traps=[])
@@ -339,11 +341,12 @@ class Columns:
         if is_safe:
             return pa.array(digits, pa.string()).cast(kind)
         values = [None if text is None else Decimal(text) for text in digits]
+        kept = values
         if self._exact:
-            values = [None if value is None else _rounded(value) for value in values]
-        if not all(value is None or _fits_decimal(value) for value in values):
-            raise _misfit(column, values, buckets)
-        return pa.array(values, kind)
+            kept = [None if value is None else _rounded(value) for value in values]
+        if not all(value is None or _fits_decimal(value) for value in kept):
+            raise _misfit(column, values, buckets, kept)
+        return pa.array(kept, kind)
 
     def keep(self, buckets: Sequence[Any], *, bare: bool = False) -> tuple[ColumnBucket, ...]:
         """Put the rows of a page's buckets into a stored batch.
@@ -480,16 +483,27 @@ def _parts(buckets: Iterable[ColumnBucket]) -> Iterator[ColumnBucket]:
 
 
 def _misfit(
-    column: Column, values: Sequence[int | Decimal | None], buckets: Sequence[Any]
+    column: Column,
+    values: Sequence[int | Decimal | None],
+    buckets: Sequence[Any],
+    kept: Sequence[Decimal | None] | None = None,
 ) -> UsageError:
-    """Describe the first value that does not fit into its column."""
-    is_figure = column.role != "decimal"
-    fits = _fits_int64 if is_figure else _fits_decimal
-    number = next(n for n, value in enumerate(values) if value is not None and not fits(value))
+    """Describe the first value that does not fit into its column.
+
+    Args:
+        column: The column.
+        values: Its values, as they were sent.
+        buckets: The buckets whose rows have them.
+        kept: What would be kept of decimals, rounded perhaps.
+    """
+    fits = _fits_int64 if kept is None else _fits_decimal
+    tried = values if kept is None else kept
+    number = next(n for n, value in enumerate(tried) if value is not None and not fits(value))
     what = f"{column.name} of {_place(number, buckets)}"
     value: Any = values[number]
-    if is_figure or value.adjusted() >= _MOST_WHOLE_DIGITS:
-        shown = value if is_figure else plain(value)[:40]
+    if kept is None or not _fits_decimal(_rounded(value)):
+        text = str(value) if kept is None else plain(value)
+        shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
         return UsageError(
             f"{what} is {shown}, which the {_types()[column.role]} of a table cannot hold"
         )

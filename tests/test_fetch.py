@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections import Counter
+from contextlib import AsyncExitStack
 from itertools import accumulate
 
 import pytest
@@ -472,8 +474,66 @@ async def test_large_pages_that_arrive_together_are_decoded_one_at_a_time(clock)
         waiting = 0
         while not all(read.done() for read in reads):
             await asyncio.sleep(0)
-            waiting = max(waiting, len(_decoding()._waiters or ()))
+            waiting = max(waiting, len(_decoding().lock._waiters or ()))
     assert waiting == 3
+
+
+class Counted:
+    """Decoder that tells the turn of the event loop in which it reads a reply, and its size."""
+
+    def __init__(self):
+        self.turn = 0
+        self.read = []
+
+    async def count(self):
+        while True:
+            await asyncio.sleep(0)
+            self.turn += 1
+
+    def probe(self, body, redactor):
+        return None
+
+    def decode(self, body, redactor):
+        self.read.append((self.turn, len(body)))
+        yield
+
+
+@pytest.mark.parametrize(
+    ("size", "in_one_turn"),
+    [
+        pytest.param(1 << 14, 4, id="largest of the tiny"),
+        pytest.param(1 << 15, 2, id="small"),
+        pytest.param(1 << 16, 1, id="largest of the small"),
+    ],
+)
+async def test_replies_that_arrive_together_share_the_turns_of_the_event_loop(
+    clock, size, in_one_turn
+):
+    arrived = asyncio.Event()
+
+    async def together(path, params, headers):
+        await arrived.wait()
+        return 200, {}, b" " * size
+
+    counted, clients = Counted(), 4
+    async with AsyncExitStack() as stack:
+        tasks = []
+        for _ in range(clients):
+            client = await stack.enter_async_context(client_of(together, clock, concurrency=30))
+            client.limiter.limit = 30
+            for _ in range(30):
+                asked = Request(PATH, [], counted)
+                asked.turn.set()
+                tasks.append(asyncio.create_task(client._engine.fetcher.fetch(asked)))
+        await turns(20)
+        turning = asyncio.create_task(counted.count())
+        arrived.set()
+        await asyncio.gather(*tasks)
+        turning.cancel()
+    assert len(counted.read) == clients * 30
+    most = max(Counter(turn for turn, _ in counted.read).values())
+    # The bound ends in the midst of a turn, and one that has waited need not wait again.
+    assert in_one_turn <= most <= 2 * in_one_turn + 1
 
 
 @pytest.mark.parametrize(

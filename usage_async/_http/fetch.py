@@ -49,7 +49,8 @@ _LONGEST_TEXT = 4096
 _TINY_BYTES = 1 << 14
 """Largest reply that is decoded when it arrives. That takes less time than to receive it."""
 _SMALL_BYTES = 1 << 16
-"""Largest reply that is decoded without giving the event loop turns. It takes up to 3 ms."""
+"""Largest reply that is decoded without giving the event loop turns, and the most of several that
+are decoded within one turn. It takes up to 3 ms."""
 
 
 @attrs.frozen(kw_only=True)
@@ -104,13 +105,43 @@ def _at_once(steps: Generator[None, None, T]) -> T:
             return result
 
 
-_LOCKS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+@attrs.define(eq=False)
+class _Decoding:
+    """Bound of what all clients of an event loop decode within one turn of it.
+
+    Replies that arrive together must not add up to one long turn.
+
+    Attributes:
+        lock: Lets one client at a time decode what does not fit into this turn.
+        spent: Bytes that were decoded since the loop's last turn.
+    """
+
+    lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    spent: int = 0
+
+    def spend(self, size: int) -> bool:
+        """Count a reply, if it may be decoded within this turn of the loop."""
+        if not self.spent:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        elif self.spent + size > _SMALL_BYTES:
+            return False
+        self.spent += size
+        return True
+
+    def _begin_turn(self) -> None:
+        self.spent = 0
 
 
-def _decoding() -> asyncio.Lock:
-    """Give the lock of the running event loop that lets one of all its clients decode at a time."""
+_DECODING: WeakKeyDictionary[asyncio.AbstractEventLoop, _Decoding] = WeakKeyDictionary()
+
+
+def _decoding() -> _Decoding:
+    """Give the bound of the running event loop."""
     loop = asyncio.get_running_loop()
-    return _LOCKS.setdefault(loop, asyncio.Lock())
+    found = _DECODING.get(loop)
+    if found is None:
+        found = _DECODING[loop] = _Decoding()
+    return found
 
 
 def _with_lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
@@ -303,12 +334,13 @@ class Fetcher:
 
     async def _decoded(self, request: Request[T], reply: _Reply) -> T:
         decoder, redactor = request.decoder, self.custody.redactor
-        size = len(reply.body)
-        if size <= _TINY_BYTES:
+        size, bound = len(reply.body), _decoding()
+        is_tiny = size <= _TINY_BYTES
+        if is_tiny and bound.spend(size):
             value = _at_once(decoder.decode(reply.body, redactor))
             self.limiter.succeeded()
             return value
-        is_early = not request.turn.is_set()
+        is_early = not is_tiny and not request.turn.is_set()
         if is_early:
             # A reply that is no page is asked for again before its turn comes.
             failure = decoder.probe(reply.body, redactor)
@@ -318,10 +350,16 @@ class Fetcher:
             since = self.runtime.monotonic()
             await request.turn.wait()
             request.begun = (request.begun or since) + self.runtime.monotonic() - since
-        # Replies that arrive together must not add up to one long turn of the event loop.
-        async with _decoding():
+        async with bound.lock:
             steps = decoder.decode(reply.body, redactor)
-            value = _at_once(steps) if size <= _SMALL_BYTES else await in_turns(steps)
+            if size > _SMALL_BYTES:
+                value = await in_turns(steps)
+            else:
+                # One turn is enough: waiting for room could last while tiny replies take it.
+                if not bound.spend(size):
+                    await asyncio.sleep(0)
+                    bound.spend(size)
+                value = _at_once(steps)
         if not is_early:
             self.limiter.succeeded()
         return value

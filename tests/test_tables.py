@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from service import DAY, HOUR, KEY, START, Clock, days, page, serve
+from service import DAY, HOUR, KEY, START, Clock, days, page, serve, turns
 from values import one_row
 
 from usage_async import (
@@ -541,6 +541,45 @@ async def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
         table = await days(client, 40).to_arrow()
     assert pipe.is_fifo()
     assert pq.read_table(io.BytesIO(written)).equals(table)
+
+
+async def test_waiting_for_the_reader_of_a_pipe_can_be_broken_off(tmp_path, monkeypatch):
+    pipe, tried = tmp_path / "pipe", asyncio.Event()
+    os.mkfifo(pipe)
+    open_at_once = os.open
+
+    def tell(path, flags, *mode):
+        if path == pipe:
+            tried.set()
+        return open_at_once(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", tell)
+    async with client_with(honest) as client:
+        writing = asyncio.create_task(days(client, 3).write_parquet(pipe))
+        await tried.wait()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    assert pipe.is_fifo()
+
+
+async def test_a_pipe_waits_for_its_reader(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with client_with(honest) as client:
+        writing = asyncio.create_task(days(client, 3).write_parquet(pipe))
+        await turns(20)
+        written, _ = await asyncio.gather(asyncio.to_thread(pipe.read_bytes), writing)
+    assert pq.read_table(io.BytesIO(written)).num_rows == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
+async def test_a_pipe_that_may_not_be_written_to_is_refused(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o400)
+    async with client_with(honest) as client:
+        with pytest.raises(PermissionError):
+            await days(client, 3).write_parquet(pipe)
 
 
 async def test_a_file_keeps_its_permissions_and_a_link_stays_one(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import tempfile
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from usage_async._engine.stream import Stream
 
 T = TypeVar("T")
+
+_NEXT_TRY_S = 0.01
+"""Seconds after which a named pipe without a reader is tried again."""
 
 
 async def write_file(
@@ -42,7 +46,7 @@ async def write_file(
     Raises:
         OSError: It cannot be written; an old file is intact.
     """
-    opened = replacing(Path(path))
+    opened = await _open_pipe(Path(path)) or replacing(Path(path))
     file = await _in_thread(opened.__enter__)
     try:
         await write_batches(file, batches, schema, metadata, open_writer)
@@ -120,6 +124,25 @@ def facts(query: object, stream: Stream[Any]) -> dict[str, str]:
         as_of=iso(stream.as_of),
         query=repr(query),
     )
+
+
+async def _open_pipe(path: Path) -> IO[bytes] | None:
+    """Open a named pipe as soon as it has a reader; None if the path is no pipe.
+
+    A thread that opens it waits for the reader, and could not be broken off.
+    """
+    if not await _in_thread(path.is_fifo):
+        return None
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            await asyncio.sleep(_NEXT_TRY_S)
+        else:
+            os.set_blocking(handle, True)
+            return os.fdopen(handle, "wb", buffering=0)
 
 
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:

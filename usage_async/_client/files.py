@@ -47,7 +47,10 @@ async def write_file(
         OSError: It cannot be written; an old file is intact.
     """
     opened = await _open_pipe(Path(path)) or replacing(Path(path))
-    file = await _in_thread(opened.__enter__)
+    ended = asyncio.CancelledError()
+    file = await _in_thread(
+        opened.__enter__, undo=lambda _: opened.__exit__(type(ended), ended, None)
+    )
     try:
         await write_batches(file, batches, schema, metadata, open_writer)
     except BaseException as error:
@@ -76,7 +79,12 @@ async def write_batches(
         OSError: It cannot be written.
     """
     gate: Any = _Gate(file)
-    writer = await _in_thread(open_writer, gate, schema)
+
+    def abandon(writer: Writer) -> None:
+        gate.is_shut = True
+        writer.close({})
+
+    writer = await _in_thread(open_writer, gate, schema, undo=abandon)
     try:
         async for batch in batches:
             await _in_thread(writer.write, batch)
@@ -145,8 +153,16 @@ async def _open_pipe(path: Path) -> IO[bytes] | None:
             return os.fdopen(handle, "wb", buffering=0)
 
 
-async def _in_thread(work: Callable[..., T], *args: Any) -> T:
-    """Run in a thread what cannot be broken off: a cancellation waits for its end."""
+async def _in_thread(
+    work: Callable[..., T], *args: Any, undo: Callable[[T], object] | None = None
+) -> T:
+    """Run in a thread what cannot be broken off: a cancellation waits for its end.
+
+    Args:
+        work: The work.
+        args: Its arguments.
+        undo: Closes what the work has opened, if the cancellation keeps it from the caller.
+    """
     running = asyncio.ensure_future(asyncio.to_thread(work, *args))
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -155,7 +171,9 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        running.exception()  # so that asyncio does not log it
+        # Asking for the error keeps asyncio from logging it.
+        if running.exception() is None and undo is not None:
+            await _in_thread(undo, running.result())
         raise cancelled
     return running.result()
 

@@ -202,6 +202,36 @@ def test_a_bounded_number_of_names_is_learned():
     assert (cls, len(names)) == (UsageCompletionsResult, MOST_LEARNED)
 
 
+@pytest.mark.parametrize("at_once", [1, 8, 40])
+def test_invented_names_keep_no_ordinary_field_from_being_learned(at_once):
+    using, kind = make_converter(), UsageCompletionsResult
+    for first in range(0, 40, at_once):
+        names = [f"invented {number:02}" for number in range(first, first + at_once)]
+        using.loads(json.dumps(one_row("completions", **dict.fromkeys(names, 1))).encode(), kind)
+    body = json.dumps(one_row("completions", ordinary=7)).encode()
+    assert using.loads_learned(body, kind) is None
+    assert using.loads(body, kind) == using.loads_learned(body, kind)
+    assert using.loads_learned(body, kind).extra == {"ordinary": 7}
+
+
+def test_a_value_with_too_many_names_drives_out_none():
+    using, kind = make_converter(), UsageCompletionsResult
+    for names in (["ordinary"], map(str, range(MOST_LEARNED + 1))):
+        using.loads(json.dumps(one_row("completions", **dict.fromkeys(names, 1))).encode(), kind)
+    assert using.learned == {(kind, ("ordinary",))}
+
+
+def test_names_that_are_known_make_no_other_types():
+    using, kind = make_converter(), UsageCompletionsResult
+    for names in ("ab", "cd"):
+        using.loads(json.dumps(one_row("completions", **dict.fromkeys(names, 1))).encode(), kind)
+    before = using.learned
+    assert (
+        learn(before, TOLERANT.loads(json.dumps(one_row("completions", b=1)).encode(), kind))
+        == before
+    )
+
+
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "x" * 201])
 def test_a_name_that_cannot_be_learned_is_read_all_the_same(name):
     using = make_converter()

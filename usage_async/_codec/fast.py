@@ -16,8 +16,9 @@ an instance. Four invariants make the values equal to those of the tolerant read
 4. A name that the tolerant reader has put into `extra` can be learned. It then is a field of the
    struct type, and its values go to `extra`, frozen by the same function. Names in `extra` are
    sorted, because a struct does not know the order of the text. The number of names is bounded, or
-   a service that invents names would make ever larger types. A name is never part of generated
-   code: it comes from the wire.
+   a service that invents names would make ever larger types; the oldest names make room, or it
+   would keep all others from being learned. A name is never part of generated code: it comes from
+   the wire.
 """
 
 from __future__ import annotations
@@ -53,19 +54,26 @@ MOST_LEARNED = 32
 _LONGEST_NAME = 200
 
 Learned = frozenset[tuple[type, tuple[str, ...]]]
-"""Unknown fields that the fast path reads: for each class their names, sorted."""
+"""Unknown fields that the fast path reads: for each class their names, the latest last."""
 NOTHING_LEARNED: Learned = frozenset()
 
 
 def learn(learned: Learned, made: Any) -> Learned:
-    """Add the names of the unknown fields of a value, and of its parts, to those learned."""
-    names = {cls: dict.fromkeys(known) for cls, known in learned}
+    """Add the names of the unknown fields of a value, and of its parts, to those learned.
+
+    The names learned longest ago make room where there would be too many. A class with too many in
+    one value keeps what it has: the fast path could not read such a value in any case.
+    """
+    names = dict(learned)
+    found: dict[type, dict[str, None]] = {}
     for cls, extra in _extras(made):
-        known = names.setdefault(cls, {})
-        for name in extra:
-            if len(known) < MOST_LEARNED and _can_be_learned(name):
-                known[name] = None
-    return frozenset((cls, tuple(sorted(known))) for cls, known in names.items() if known)
+        found.setdefault(cls, {}).update(dict.fromkeys(filter(_can_be_learned, extra)))
+    for cls, present in found.items():
+        known = names.get(cls, ())
+        if len(present) <= MOST_LEARNED and not present.keys() <= set(known):
+            kept = [name for name in known if name not in present]
+            names[cls] = (*kept, *present)[-MOST_LEARNED:]
+    return frozenset(names.items())
 
 
 def _extras(made: Any) -> Iterator[tuple[type, Extra]]:
@@ -177,8 +185,8 @@ def _struct(hint: Any, cls: Any, learned: Learned) -> Any:
 
 
 def _names(learned: Learned, cls: type) -> tuple[str, ...]:
-    """Give the learned names of a class."""
-    return next((names for of, names in learned if of is cls), ())
+    """Give the learned names of a class, sorted."""
+    return next((tuple(sorted(names)) for of, names in learned if of is cls), ())
 
 
 def _declared(hint: Any, cls: Any) -> Iterator[tuple[Any, Any]]:

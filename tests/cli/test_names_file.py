@@ -1,4 +1,5 @@
 import logging
+import os
 import stat
 import sys
 from pathlib import Path
@@ -66,6 +67,40 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_is_left_beside_it(file):
         file.save(KeptNames(recent=Names(projects=[Project(id="p", name=name)])))
     assert file.load().recent.label("project_id", "p") == "Find"
     assert list(file.path.parent.iterdir()) == [file.path]
+
+
+@pytest.mark.parametrize(
+    ("other_s", "since", "is_recent"),
+    [
+        pytest.param(0, NOW, True, id="at once"),
+        pytest.param(60, NOW, True, id="later"),
+        pytest.param(-60, NOW - 60, True, id="before"),
+        pytest.param(-86_400, NOW, False, id="a day before"),
+        pytest.param(86_400, NOW, False, id="by a clock that was wrong"),
+    ],
+)
+def test_two_terminals_lose_no_name_of_each_other(file, other_s, since, is_recent):
+    users, keys = [User(id="u", name="Ada")], [ApiKey(id="k", name="Old")]
+    before = Project(id="p", name="Find")
+    file.save(KeptNames(Names(projects=[before], users=users), NOW + other_s))
+    file.save(KeptNames(SEARCH, NOW, Names(api_keys=keys)))
+    kept = file.load()
+    assert kept.since == since
+    assert kept.recent == (Names(projects=SEARCH.projects, users=users) if is_recent else SEARCH)
+    assert kept.recent.merged(kept.older) == Names(
+        projects=SEARCH.projects, users=users, api_keys=keys
+    )
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(file, monkeypatch):
+    synced = []
+
+    def sync(handle):
+        synced.append((os.fstat(handle).st_size, file.path.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    file.save(KeptNames(recent=SEARCH))
+    assert synced == [(file.path.stat().st_size, False)]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"recent": 5}', '{"since": "x"}', "\x00"])

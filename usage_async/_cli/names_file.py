@@ -54,6 +54,14 @@ class KeptNames:
             return self
         return KeptNames(since=now, older=self.recent.merged(self.older))
 
+    def merged(self, other: KeptNames) -> KeptNames:
+        """Add what only another terminal has kept."""
+        if abs(self.since - other.since) < DAY_S:
+            recent, since = self.recent.merged(other.recent), min(self.since, other.since)
+            return KeptNames(recent, since, self.older.merged(other.older))
+        older = self.older.merged(other.recent).merged(other.older)
+        return attrs.evolve(self, older=older)
+
 
 @attrs.frozen
 class NamesFile:
@@ -68,7 +76,7 @@ class NamesFile:
     def load(self) -> KeptNames:
         """Read the file; what is none, or is broken, is as if nothing had been kept."""
         try:
-            return loads(self.path.read_bytes(), KeptNames)
+            return self._read()
         except FileNotFoundError:
             pass
         except (OSError, ResponseError) as error:
@@ -76,12 +84,20 @@ class NamesFile:
         return KeptNames()
 
     def save(self, kept: KeptNames) -> None:
-        """Replace the file; the names are shown all the same where that is impossible."""
+        """Replace the file; the names are shown all the same where that is impossible.
+
+        What another terminal has written since the file was loaded stays in it.
+        """
+        with suppress(OSError, ResponseError):
+            kept = kept.merged(self._read())
         data = dumps(attrs.evolve(kept, recent=bare(kept.recent), older=bare(kept.older)))
         try:
             self._replace(data)
         except OSError as error:
             _log.info("the names are not kept in %s: %s", self.path, _reason(error))
+
+    def _read(self) -> KeptNames:
+        return loads(self.path.read_bytes(), KeptNames)
 
     def _replace(self, data: bytes) -> None:
         folder = self.path.parent
@@ -91,6 +107,9 @@ class NamesFile:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
+                file.flush()
+                # Without it, a crash could leave an empty file under the name.
+                os.fsync(file.fileno())
             Path(name).replace(self.path)
         except BaseException:
             with suppress(OSError):

@@ -867,7 +867,7 @@ async def test_fault_24_a_page_of_ten_megabytes_is_decoded_in_many_turns():
             nonlocal ticks
             while True:
                 await asyncio.sleep(0)
-                ticks += _decoding().locked()
+                ticks += _decoding().lock.locked()
 
         ticker = asyncio.create_task(tick())
         (read,) = await days(client, 1).collect()

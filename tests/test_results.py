@@ -23,7 +23,9 @@ from usage_async import (
     CostsResultAmount,
     DerivedLineItem,
     Notice,
+    UsageEmbeddingsResult,
     UsageImagesResult,
+    UsageModerationsResult,
     UsageResult,
     UsageRow,
     UsageVectorStoresResult,
@@ -155,6 +157,14 @@ def test_a_line_item_is_read_leniently_and_kept_as_sent(line_item, model, direct
 def test_small_values_are_hashable_and_pickle(value):
     assert pickle.loads(pickle.dumps(value)) == value
     assert hash(value) == hash(attrs.evolve(value))
+
+
+def test_a_row_equals_no_row_of_another_kind_and_nothing_else():
+    one = UsageEmbeddingsResult(input_tokens=1, num_model_requests=1)
+    other = UsageModerationsResult(input_tokens=1, num_model_requests=1)
+    assert one != other
+    assert one != (1, 1)
+    assert one == UsageEmbeddingsResult(input_tokens=1, num_model_requests=1)
 
 
 def test_every_result_is_a_usage_result():

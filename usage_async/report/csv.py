@@ -1,7 +1,7 @@
 """CSV renderings of reports and breakdowns.
 
 Cells follow RFC 4180, and a line feed ends each line. Decimals are written in full and without
-padding, booleans as `true` and `false`, unknown fields as JSON. No value is an empty cell and an
+padding, booleans as `true` and `false`. No value is an empty cell and an
 empty text is `""`, so that reading gives back what was written.
 """
 
@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from usage_async._api.exact import Extra, plain
-from usage_async._codec.converter import dumps
+from usage_async._api.exact import plain
 from usage_async.report.breakdown import Breakdown, added_names, value_of
 from usage_async.report.values import Report, Tokens, View
 
@@ -43,8 +42,6 @@ def _cell(value: Any) -> str:
             return plain(value)
         case int():
             return str(value)
-        case Extra():
-            return _text(dumps(value).decode()) if value else ""
     return _text(str(value))
 
 

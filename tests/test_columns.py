@@ -46,10 +46,11 @@ from usage_async import (
 from usage_async._api.exact import Extra
 from usage_async._api.fields import FIELDS
 from usage_async._codec import pages as pages_codec
-from usage_async._codec.columns import Chunks, ColumnDecoder, Columns, pyarrow
+from usage_async._codec.columns import Chunks, ColumnDecoder, Columns
 from usage_async._codec.converter import make_converter
 from usage_async._codec.pages import decode
 from usage_async._codec.redactor import NO_KEY, Redactor
+from usage_async._codec.schemas import pyarrow
 
 TOLERANT = make_converter(fast=False)
 

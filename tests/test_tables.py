@@ -31,8 +31,8 @@ from usage_async import (
     to_arrow,
 )
 from usage_async._client.files import write_batches, write_file
-from usage_async._codec.columns import pyarrow
 from usage_async._codec.formats import WRITERS
+from usage_async._codec.schemas import pyarrow
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -65,10 +65,6 @@ if TYPE_CHECKING:
     from usage_async._client.names import Names as Names
     from usage_async._client.names_book import NamesBook as NamesBook
     from usage_async._client.query import UsageQuery as UsageQuery
-    from usage_async._codec.columns import (
-        arrow_schema as arrow_schema,
-        to_arrow as to_arrow,
-    )
     from usage_async._codec.converter import (
         converter as converter,
         dumps as dumps,
@@ -76,6 +72,8 @@ if TYPE_CHECKING:
         loads as loads,
         to_dict as to_dict,
     )
+    from usage_async._codec.schemas import arrow_schema as arrow_schema
+    from usage_async._codec.tables import to_arrow as to_arrow
     from usage_async._engine.cache import (
         CacheEvent as CacheEvent,
         CacheStats as CacheStats,
@@ -189,12 +187,12 @@ _HOMES = {
     "UsageWebSearchCallsResult": "_api.results",
     "User": "_api.names",
     "Verification": "_sums.verification",
-    "arrow_schema": "_codec.columns",
+    "arrow_schema": "_codec.schemas",
     "converter": "_codec.converter",
     "dumps": "_codec.converter",
     "from_dict": "_codec.converter",
     "loads": "_codec.converter",
-    "to_arrow": "_codec.columns",
+    "to_arrow": "_codec.tables",
     "to_dict": "_codec.converter",
 }
 """The module of each public name."""

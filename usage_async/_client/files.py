@@ -17,8 +17,8 @@ import attrs
 from usage_async._query.times import iso
 
 if TYPE_CHECKING:
-    from usage_async._codec.columns import Schema
     from usage_async._codec.formats import Writer
+    from usage_async._codec.schemas import Schema
     from usage_async._engine.stream import Stream
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ def facts(query: object, stream: Stream[Any]) -> dict[str, str]:
         query: The query.
         stream: Its run, which has ended.
     """
-    from usage_async._codec.columns import about
+    from usage_async._codec.tables import about
 
     return about(
         stream.notices,

@@ -14,7 +14,7 @@ from usage_async._api.pages import Notice
 from usage_async._api.results import UsageResult, UsageRow
 
 if TYPE_CHECKING:
-    from usage_async._codec.columns import Table
+    from usage_async._codec.schemas import Table
 
 N = TypeVar("N", Project, User, ApiKey)
 
@@ -120,7 +120,7 @@ class Names:
             ConfigurationError: pyarrow is not installed.
             KeyError: The dimension has no names.
         """
-        from usage_async._codec.columns import table_of_texts
+        from usage_async._codec.tables import table_of_texts
 
         if dimension is not None:
             labels = self.labels(dimension)

@@ -33,8 +33,9 @@ from usage_async._query.windows import Window, round_up
 from usage_async.errors import QueryError
 
 if TYPE_CHECKING:
-    from usage_async._codec.columns import Columns, RecordBatch, Table
+    from usage_async._codec.columns import Columns
     from usage_async._codec.decoded import Decoded
+    from usage_async._codec.schemas import RecordBatch, Table
     from usage_async._engine.cache import Answer, CacheAccess, Method
     from usage_async._http.fetch import Decoder
     from usage_async._sums.totals import Summary, Totals
@@ -171,7 +172,8 @@ class UsageQuery(Generic[R]):
             await write_file(path, stream, columns.schema, about, WRITERS["parquet"])
 
     async def _columns(self, *, exact: bool) -> Columns:
-        from usage_async._codec.columns import Columns, pyarrow
+        from usage_async._codec.columns import Columns
+        from usage_async._codec.schemas import pyarrow
 
         if not pyarrow.cache_info().currsize:
             # The first import takes 0.2 s, with pandas more, which would stall the event loop.

@@ -11,10 +11,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from usage_async._codec.columns import pyarrow
+from usage_async._codec.schemas import pyarrow
 
 if TYPE_CHECKING:
-    from usage_async._codec.columns import RecordBatch, Schema
+    from usage_async._codec.schemas import RecordBatch, Schema
 
 _EXACT = "_exact"
 """Ending of the names of columns that hold the digits of others."""

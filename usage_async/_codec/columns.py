@@ -1,4 +1,4 @@
-"""Columns: pages, and values at hand, into Arrow tables. The only place that imports pyarrow.
+"""Columns: pages, and values at hand, into record batches of Arrow.
 
 Theory of operation. A page is read as `pages.decode` reads it, except that what the fast path takes
 stays msgspec structs, whose fields go straight into arrays. None of our objects is made. What the
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache
@@ -24,167 +24,43 @@ from itertools import accumulate, islice
 from typing import (
     TYPE_CHECKING,
     Any,
-    TypeAlias,
-    get_args,
-    get_origin,
-    get_type_hints,
 )
 
 import attrs
 import msgspec
 
-from usage_async._api.endpoints import ENDPOINTS, Endpoint, unknown_endpoint
 from usage_async._api.exact import NO_EXTRA, Extra, nest, plain
-from usage_async._api.fields import FIELDS, fields_of
-from usage_async._api.pages import Notice, UsageResponse, UsageTimeBucket
-from usage_async._api.results import CostsResultAmount, UsageResult, UsageRow
-from usage_async._api.version import __version__
+from usage_async._api.pages import UsageResponse, UsageTimeBucket
+from usage_async._api.results import CostsResultAmount, UsageRow
 from usage_async._codec.decoded import Decoded
 from usage_async._codec.fast import ZEROS, collector_paused, exact, struct_decoder
 from usage_async._codec.json_text import parse
-from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Role, Values
+from usage_async._codec.packing import IN_BUCKETS, LOOSE, Column, Packer, Values
 from usage_async._codec.pages import decode, probe
 from usage_async._codec.parsing import READER
-from usage_async._codec.shapes import bucket_kind
-from usage_async.errors import EPOCH, ConfigurationError, ResponseError, UsageError
+from usage_async._codec.schemas import (
+    MOST_WHOLE_DIGITS,
+    SCALE,
+    column_type,
+    column_types,
+    columns_of,
+    pyarrow,
+    schema_of,
+)
+from usage_async.errors import EPOCH, ResponseError, UsageError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from usage_async._codec.redactor import Redactor
+    from usage_async._codec.schemas import RecordBatch, Table
 
-    RecordBatch: TypeAlias = pa.RecordBatch
-    Schema: TypeAlias = pa.Schema
-    Table: TypeAlias = pa.Table
-else:
-    RecordBatch = Schema = Table = Any
-
-_SCALE = 18
-"""Decimal places of a column of money."""
-_MOST_WHOLE_DIGITS = 20
-"""Digits before the point. With those behind it, the 38 that a decimal128 has."""
 _SHORT_ROWS = 1 << 10
 """Rows below which a batch is joined with its neighbours: joining copies, at 0.2 µs a row."""
 
 _MOST_SHOWN = 60
 """Characters of a number in an error."""
-_ROWS = (UsageResult, UsageRow)
 
 _ROUNDING = Context(prec=400, rounding=ROUND_HALF_EVEN, traps=[])
-_PLACE = Decimal(f"1e-{_SCALE}")
-
-
-@cache
-def pyarrow() -> Any:
-    """Import pyarrow and what its casts and arrays need.
-
-    Raises:
-        ConfigurationError: It is not installed.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.compute
-    except ImportError:
-        msg = "tables need pyarrow: pip install 'usage-async[arrow]'"
-        raise ConfigurationError(msg) from None
-    pa.array([None])  # the first one imports pandas, where it is installed
-    return pa
-
-
-def arrow_schema(endpoint: Endpoint | str, *, exact: bool = False) -> Schema:
-    """Give the schema of an endpoint's tables.
-
-    Args:
-        endpoint: An endpoint, its name, or a path that this release does not know.
-        exact: As in `UsageQuery.to_arrow`.
-
-    Raises:
-        ConfigurationError: pyarrow is not installed.
-    """
-    if isinstance(endpoint, str):
-        endpoint = ENDPOINTS.get(endpoint) or unknown_endpoint(endpoint)
-    kind: Any = endpoint.result_class
-    return _schema(_columns(kind, exact=exact))
-
-
-@cache
-def _columns(kind: Hashable, *, exact: bool = False, loose: bool = False) -> tuple[Column, ...]:
-    """Derive the columns of a table from a class of rows.
-
-    Args:
-        kind: The class.
-        exact: Add the digits of money as texts.
-        loose: The rows have no bucket, and so no times.
-    """
-    hints = get_type_hints(kind)
-    found: list[tuple[int, Column]] = []
-    if not loose and kind is not UsageRow:
-        found += [
-            (0, Column("start_time", "time", "start")),
-            (0, Column("end_time", "time", "end")),
-        ]
-    for attribute in fields_of(kind):
-        name, info = attribute.name, attribute.metadata
-        if name == "object" and isinstance(attribute.default, str):
-            continue  # the same in every row
-        for column in _columns_of(name, get_args(hints[name]) or (hints[name],), exact=exact):
-            found.append((_rank(name, info["kind"], info["describes"]), column))
-    return tuple(column for _, column in sorted(found, key=lambda ranked: ranked[0]))
-
-
-def _columns_of(name: str, types: Sequence[Any], *, exact: bool) -> Iterator[Column]:
-    value = f"row.{name}"
-    if name == "extra":
-        yield Column(name, "extra", value)
-    elif name in ("start_time", "end_time"):
-        yield Column(name, "time", f"{value} * 1000000")
-    elif Decimal in types or CostsResultAmount in types:
-        whole = CostsResultAmount in types
-        part = f"None if {value} is None else {value}"
-        yield Column(name, "decimal", f"{part}.value" if whole else value)
-        if exact:
-            yield Column(f"{name}_exact", "exact", "")
-        if whole:
-            yield Column("currency", "text", f"({part}.currency)")
-    elif bool in types:
-        yield Column(name, "flag", value)
-    else:
-        yield Column(name, "figure" if int in types else "text", value)
-
-
-def _rank(name: str, kind: str, describes: str) -> int:
-    """Give the place of a field: times, dimensions, figures with their notes, notes, `extra`."""
-    special = {"start_time": 0, "end_time": 0, "object": 1, "extra": 5}
-    if name in special:
-        return special[name]
-    if kind == "note":
-        return 3 if describes and FIELDS[describes].kind != "dimension" else 4
-    return 2 if kind == "dimension" else 3
-
-
-@cache
-def _types() -> Mapping[Role, Any]:
-    pa = pyarrow()
-    return {
-        "time": pa.timestamp("us", tz="UTC"),
-        "figure": pa.int64(),
-        "text": pa.dictionary(pa.int32(), pa.string()),
-        "flag": pa.bool_(),
-        "decimal": pa.decimal128(_MOST_WHOLE_DIGITS + _SCALE, _SCALE),
-        "exact": pa.string(),
-        "extra": pa.string(),
-    }
-
-
-@cache
-def _schema(columns: tuple[Column, ...], *, stored: bool = False) -> Schema:
-    """Give the schema of a table, or of the batches that hold texts as codes."""
-    schema: Schema = pyarrow().schema([(c.name, _type(c, stored=stored)) for c in columns])
-    return schema
-
-
-def _type(column: Column, *, stored: bool) -> Any:
-    return pyarrow().int32() if stored and column.role == "text" else _types()[column.role]
+_PLACE = Decimal(f"1e-{SCALE}")
 
 
 class ColumnBucket(msgspec.Struct, gc=False, eq=False):  # noqa: PLW1641 - its rows have no hash
@@ -243,13 +119,6 @@ def _are_same(one: Any, other: Any) -> bool:
     return all(a == b or (a and b and parse(a) == parse(b)) for a, b in texts)
 
 
-@attrs.frozen
-class Loose:
-    """Rows without a bucket."""
-
-    results: Sequence[Any]
-
-
 class Columns:
     """Maker of the batches of one table.
 
@@ -267,9 +136,9 @@ class Columns:
         self.kind = kind
         self._pa = pyarrow()
         self._exact = exact
-        self._columns = _columns(kind, exact=exact, loose=loose)
-        self.schema = _schema(self._columns)
-        self._stored = _schema(self._columns, stored=True)
+        self._columns = columns_of(kind, exact=exact, loose=loose)
+        self.schema = schema_of(self._columns)
+        self._stored = schema_of(self._columns, stored=True)
         packed = [column for column in self._columns if column.role not in ("exact", "extra")]
         is_bare = loose or kind is UsageRow
         self._packer = Packer(packed, LOOSE if is_bare else IN_BUCKETS)
@@ -314,7 +183,7 @@ class Columns:
 
     def _array(self, column: Column, values: Values, count: int, buckets: Sequence[Any]) -> Any:
         pa = self._pa
-        kind = _type(column, stored=True)
+        kind = column_type(column, stored=True)
         if isinstance(values, array):
             if column.role not in ("text", "flag"):
                 return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])
@@ -337,7 +206,7 @@ class Columns:
     def _decimals(
         self, column: Column, digits: list[str | None], buckets: Sequence[Any], *, is_safe: bool
     ) -> Any:
-        pa, kind = self._pa, _types()["decimal"]
+        pa, kind = self._pa, column_types()["decimal"]
         if is_safe:
             return pa.array(digits, pa.string()).cast(kind)
         values = [None if text is None else Decimal(text) for text in digits]
@@ -505,10 +374,10 @@ def _misfit(
         text = str(value) if kept is None else plain(value)
         shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
         return UsageError(
-            f"{what} is {shown}, which the {_types()[column.role]} of a table cannot hold"
+            f"{what} is {shown}, which the {column_types()[column.role]} of a table cannot hold"
         )
     return UsageError(
-        f"{what} has {-value.as_tuple().exponent} decimal places, and a table has {_SCALE}:"
+        f"{what} has {-value.as_tuple().exponent} decimal places, and a table has {SCALE}:"
         f" exact=True rounds it, and keeps all digits as text in {column.name}_exact"
     )
 
@@ -533,7 +402,7 @@ def _fits_int64(value: Any) -> bool:
 
 
 def _fits_decimal(value: Any) -> bool:
-    fits: bool = value.adjusted() < _MOST_WHOLE_DIGITS and value.as_tuple().exponent >= -_SCALE
+    fits: bool = value.adjusted() < MOST_WHOLE_DIGITS and value.as_tuple().exponent >= -SCALE
     return fits
 
 
@@ -542,9 +411,9 @@ def _rounded(value: Decimal) -> Decimal:
     return value if _fits_decimal(value) else value.quantize(_PLACE, context=_ROUNDING)
 
 
-_WHOLE = rf"-?(?:0|[1-9][0-9]{{0,{_MOST_WHOLE_DIGITS - 1}}})"
-_is_safe_fraction = re.compile(rf"{_WHOLE}\.[0-9]{{1,{_SCALE}}}\Z").match
-_is_safe = re.compile(rf"{_WHOLE}(?:\.[0-9]{{1,{_SCALE}}})?\Z").match
+_WHOLE = rf"-?(?:0|[1-9][0-9]{{0,{MOST_WHOLE_DIGITS - 1}}})"
+_is_safe_fraction = re.compile(rf"{_WHOLE}\.[0-9]{{1,{SCALE}}}\Z").match
+_is_safe = re.compile(rf"{_WHOLE}(?:\.[0-9]{{1,{SCALE}}})?\Z").match
 """Texts of numbers that fit into a column. Of others Arrow may make anything: of 1e30, 18 times
 10 to the power of 18, without an error."""
 
@@ -651,96 +520,3 @@ class ColumnDecoder:
         """
         using: Any = _Lane(self.columns)
         return decode(body, self.columns.kind, using, redactor, self.columns)
-
-
-def about(
-    notices: Iterable[Notice], *, start_time: str, end_time: str, as_of: str, query: str = ""
-) -> dict[str, str]:
-    """Describe the rows of a table or a file, for its metadata.
-
-    Args:
-        notices: What a careful reader should know, written as JSON: codes and messages.
-        start_time: Start of the range that was asked for, ISO 8601.
-        end_time: Its end, exclusive.
-        as_of: Instant at which the run began.
-        query: The query.
-    """
-    told = [{"code": notice.code, "message": notice.message} for notice in notices]
-    facts = {
-        "query": query,
-        "start_time": start_time,
-        "end_time": end_time,
-        "as_of": as_of,
-        "notices": msgspec.json.encode(told).decode(),
-        "version": __version__,
-    }
-    return {f"usage_async.{name}": fact for name, fact in facts.items() if fact}
-
-
-def to_arrow(
-    values: Iterable[UsageTimeBucket[Any] | UsageResult | UsageRow],
-    kind: Any = None,
-    *,
-    exact: bool = False,
-) -> Table:
-    """Make an Arrow table of values at hand: buckets, results of one kind, or flat rows.
-
-    Results alone have no times. Rows of several kinds go into one table as flat rows, which
-    `bucket.rows()` gives.
-
-    Args:
-        values: The values.
-        kind: Their class, such as `CostsResult`, `UsageTimeBucket[CostsResult]` or `UsageRow`; by
-            default that of the first row.
-        exact: As in `UsageQuery.to_arrow`.
-
-    Raises:
-        ConfigurationError: pyarrow is not installed.
-        TypeError: There is neither a row nor a `kind`; or a value is neither a row nor a bucket, or
-            is one among the other.
-        UsageError: The rows are of several kinds, or a figure does not fit into its column.
-    """
-    found: list[Any] = list(values)
-    in_buckets = get_origin(kind) is UsageTimeBucket or isinstance(
-        next(iter(found), None), UsageTimeBucket
-    )
-    _check_types(found, (UsageTimeBucket,) if in_buckets else _ROWS)
-    buckets = found if in_buckets else [Loose(found)]
-    rows = [row for bucket in buckets for row in bucket.results]
-    if get_origin(kind) is UsageTimeBucket:
-        kind = bucket_kind(kind)
-    elif kind is None and rows:
-        kind = type(rows[0])
-    if not isinstance(kind, type) or not issubclass(kind, _ROWS):
-        msg = "nothing tells which columns there are: pass a class of rows, such as CostsResult"
-        raise TypeError(msg)
-    _check_types(rows, _ROWS)
-    others = [row for bucket in buckets for row in getattr(bucket, "other_results", ())]
-    if kinds := {type(row) for row in (*rows, *others)} - {kind}:
-        names = ", ".join(sorted(other.__name__ for other in kinds))
-        msg = f"a table of {kind.__name__} does not hold {names}; bucket.rows() fit into one"
-        raise UsageError(msg)
-    columns = Columns(kind, exact=exact, loose=not in_buckets)
-    return columns.table([columns.store(buckets)], {})
-
-
-def _check_types(values: Sequence[Any], expected: tuple[type, ...]) -> None:
-    wrong = next((t for t in dict.fromkeys(map(type, values)) if not issubclass(t, expected)), None)
-    if wrong is not None:
-        names = " or ".join(cls.__name__ for cls in expected)
-        raise TypeError(f"expected {names} only, got {wrong.__name__}")
-
-
-def table_of_texts(columns: Mapping[str, Sequence[str | None]]) -> Table:
-    """Make an Arrow table of texts.
-
-    Args:
-        columns: Values by name of the column.
-
-    Raises:
-        ConfigurationError: pyarrow is not installed.
-    """
-    pa = pyarrow()
-    arrays = {name: pa.array(values, pa.string()) for name, values in columns.items()}
-    table: Table = pa.table(arrays)
-    return table

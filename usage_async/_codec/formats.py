@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from usage_async._api.exact import plain
-from usage_async._codec.columns import pyarrow
+from usage_async._codec.schemas import pyarrow
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch, Schema

@@ -32,7 +32,7 @@ from usage_async._query.times import TimeRange, iso
 from usage_async.errors import IncompleteError, MixedCurrencyError, QueryError, UsageError
 
 if TYPE_CHECKING:
-    from usage_async._codec.columns import Table
+    from usage_async._codec.schemas import Table
 
 R = TypeVar("R", bound=UsageResult)
 
@@ -124,7 +124,7 @@ class Summary(Generic[R]):
             ConfigurationError: pyarrow is not installed.
             UsageError: A figure does not fit into its column.
         """
-        from usage_async._codec.columns import about, to_arrow
+        from usage_async._codec.tables import about, to_arrow
 
         facts = about(
             self.notices,

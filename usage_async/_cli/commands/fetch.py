@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from usage_async._cli.names import CommandNames
     from usage_async._client.client import UsageClient
     from usage_async._client.query import UsageQuery
-    from usage_async._codec.columns import RecordBatch
+    from usage_async._codec.schemas import RecordBatch
     from usage_async._engine.stream import Stream
 
 _ROWS = 1 << 14
@@ -163,7 +163,7 @@ class _Table:
 
     def __init__(self, reading: _Reading, *, exact: bool, is_text: bool) -> None:
         from usage_async._codec.batches import NameColumns, spelled_schema
-        from usage_async._codec.columns import arrow_schema
+        from usage_async._codec.schemas import arrow_schema
 
         self.exact = exact or is_text
         self._is_text = is_text

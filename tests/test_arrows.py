@@ -29,6 +29,8 @@ HOMES = {
     "yarl": {"_http"},
     "cyclopts": {"_cli"},
     "rich": {"report"},
+    "pydantic": {"_api"},
+    "pydantic_core": {"_api"},
     "pytest": {"emulator"},
     "pytest_asyncio": {"emulator"},
 }

@@ -9,6 +9,7 @@ import attrs
 
 from usage_async._api.codegen import on_the_wire
 from usage_async._api.exact import NO_EXTRA, Extra, short_repr
+from usage_async._api.pydantic_schema import pydantic_schema
 
 NameList = Literal["projects", "users", "api_keys"]
 """A list of names that the service has."""
@@ -42,6 +43,7 @@ class Project:
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
     @property
     def label(self) -> str:
@@ -77,6 +79,7 @@ class User:
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
     @property
     def label(self) -> str:
@@ -102,6 +105,7 @@ class ApiKeyOwner:
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
 
 @on_the_wire
@@ -138,6 +142,7 @@ class ApiKey:
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
     @property
     def label(self) -> str:

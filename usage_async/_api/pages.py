@@ -10,6 +10,7 @@ import attrs
 from usage_async._api.codegen import on_the_wire
 from usage_async._api.exact import NO_EXTRA, Extra, short_repr
 from usage_async._api.interval import Interval
+from usage_async._api.pydantic_schema import pydantic_schema
 from usage_async._api.results import UsageResult, UsageRow, flat_rows
 
 R = TypeVar("R", bound=UsageResult)
@@ -43,6 +44,7 @@ class UsageTimeBucket(Interval, Generic[R]):
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
     def is_settled(self, now: datetime, *, after: timedelta = SETTLES_AFTER) -> bool:
         """Tell if this bucket is old enough to be final.
@@ -80,6 +82,7 @@ class UsageResponse(Generic[R]):
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
 
 @attrs.frozen(kw_only=True)
@@ -102,3 +105,4 @@ class Notice:
     starts: tuple[int, ...] = ()
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema

@@ -17,6 +17,7 @@ import attrs
 from usage_async._api.codegen import make_maker, on_the_wire
 from usage_async._api.exact import NO_EXTRA, Extra, exact_decimal, nest, short_repr
 from usage_async._api.fields import described, fields_of
+from usage_async._api.pydantic_schema import pydantic_schema, pydantic_schema_of_row
 
 
 @described
@@ -27,6 +28,7 @@ class UsageResult:
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
     def _repr_html_(self) -> str:
         """Show the result as a table in a notebook."""
@@ -201,6 +203,7 @@ class CostsResultAmount:
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "value", exact_decimal(self.value))
@@ -220,6 +223,7 @@ class DerivedLineItem:
     direction: str | None
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
 
 @described
@@ -318,6 +322,7 @@ class UsageRow:
     extra: Extra = NO_EXTRA
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema_of_row
 
 
 def flat_rows(

@@ -11,6 +11,7 @@ from usage_async._api.by_id import ById, by_id
 from usage_async._api.exact import short_repr
 from usage_async._api.names import ApiKey, Project, User
 from usage_async._api.pages import Notice
+from usage_async._api.pydantic_schema import pydantic_schema
 from usage_async._api.results import UsageResult, UsageRow
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Names:
     notices: tuple[Notice, ...] = ()
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
     @classmethod
     def from_rows(cls, rows: Iterable[UsageResult | UsageRow]) -> Names:

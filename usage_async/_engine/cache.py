@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import attrs
 
 from usage_async._api.exact import short_repr
+from usage_async._api.pydantic_schema import pydantic_schema
 from usage_async.errors import APITimeoutError, ConfigurationError, UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class CacheEvent:
     age_s: float | None = None
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
 
 Method = Literal["first", "total", "totals", "summary"]
@@ -95,6 +97,7 @@ class CacheStats:
     bytes: int = 0
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
 
 @attrs.frozen(kw_only=True)

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from usage_async._api.exact import short_repr
+from usage_async._api.pydantic_schema import pydantic_schema
 from usage_async._codec.redactor import shortened
 from usage_async._codec.replies import decode_error
 from usage_async._http.retry import RetryBudget, RetryPolicy, next_delay
@@ -82,6 +83,7 @@ class RequestEvent:
     error: str | None = None
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
 
 async def in_turns(steps: Generator[None, None, T]) -> T:

@@ -13,6 +13,7 @@ from typing import Literal, cast
 import attrs
 
 from usage_async._api.interval import DAY_S, Interval
+from usage_async._api.pydantic_schema import pydantic_schema
 from usage_async.errors import QueryError
 
 Unit = Literal["day", "week", "month", "quarter", "year"]
@@ -70,6 +71,8 @@ class TimeRange(Interval):
 
     start_time: int
     end_time: int
+
+    __get_pydantic_core_schema__ = pydantic_schema
 
 
 def parse_time(name: str, value: object) -> int | timedelta:

@@ -22,6 +22,7 @@ from usage_async._api.pages import (
     Notice,
     UsageTimeBucket,
 )
+from usage_async._api.pydantic_schema import pydantic_schema
 from usage_async._api.results import (
     CostsResult,
     CostsResultAmount,
@@ -100,6 +101,7 @@ class Summary(Generic[R]):
     notices: tuple[Notice, ...]
 
     __repr__ = short_repr
+    __get_pydantic_core_schema__ = pydantic_schema
 
     def _repr_html_(self) -> str:
         """Show the groups, the total, the range and the notices in a notebook."""

@@ -14,6 +14,7 @@ from usage_async._api.pages import (
     SETTLES_AFTER,
     UsageTimeBucket,
 )
+from usage_async._api.pydantic_schema import pydantic_schema
 from usage_async._api.results import (
     CostsResult,
     UsageResult,
@@ -49,6 +50,8 @@ class Verification:
     missing: tuple[int, ...]
     differing: tuple[int, ...]
     compared: tuple[str, ...] = ()
+
+    __get_pydantic_core_schema__ = pydantic_schema
 
     @property
     def ok(self) -> bool:

@@ -1,0 +1,59 @@
+"""Shared by the tests of the web: an application under uvicorn, and browsers of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            self.should_exit = True  # leaving a task by it would end the tests
+        self.ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Any:
+        yield  # signals are for the tests
+
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application on a free port of loopback; yield a browser of it."""
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        lifespan="on",
+        log_config=None,
+        timeout_graceful_shutdown=5,
+        http="h11",
+    )
+    server = _Server(config)
+    work = asyncio.ensure_future(server.serve())
+    ready = asyncio.ensure_future(server.ready.wait())
+    await asyncio.wait((work, ready), return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if not server.started:
+        await work
+        raise RuntimeError("the application did not start")
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False
+        ) as browser:
+            yield browser
+    finally:
+        server.should_exit = True
+        await work

@@ -1,0 +1,229 @@
+"""Streaming: rows as lines of JSON, and record batches as Arrow's stream, while they are read.
+
+Theory of operation. The run is part of the sending of a reply. It begins when the server wants the
+reply, and its first piece is awaited before the headers are sent, so that an error up to then has a
+status of its own. The invariants:
+
+- *Nobody reads for nobody*: sending and waiting for the browser's end are two tasks; the first to
+  end cancels the other, and with it the run.
+- *No more than the browser takes*: the next piece is asked for when the server has taken the last.
+- *Nothing broken off looks finished*: lines end with one that says complete or why not. Arrow's
+  stream has no such line; after an error the connection ends without an end of the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
+
+from usage_async._api.exact import NO_EXTRA
+from usage_async._api.fields import fields_of
+from usage_async._api.pages import UsageTimeBucket
+from usage_async._api.results import UsageRow
+from usage_async._client.query import UsageQuery
+from usage_async._codec.converter import converter, to_dict
+from usage_async._codec.formats import WRITERS
+from usage_async._engine.stream import Stream
+from usage_async._query.times import iso
+from usage_async.errors import UsageError
+from usage_async.fastapi.failures import Failure, failure_of
+
+_log = logging.getLogger("usage_async")
+
+NDJSON = "application/x-ndjson"
+ARROW = "application/vnd.apache.arrow.stream"
+
+_STEP_ROWS = 500
+"""Rows that are written in one turn of the event loop: some 5 ms."""
+_NAMES = tuple(a.name for a in fields_of(UsageRow))
+_UNKNOWN = Failure(500, "failed", "the figures could not be computed")
+
+OnFailure = Callable[[Request, UsageError], Response]
+
+
+class StreamedResponse(Response):
+    """A reply that is read while it is sent.
+
+    Args:
+        pieces: Begins the run, and gives the pieces of the body.
+        media_type: Media type of the body.
+        on_failure: Makes the reply after an error that comes before the first piece; None to raise
+            it.
+    """
+
+    def __init__(
+        self,
+        pieces: Callable[[], AsyncGenerator[bytes, None]],
+        media_type: str,
+        on_failure: OnFailure | None = None,
+    ) -> None:
+        self.status_code = 200
+        self.media_type = media_type
+        self.background = None
+        self._pieces = pieces
+        self._on_failure = on_failure
+        # Proxies hold back what they may compress or buffer.
+        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Send the reply, until the browser leaves."""
+        gone = asyncio.ensure_future(_gone(receive))
+        work = asyncio.ensure_future(self._send(scope, receive, send))
+        try:
+            await asyncio.wait((gone, work), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            work.cancel()
+            await asyncio.wait((gone, work))
+        if not work.cancelled():
+            work.result()
+
+    async def _send(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._pieces()) as pieces:
+            try:
+                piece: bytes | None = await anext(pieces, None)
+            except UsageError as error:
+                if self._on_failure is None:
+                    raise
+                failed = self._on_failure(Request(scope), error)
+                await failed(scope, receive, send)
+                return
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            while piece is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                piece = await anext(pieces, None)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def ndjson(query: UsageQuery[Any], *, on_failure: OnFailure | None = None) -> StreamedResponse:
+    """Reply with every row of a query as a line of JSON, while they are read.
+
+    Nulls are left out, and money is an exact string. The last line has `complete`: true, or false
+    with the `notices` or the `error` that tell why. A reply without this line broke off. An error
+    before the first row is raised, so that it has a status.
+
+    Args:
+        query: The query. It is read once for each reply.
+        on_failure: Makes the reply after an error before the first row, instead of raising it.
+    """
+    return StreamedResponse(lambda: _lines(query), NDJSON, on_failure)
+
+
+async def _lines(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
+    rows = 0
+    try:
+        async with query.stream() as stream:
+            async for bucket in stream:
+                for count, lines in _written(bucket):
+                    rows += count
+                    yield lines
+        last = _last(stream, rows)
+    except Exception as error:
+        if not rows:
+            raise
+        last = {"complete": False, "rows": rows, "error": _told(error)}
+    yield converter.encoder.encode(last) + b"\n"
+
+
+def _written(bucket: UsageTimeBucket[Any]) -> Iterator[tuple[int, bytes]]:
+    rows, encode = bucket.rows(), converter.encoder.encode
+    for start in range(0, len(rows), _STEP_ROWS):
+        some = rows[start : start + _STEP_ROWS]
+        yield len(some), b"".join([encode(_line(row)) + b"\n" for row in some])
+
+
+def _line(row: UsageRow) -> dict[str, Any]:
+    line = {name: value for name in _NAMES if (value := getattr(row, name)) is not None}
+    extra = line.pop("extra", NO_EXTRA)
+    if extra:
+        line["extra"] = converter.unstructure(extra)
+    return line
+
+
+def _last(stream: Stream[Any], rows: int) -> dict[str, Any]:
+    notices = stream.notices
+    return {
+        "complete": all(notice.code != "missing-bucket" for notice in notices),
+        "rows": rows,
+        "requested": to_dict(stream.requested),
+        "as_of": iso(stream.as_of),
+        "notices": [to_dict(notice) for notice in notices],
+    }
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    failure = failure_of(error) if isinstance(error, UsageError) else _UNKNOWN
+    is_ours = isinstance(error, UsageError)
+    request_id = getattr(error, "request_id", None)
+    _log.warning(
+        "a reply broke off: %s: %a (request id %a)",
+        type(error).__name__,
+        str(error) if is_ours else "",
+        request_id,
+        exc_info=None if is_ours else error,
+    )
+    return {"status": failure.status, "detail": failure.detail()}
+
+
+def arrow_stream(
+    query: UsageQuery[Any], *, on_failure: OnFailure | None = None
+) -> StreamedResponse:
+    """Reply with every row of a query as Arrow's IPC stream, while they are read.
+
+    Args:
+        query: The query. It is read once for each reply.
+        on_failure: As for `ndjson`.
+    """
+    return StreamedResponse(lambda: _batches(query), ARROW, on_failure)
+
+
+async def _batches(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
+    sink = _Sink()
+    open_writer: Any = WRITERS["arrow"]
+    writer = None
+    async with query.arrow_batches() as stream:
+        async for batch in stream:
+            if writer is None:
+                writer = open_writer(sink, batch.schema)
+            await asyncio.to_thread(writer.write, batch)
+            yield sink.taken()
+    if writer is None:
+        from usage_async._codec.columns import arrow_schema
+
+        writer = open_writer(sink, arrow_schema(query.endpoint))
+    writer.close({})
+    yield sink.taken()
+
+
+class _Sink:
+    """A file that holds what was written since it was last taken."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: what was written is at hand."""
+
+    def taken(self) -> bytes:
+        taken, self._parts = b"".join(self._parts), []
+        return taken

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Generic, TypeVar
 
 import httpx
 import pytest
@@ -111,6 +112,20 @@ def test_a_bare_generic_class_holds_any_results():
     bucket = UsageTimeBucket(start_time=START, end_time=START + DAY, results=(paid("1.5"),))
     written = json.loads(TypeAdapter(UsageTimeBucket).dump_json(bucket))
     assert written["results"][0]["amount"]["value"] == "1.5"
+
+
+R = TypeVar("R", bound=UsageResult)
+
+
+class Found(BaseModel, Generic[R]):
+    """A generic model of the application."""
+
+    buckets: list[UsageTimeBucket[R]]
+
+
+def test_a_generic_model_may_hold_generic_values():
+    assert "UsageTimeBucket_UsageResult_" in Found.model_json_schema()["$defs"]
+    assert "UsageTimeBucket_CostsResult_" in Found[CostsResult].model_json_schema()["$defs"]
 
 
 @pytest.mark.parametrize("row", [paid("2"), UnknownResult(object="x", extra=Extra({"a": 1}))])

@@ -1,7 +1,9 @@
 """Clients of an application: one for all handlers, by organization, within a tenant's scope."""
 
 import asyncio
+import importlib
 import logging
+import sys
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -319,3 +321,10 @@ async def test_a_hook_of_the_caller_is_called_as_well():
 def test_the_key_is_in_no_local():
     run = usage_lifespan(admin_key=KEY, organizations={"a": {"admin_key": KEY}})
     assert KEY not in repr([cell.cell_contents for cell in run.__wrapped__.__closure__])
+
+
+def test_a_missing_extra_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "usage_async.fastapi")
+    with pytest.raises(ImportError, match=r"pip install 'usage-async\[fastapi\]'"):
+        importlib.import_module("usage_async.fastapi")

@@ -45,6 +45,7 @@ def core_schema_of(
     """
     from pydantic_core import core_schema
 
+    source = _bound(source, {})
     return core_schema.json_or_python_schema(
         core_schema.no_info_after_validator_function(
             _refuse, _written_schema(cls, source, handler, is_apart=write is not None)

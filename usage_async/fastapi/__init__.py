@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         usage_lifespan as usage_lifespan,
         usage_of as usage_of,
     )
+    from usage_async.fastapi.metrics import metrics_router as metrics_router
+    from usage_async.fastapi.router import usage_router as usage_router
     from usage_async.fastapi.scope import ALL as ALL, Scope as Scope
     from usage_async.fastapi.streaming import arrow_stream as arrow_stream, ndjson as ndjson
 
@@ -41,11 +43,13 @@ _HOMES = {
     "Usage": "lifespan",
     "arrow_stream": "streaming",
     "install_error_handlers": "failures",
+    "metrics_router": "metrics",
     "ndjson": "streaming",
     "scoped_usage": "lifespan",
     "usage_client": "lifespan",
     "usage_lifespan": "lifespan",
     "usage_of": "lifespan",
+    "usage_router": "router",
 }
 
 if not TYPE_CHECKING:  # type checkers read the imports above

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from http import HTTPStatus
 from math import ceil
 from typing import Any
 
@@ -72,9 +73,23 @@ class Failure:
         return JSONResponse({"detail": self.detail()}, self.status, headers)
 
 
-BUSY = Failure(503, "busy", "too many questions are waiting here; ask again", (), _LEAST_WAIT_S)
+class BusyError(UsageError):
+    """Too many questions are waiting in this process."""
+
+
+_OWN = ""
+"""In place of a message: that of the error, which holds no text of the service."""
 
 _KINDS: tuple[tuple[tuple[type[UsageError], ...], int, str, str], ...] = (
+    ((BusyError,), 503, "busy", _OWN),
+    ((ScopeError,), 403, "out_of_scope", _OWN),
+    ((QueryError,), 422, "query_error", _OWN),
+    (
+        (RateLimitError,),
+        503,
+        "upstream_throttled",
+        "the usage service is throttling this server",
+    ),
     (
         (AuthenticationError, PermissionDeniedError),
         502,
@@ -102,23 +117,24 @@ def failure_of(error: UsageError, parameters: Iterable[str] = ()) -> Failure:
         error: The error.
         parameters: Names of parameters, one of which may be at fault.
     """
-    if isinstance(error, ScopeError):
-        return Failure(403, "out_of_scope", error.message)
-    if isinstance(error, QueryError):
-        word = error.message.partition(" ")[0]
-        loc = ("query", word) if word in parameters else ("query",)
-        return Failure(422, "query_error", error.message, loc)
     if isinstance(error, RangeUnavailableError):
         text = f"the service has no data before {error.earliest.isoformat()}"
         return Failure(422, "range_unavailable", text, ("query",))
-    if isinstance(error, RateLimitError):
-        wait_s = max(ceil(error.retry_after or 0), _LEAST_WAIT_S)
-        message = "the usage service is throttling this server"
-        return Failure(503, "upstream_throttled", message, (), wait_s)
-    for kinds, status, word, message in _KINDS:
+    for kinds, status, kind, message in _KINDS:
         if isinstance(error, kinds):
-            return Failure(status, word, message)
+            loc: tuple[str, ...] = ()
+            if isinstance(error, QueryError):
+                loc = ("query", *(name for name in parameters if _is_about(error, name)))
+            wait_s = None
+            if status == HTTPStatus.SERVICE_UNAVAILABLE:
+                wait_s = max(ceil(getattr(error, "retry_after", 0) or 0), _LEAST_WAIT_S)
+            return Failure(status, kind, message or error.message, loc, wait_s)
     return Failure(500, "failed", "the figures could not be computed")
+
+
+def _is_about(error: UsageError, name: str) -> bool:
+    """Tell if an error is about a parameter: the message then begins with its name."""
+    return error.message.partition(" ")[0] == name
 
 
 def log_failure(connection: HTTPConnection, error: UsageError) -> None:
@@ -154,6 +170,6 @@ def failure_response(
 ) -> JSONResponse:
     """Log an error, and make the reply that tells of it."""
     failure = failure_of(error, parameters)
-    if not isinstance(error, QueryError):
+    if not isinstance(error, BusyError | QueryError):
         log_failure(connection, error)
     return failure.response()

@@ -172,6 +172,11 @@ def usage_of(organization: Callable[..., Any]) -> Any:
     return Depends(pick)
 
 
+def source_of(organization: Callable[..., Any] | None) -> Any:
+    """Give the dependency on the client of the organization, or of the only one."""
+    return Depends(usage_client) if organization is None else usage_of(organization)
+
+
 def scoped_usage(
     tenant: Callable[..., Any], *, organization: Callable[..., Any] | None = None
 ) -> Any:
@@ -183,7 +188,7 @@ def scoped_usage(
         tenant: Dependency that returns a `Scope` or `ALL`; it refuses who is not signed in.
         organization: As for `usage_of`, if there are several.
     """
-    source = Depends(usage_client) if organization is None else usage_of(organization)
+    source = source_of(organization)
 
     async def narrow(
         client: Annotated[UsageClient, source], scope: Annotated[Any, Depends(tenant)]

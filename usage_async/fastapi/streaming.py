@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, nullcontext
 from typing import Any
 
 from starlette.requests import Request
@@ -47,6 +47,7 @@ _NAMES = tuple(a.name for a in fields_of(UsageRow))
 _UNKNOWN = Failure(500, "failed", "the figures could not be computed")
 
 OnFailure = Callable[[Request, UsageError], Response]
+Guard = Callable[[], AbstractContextManager[object]]
 
 
 class StreamedResponse(Response):
@@ -57,6 +58,7 @@ class StreamedResponse(Response):
         media_type: Media type of the body.
         on_failure: Makes the reply after an error that comes before the first piece; None to raise
             it.
+        guard: Context of the run; what it raises on entry is an error before the first piece.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class StreamedResponse(Response):
         pieces: Callable[[], AsyncGenerator[bytes, None]],
         media_type: str,
         on_failure: OnFailure | None = None,
+        guard: Guard = nullcontext,
     ) -> None:
         self.status_code = 200
         self.media_type = media_type
         self.background = None
         self._pieces = pieces
         self._on_failure = on_failure
+        self._guard = guard
         # Proxies hold back what they may compress or buffer.
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
@@ -87,8 +91,10 @@ class StreamedResponse(Response):
             work.result()
 
     async def _send(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._pieces()) as pieces:
+        async with AsyncExitStack() as stack:
             try:
+                stack.enter_context(self._guard())
+                pieces = await stack.enter_async_context(aclosing(self._pieces()))
                 piece: bytes | None = await anext(pieces, None)
             except UsageError as error:
                 if self._on_failure is None:
@@ -109,7 +115,9 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def ndjson(query: UsageQuery[Any], *, on_failure: OnFailure | None = None) -> StreamedResponse:
+def ndjson(
+    query: UsageQuery[Any], *, on_failure: OnFailure | None = None, guard: Guard = nullcontext
+) -> StreamedResponse:
     """Reply with every row of a query as a line of JSON, while they are read.
 
     Nulls are left out, and money is an exact string. The last line has `complete`: true, or false
@@ -119,8 +127,9 @@ def ndjson(query: UsageQuery[Any], *, on_failure: OnFailure | None = None) -> St
     Args:
         query: The query. It is read once for each reply.
         on_failure: Makes the reply after an error before the first row, instead of raising it.
+        guard: Context of the run, for bounds; its errors count as errors before the first row.
     """
-    return StreamedResponse(lambda: _lines(query), NDJSON, on_failure)
+    return StreamedResponse(lambda: _lines(query), NDJSON, on_failure, guard)
 
 
 async def _lines(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
@@ -180,15 +189,16 @@ def _told(error: Exception) -> dict[str, Any]:
 
 
 def arrow_stream(
-    query: UsageQuery[Any], *, on_failure: OnFailure | None = None
+    query: UsageQuery[Any], *, on_failure: OnFailure | None = None, guard: Guard = nullcontext
 ) -> StreamedResponse:
     """Reply with every row of a query as Arrow's IPC stream, while they are read.
 
     Args:
         query: The query. It is read once for each reply.
         on_failure: As for `ndjson`.
+        guard: As for `ndjson`.
     """
-    return StreamedResponse(lambda: _batches(query), ARROW, on_failure)
+    return StreamedResponse(lambda: _batches(query), ARROW, on_failure, guard)
 
 
 async def _batches(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:

@@ -1,0 +1,228 @@
+"""Metrics for Prometheus: gauges within a scope, and a scrape that never waits."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import pytest
+from fastapi import FastAPI, Header, HTTPException
+from prometheus_client.parser import text_string_to_metric_families
+from service import page
+from values import DAY
+from web_server import served
+
+from usage_async import RetryPolicy, Runtime, errors
+from usage_async.fastapi import ALL, Scope, metrics_router, usage_lifespan, usage_router
+
+NOW = datetime(2026, 11, 21, 4, 23, tzinfo=UTC).timestamp()
+OWN, OTHER = "proj_own", "proj_other"
+BOSS = {"token": "boss"}
+
+
+async def tenant(token: Annotated[str, Header()] = "") -> object:
+    scopes = {"boss": ALL, "own": Scope([OWN])}
+    if token not in scopes:
+        raise HTTPException(401)
+    return scopes[token]
+
+
+class Service:
+    """A service of one cent and ten tokens for each model, project and day."""
+
+    def __init__(self, models=3):
+        self.models, self.sent, self.failure = models, 0, None
+        self.go, self.idle = asyncio.Event(), asyncio.Event()
+        self.go.set()
+
+    async def __call__(self, path, params, headers):
+        self.sent += 1
+        await self.go.wait()
+        if self.failure is not None:
+            return self.failure
+        given = dict(params)
+        projects = [value for name, value in params if name == "project_ids"] or [OWN, OTHER]
+        make = self.cost if path.endswith("costs") else self.tokens
+        start, end = int(given["start_time"]), int(given["end_time"])
+        data = [
+            {
+                "object": "bucket",
+                "start_time": day,
+                "end_time": day + DAY,
+                "results": [make(n, project) for project in projects for n in range(self.models)],
+            }
+            for day in range(start - start % DAY, end, DAY)
+        ]
+        return 200, {}, page(data)
+
+    def cost(self, n, project):
+        amount = {"value": (n + 1) / 100, "currency": "usd"}
+        item = "storage" if n == 0 else f"model-{n}, input"
+        return {
+            "object": "organization.costs.result",
+            "amount": amount,
+            "project_id": project,
+            "line_item": item,
+        }
+
+    def tokens(self, n, project):
+        return {
+            "object": "organization.usage.completions.result",
+            "input_tokens": 10 * (n + 1),
+            "output_tokens": 1,
+            "num_model_requests": 2,
+            "project_id": project,
+            "model": f"model-{n}",
+        }
+
+
+def app_of(upstream, *, ticks=None, **options):
+    ticks = ticks or [0.0]
+    runtime = Runtime(now=lambda: NOW, monotonic=lambda: ticks[0])
+    app = FastAPI(
+        lifespan=usage_lifespan(
+            transport=upstream, runtime=runtime, retry=RetryPolicy(attempts=1), error_ttl_s=0
+        )
+    )
+    app.include_router(metrics_router(scope=tenant, endpoints=["completions"], **options))
+    app.include_router(usage_router(scope=tenant))
+    return app
+
+
+def read(reply):
+    assert reply.status_code == 200
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(reply.text)
+        for sample in family.samples
+    }
+
+
+async def scraped(browser, headers=BOSS, count=8):
+    """Scrape until all figures are there."""
+    for _ in range(500):
+        found = read(await browser.get("/metrics", headers=headers))
+        if sum(key[0] == "usage_async_reading_failed" for key in found) == count:
+            return found
+    raise AssertionError(found)
+
+
+def spend(found, period, project, model):
+    labels = {"period": period, "project_id": project, "model": model, "currency": "usd"}
+    return found["usage_async_spend", *sorted(labels.items())]
+
+
+async def test_spend_and_usage_of_days_and_months():
+    async with served(app_of(Service())) as browser:
+        found = await scraped(browser)
+    assert spend(found, "day", OWN, "model-2") == 0.03
+    assert spend(found, "day", OWN, "storage") == 0.01
+    assert spend(found, "settled_day", OTHER, "model-1") == 0.02
+    assert spend(found, "month", OWN, "model-1") == pytest.approx(0.02 * 21)
+    assert spend(found, "settled_month", OWN, "model-1") == pytest.approx(0.02 * 31)
+    labels = {"endpoint": "completions", "period": "day", "project_id": OWN, "model": "model-1"}
+    for metric, value in ("input_tokens", 20), ("output_tokens", 1), ("num_model_requests", 2):
+        key = "usage_async_usage", *sorted({**labels, "metric": metric}.items())
+        assert found[key] == value
+    day = ("endpoint", "costs"), ("period", "settled_day")
+    assert found["usage_async_as_of_seconds", *day] == NOW
+    assert (
+        found["usage_async_settled_through_seconds", *day]
+        == datetime(2026, 11, 18, tzinfo=UTC).timestamp()
+    )
+
+
+async def test_a_scrape_never_waits_for_the_service():
+    upstream = Service()
+    upstream.go.clear()
+    async with served(app_of(upstream)) as browser:
+        first = read(await browser.get("/metrics", headers=BOSS))
+        assert not any(name == "usage_async_spend" for name, *_ in first)
+        await browser.get("/metrics", headers=BOSS)
+        assert upstream.sent <= 1
+        upstream.go.set()
+        await scraped(browser)
+
+
+async def test_figures_are_read_again_when_they_are_old():
+    upstream, ticks = Service(), [0.0]
+    async with served(app_of(upstream, ticks=ticks, refresh_s=300)) as browser:
+        await scraped(browser)
+        sent = upstream.sent
+        ticks[0] = 299.0
+        await scraped(browser)
+        assert upstream.sent == sent
+        ticks[0] = 4000.0
+        await browser.get("/metrics", headers=BOSS)
+        while upstream.sent == sent:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
+
+
+async def test_groups_beyond_the_largest_are_one():
+    async with served(app_of(Service(models=50), top=2)) as browser:
+        found = await scraped(browser)
+    groups = [key for key in found if key[0] == "usage_async_spend" and ("period", "day") in key]
+    assert len(groups) == 3
+    total = 2 * sum(n + 1 for n in range(50)) / 100
+    assert spend(found, "day", "other", "other") == pytest.approx(total - 2 * 0.5)
+
+
+async def test_the_last_figures_stay_when_the_service_fails(caplog):
+    upstream, ticks = Service(), [0.0]
+    async with served(app_of(upstream, ticks=ticks)) as browser:
+        await scraped(browser)
+        upstream.failure = 500, {}, b"words"
+        ticks[0] = 10**6
+        key = "usage_async_reading_failed", ("endpoint", "costs"), ("period", "day")
+        found = {key: 0}
+        while not found[key]:
+            found = read(await browser.get("/metrics", headers=BOSS))
+    assert spend(found, "day", OWN, "model-2") == 0.03
+    assert "words" in caplog.text
+
+
+async def test_a_tenant_is_told_of_its_projects_only():
+    async with served(app_of(Service())) as browser:
+        await scraped(browser)
+        reply = await browser.get("/metrics", headers={"token": "own"})
+        found = await scraped(browser, {"token": "own"})
+        stranger = await browser.get("/metrics")
+    assert stranger.status_code == 401
+    assert OTHER not in reply.text + json.dumps(sorted(map(str, found)))
+    assert {dict(key[1:])["project_id"] for key in found if key[0] == "usage_async_spend"} == {OWN}
+    names = {name for name, *_ in found}
+    assert not any("cache" in name or "upstream" in name for name in names)
+
+
+async def test_the_cache_and_the_requests_are_counted():
+    upstream = Service()
+    async with served(app_of(upstream)) as browser:
+        await scraped(browser)
+        params = {"period": "2026-09"}
+        for _ in range(3):
+            await browser.get("/costs/summary", params=params, headers=BOSS)
+        found = await scraped(browser)
+    assert found["usage_async_upstream_requests_total", ("outcome", "200")] == upstream.sent
+    assert found["usage_async_cache_answers_total", ("outcome", "fresh")] == 2
+    assert found["usage_async_cache_bytes",] > 0
+
+
+async def test_the_first_scopes_make_room_for_more(monkeypatch):
+    from usage_async.fastapi import metrics
+
+    monkeypatch.setattr(metrics, "_MOST_SCOPES", 1)
+    upstream = Service()
+    async with served(app_of(upstream)) as browser:
+        await scraped(browser)
+        await scraped(browser, {"token": "own"})
+        sent = upstream.sent
+        first = read(await browser.get("/metrics", headers=BOSS))
+        assert not any(name == "usage_async_spend" for name, *_ in first)
+        await scraped(browser)
+        assert upstream.sent == sent  # the answers are in the cache
+
+
+@pytest.mark.parametrize("name", ["costs", "vector_stores", "brand_new"])
+def test_an_endpoint_without_models_is_refused(name):
+    with pytest.raises(errors.QueryError, match=name):
+        metrics_router(scope=tenant, endpoints=[name])

@@ -1,0 +1,398 @@
+"""The routes of usage and costs: words of the endpoint table, scopes, caps, tags."""
+
+import asyncio
+import json
+import string
+from decimal import Decimal
+from typing import Annotated
+
+import httpx
+import pyarrow as pa
+import pytest
+from asking import NOW as PRESENT
+from asking import ORGANIZATION
+from fastapi import FastAPI, Header, HTTPException
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from service import NOW, START, page, serve
+from values import NAMES
+from web_server import served
+
+from usage_async import (
+    ENDPOINTS,
+    CostsResult,
+    RetryPolicy,
+    Runtime,
+    Summary,
+    UsageTimeBucket,
+    loads,
+)
+from usage_async.emulator import Emulator
+from usage_async.fastapi import ALL, Scope, usage_lifespan, usage_router
+from usage_async.fastapi.parameters import parameters_of
+
+DAY = 86400
+RUNTIME = Runtime(now=lambda: NOW)
+RANGE = {"start_time": START, "end_time": START + 3 * DAY}
+OWN, OTHER = "proj_own", "proj_other"
+
+
+async def tenant(token: Annotated[str, Header()] = "") -> object:
+    scopes = {"boss": ALL, "own": Scope([OWN])}
+    if token not in scopes:
+        raise HTTPException(401)
+    return scopes[token]
+
+
+def app_of(transport, *, max_waiting=1000, **options):
+    options = {"runtime": RUNTIME, "retry": RetryPolicy(attempts=1), **options}
+    app = FastAPI(lifespan=usage_lifespan(transport=transport, **options))
+    app.include_router(usage_router(scope=tenant, max_waiting=max_waiting))
+    return app
+
+
+BOSS = {"token": "boss"}
+
+
+class Leaky:
+    """A service that sends rows of two projects, whatever it is asked, and words in its errors."""
+
+    def __init__(self):
+        self.sent = []
+
+    def projects(self, params):
+        return [value for key, value in params if key == "project_ids"] or [OWN, OTHER]
+
+    async def __call__(self, path, params, headers):
+        self.sent.append(params)
+        given = dict(params)
+        name = path.rpartition("/")[2]
+        kind = ENDPOINTS[name]
+        body = json.loads(serve({"bucket_width": "1d", **given}.items()))
+        projects = self.projects(params)
+        for bucket in body["data"]:
+            bucket["results"] = [
+                {
+                    "object": kind.object,
+                    **dict.fromkeys(FIGURES[name], 1),
+                    "project_id": project,
+                    "user_id": f"user of {project}",
+                    "extra_field": f"of {project}",
+                }
+                for project in projects
+            ]
+        return 200, {}, json.dumps(body).encode()
+
+
+FIGURES = {
+    name: [
+        a.name
+        for a in endpoint.result_class.__attrs_attrs__
+        if a.metadata["kind"] in ("flow", "level") and a.default is not None
+    ]
+    for name, endpoint in ENDPOINTS.items()
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_endpoint_has_its_buckets_and_totals(name):
+    kind = ENDPOINTS[name].result_class
+    async with served(app_of(Leaky())) as browser:
+        buckets = await browser.get(f"/usage/{name}", params=RANGE, headers=BOSS)
+        totals = await browser.get(
+            f"/usage/{name}/totals", params={**RANGE, "group_by": "project_id"}, headers=BOSS
+        )
+    assert buckets.status_code == 200
+    body = buckets.json()
+    assert body["requested"] == RANGE
+    assert [each["start_time"] for each in body["buckets"]] == [START + n * DAY for n in range(3)]
+    loads(json.dumps(body["buckets"][0]), UsageTimeBucket[kind])
+    summary = loads(totals.content, Summary[kind])
+    assert {group.project_id for group in summary.groups} == {OWN, OTHER}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_parameters_are_those_of_the_table(name):
+    endpoint = ENDPOINTS[name]
+    fields = parameters_of(endpoint).model_json_schema()["properties"]
+    times = {"start_time", "end_time", "period"}
+    assert set(fields) == {*times, "bucket_width", "group_by", "clamp", *endpoint.filters}
+    assert fields["group_by"]["items"].get("enum", [fields["group_by"]["items"].get("const")]) == [
+        *endpoint.group_by
+    ]
+    assert all(field["description"] for field in fields.values())
+
+
+WRONG = [
+    ({"period": "someday"}, "period"),
+    ({"start_time": "soon"}, "start_time"),
+    ({"start_time": "7d", "end_time": "2026-13"}, "end_time"),
+    ({"period": "7d", "group_by": "colour"}, "group_by"),
+    ({"period": "7d", "bucket_width": "1w"}, "bucket_width"),
+    ({"period": "7d", "batch": "maybe"}, "batch"),
+    ({"period": "7d", "models": ""}, "models"),
+    ({"period": "7d", "limit": "3"}, "limit"),
+    ({"period": "7d", "page": "x"}, "page"),
+    ({"period": "7d", "project_ids[]": OWN}, "project_ids[]"),
+    ({"period": "7d", "PROJECT_IDS": OWN}, "PROJECT_IDS"),
+    ({}, "start_time"),
+]
+
+
+@pytest.mark.parametrize(("params", "field"), WRONG, ids=[field for _, field in WRONG[:-1]] + ["-"])
+@pytest.mark.parametrize("path", ["/usage/completions", "/usage/completions/totals"])
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+async def test_a_wrong_parameter_is_named(params, field, path, accept):
+    upstream = Leaky()
+    async with served(app_of(upstream)) as browser:
+        reply = await browser.get(path, params=params, headers={**BOSS, "accept": accept})
+    assert reply.status_code == 422
+    first = reply.json()["detail"][0]
+    assert first["loc"][:2] == ["query", field]
+    assert {"type", "loc", "msg"} <= first.keys()
+    assert not upstream.sent
+
+
+async def test_without_a_token_there_is_nothing():
+    upstream = Leaky()
+    async with served(app_of(upstream)) as browser:
+        for path in ("/usage/costs", "/usage/costs/totals", "/costs/summary", "/report.json"):
+            assert (await browser.get(path, params={"period": "7d"})).status_code == 401
+    assert not upstream.sent
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("text/html, application/*;q=0.1", "application/json"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("application/json;q=0.5, Application/X-NDJSON", "application/x-ndjson"),
+        ("application/json;q=x, application/x-ndjson;q=0.2", "application/x-ndjson"),
+        ("application/vnd.apache.arrow.stream;v=1", "application/vnd.apache.arrow.stream"),
+    ],
+)
+async def test_the_browser_says_what_it_takes(accept, kind):
+    async with served(app_of(Leaky())) as browser:
+        browser.headers.pop("accept")
+        headers = BOSS if accept is None else {**BOSS, "accept": accept}
+        reply = await browser.get("/usage/completions", params=RANGE, headers=headers)
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == kind
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json;q=0", ""])
+async def test_what_is_not_served_is_said(accept):
+    async with served(app_of(Leaky())) as browser:
+        headers = {**BOSS, "accept": accept}
+        reply = await browser.get("/usage/completions", params=RANGE, headers=headers)
+    assert reply.status_code == 406
+    assert "ndjson" in reply.json()["detail"][0]["msg"]
+
+
+async def test_equal_questions_are_one_run():
+    upstream = Leaky()
+    async with served(app_of(upstream)) as browser:
+        asked = [
+            browser.get("/usage/completions/totals", params=RANGE, headers=BOSS) for _ in range(50)
+        ]
+        replies = await asyncio.gather(*asked)
+    assert {reply.status_code for reply in replies} == {200}
+    assert len(upstream.sent) == 1
+
+
+async def test_a_browser_asks_whether_its_reply_still_holds():
+    async with served(app_of(Leaky())) as browser:
+        path = "/costs/summary"
+        first = await browser.get(path, params=RANGE, headers=BOSS)
+        tag = first.headers["etag"]
+        for known in (tag, f'"x", W/{tag}'):
+            headers = {**BOSS, "if-none-match": known}
+            again = await browser.get(path, params=RANGE, headers=headers)
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == tag
+        other = await browser.get(path, params=RANGE, headers={**BOSS, "if-none-match": '"x"'})
+    assert other.status_code == 200
+    assert first.headers["cache-control"] == "private, no-cache"
+
+
+async def test_json_has_a_most_of_buckets_and_lines_have_none():
+    upstream = Leaky()
+    params = {"start_time": START, "end_time": START + 8 * DAY, "bucket_width": "1m"}
+    async with served(app_of(upstream)) as browser:
+        reply = await browser.get("/usage/completions", params=params, headers=BOSS)
+        assert reply.status_code == 422
+        assert reply.json()["detail"][0]["loc"] == ["query", "bucket_width"]
+        assert not upstream.sent
+        headers = {**BOSS, "accept": "application/x-ndjson"}
+        lines = await browser.get("/usage/completions", params=params, headers=headers)
+    assert json.loads(lines.text.splitlines()[-1])["rows"] == 2 * 8 * 1440
+
+
+async def test_more_questions_than_the_bound_are_asked_to_come_again():
+    held, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(path, params, headers):
+        held.set()
+        await go.wait()
+        return 200, {}, serve(params)
+
+    async with served(app_of(slow, max_waiting=1)) as browser:
+        first = asyncio.ensure_future(browser.get("/usage/completions", params=RANGE, headers=BOSS))
+        await held.wait()
+        for accept in ("application/json", "application/x-ndjson"):
+            headers = {**BOSS, "accept": accept}
+            reply = await browser.get("/usage/completions", params=RANGE, headers=headers)
+            assert reply.status_code == 503
+            assert reply.headers["retry-after"] == "1"
+            assert reply.json()["detail"][0]["type"] == "busy"
+        go.set()
+        assert (await first).status_code == 200
+        again = await browser.get(
+            "/usage/completions", params=RANGE, headers={**BOSS, "accept": "application/x-ndjson"}
+        )
+        assert again.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        ((401, {}, b"words"), 502),
+        ((429, {"retry-after": "7"}, b"words"), 503),
+        ((500, {}, b"words"), 502),
+        ((200, {}, b"words"), 502),
+    ],
+)
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+async def test_failures_of_the_service_have_one_shape(reply, status, accept):
+    async def fails(path, params, headers):
+        return reply
+
+    async with served(app_of(fails)) as browser:
+        headers = {**BOSS, "accept": accept}
+        answer = await browser.get("/usage/completions", params=RANGE, headers=headers)
+    assert answer.status_code == status
+    assert "words" not in answer.text
+    assert set(answer.json()) == {"detail"}
+    if status == 503:
+        assert answer.headers["retry-after"] == "7"
+
+
+async def test_the_report_is_that_of_the_terminal():
+    async with Emulator(ORGANIZATION, now=lambda: PRESENT) as server:
+        app = FastAPI(
+            lifespan=usage_lifespan(
+                admin_key=server.admin_key,
+                base_url=server.url,
+                runtime=Runtime(now=lambda: PRESENT),
+            )
+        )
+        app.include_router(usage_router(scope=tenant))
+        async with served(app) as browser:
+            reply = await browser.get("/report.json", params={"by": "model"}, headers=BOSS)
+            total = await browser.get(
+                "/costs/summary", params={"period": "last-month"}, headers=BOSS
+            )
+            wrong = await browser.get("/report.json", params={"by": "x"}, headers=BOSS)
+            period = await browser.get("/report.json", params={"period": "x"}, headers=BOSS)
+    report = reply.json()
+    assert report["by"] == "model"
+    amount = loads(total.content, Summary[CostsResult]).total.amount_value
+    assert amount == Decimal(report["spend"][0]["amount"]) > 0
+    assert wrong.status_code == 422
+    assert period.json()["detail"][0]["loc"] == ["query", "period"]
+
+
+async def test_a_report_holds_no_words_of_the_service():
+    async def partly(path, params, headers):
+        if path.endswith("images"):
+            return 403, {}, b'{"error": {"message": "words of proj_other"}}'
+        return 200, {}, page([])
+
+    async with served(app_of(partly)) as browser:
+        reply = await browser.get("/report.json", params={"compare": "true"}, headers=BOSS)
+    assert reply.status_code == 200
+    assert "words" not in reply.text
+    [refused] = reply.json()["refused"]
+    assert refused["section"] == "images"
+
+
+NAMES_OF_PARAMETERS = st.sampled_from(
+    ["project_ids", "project_ids[]", "Project_Ids", "project_id", "group_by", "user_ids", "page",
+     "api_key_ids", "limit", "models", "period", "start_time", "unchecked", "clamp", "by"]
+)  # fmt: skip
+VALUES_OF_PARAMETERS = st.sampled_from(
+    [OWN, OTHER, f"{OWN},{OTHER}", f"{OWN}\0", "", "*", "user_id", "api_key_id", "project_id",
+     "7d", "model", "page_1", "true", "null", f'["{OTHER}"]']
+) | st.text(string.printable, max_size=6)  # fmt: skip
+PATHS = st.sampled_from(
+    [f"/usage/{name}" for name in NAMES]
+    + [f"/usage/{name}/totals" for name in NAMES]
+    + ["/costs/summary", "/report.json", "/usage/../usage/costs", "/usage/costs/", "/usage/%2e"]
+)
+ACCEPTS = st.sampled_from(
+    ["*/*", "application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream", "x"]
+)
+
+
+class Foreign(Leaky):
+    """A service that ignores the filter: it sends rows of another project."""
+
+    def projects(self, params):
+        return [OWN, OTHER]
+
+
+@pytest.mark.parametrize("service", [Leaky, Foreign])
+def test_a_tenant_never_sees_another_project(service):
+    upstream = service()
+    app = app_of(upstream)
+
+    @settings(
+        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(
+        path=PATHS,
+        params=st.lists(st.tuples(NAMES_OF_PARAMETERS, VALUES_OF_PARAMETERS), max_size=4),
+        accept=ACCEPTS,
+        has_period=st.booleans(),
+    )
+    def look(path, params, accept, has_period):
+        asyncio.run(ask(path, params, accept, has_period))
+
+    async def ask(path, params, accept, has_period):
+        upstream.sent.clear()
+        own = [*params, *([("period", "7d")] if has_period else [])]
+        sent = " ".join(value for _, value in own)
+        async with app.router.lifespan_context(app) as state:
+
+            async def with_state(scope, receive, send):
+                await app({**scope, "state": dict(state)}, receive, send)
+
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(with_state, raise_app_exceptions=False),
+                base_url="http://test",
+            ) as browser:
+                headers = {"token": "own", "accept": accept}
+                reply = await browser.get(path, params=own, headers=headers)
+        told = reply.text + str(reply.headers)
+        if OTHER not in sent:
+            assert OTHER not in told
+        assert f"of {OTHER}" not in told
+        assert f"user of {OWN}" not in told
+        assert reply.status_code in {200, 307, 403, 404, 406, 422, 502}
+        for each in upstream.sent:
+            assert {value for name, value in each if name == "project_ids"} == {OWN}
+        if service is Foreign and upstream.sent:
+            assert "input_tokens" not in told or reply.status_code != 200
+
+    look()
+
+
+async def test_arrow_holds_the_rows_of_the_scope_only():
+    async with served(app_of(Leaky())) as browser:
+        headers = {"token": "own", "accept": "application/vnd.apache.arrow.stream"}
+        params = {**RANGE, "group_by": "project_id"}
+        reply = await browser.get("/usage/completions", params=params, headers=headers)
+    table = pa.ipc.open_stream(reply.content).read_all()
+    assert set(table["project_id"].to_pylist()) == {OWN}

@@ -1,0 +1,268 @@
+"""Metrics: spend and usage for Prometheus, within the scope of whoever scrapes.
+
+Figures are gauges, because the service revises them. A gauge is a float, so these are not for
+accounts: the routes of `usage_router` have exact figures. A scrape never waits for the service. It
+gives what was read last, and begins the next reading if that is old; the first one gives none.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+from weakref import WeakKeyDictionary
+
+import attrs
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from usage_async._api.endpoints import ENDPOINTS
+from usage_async._api.results import CostsResult
+from usage_async._client.client import UsageClient
+from usage_async._sums.totals import Summary, add
+from usage_async.errors import QueryError, UsageError
+from usage_async.fastapi.failures import log_failure
+from usage_async.fastapi.lifespan import clients_of, source_of
+from usage_async.fastapi.router import Route, typed
+from usage_async.fastapi.scope import ALL, narrowed
+
+_OTHER = "other"
+"""Label of the groups beyond the largest ones."""
+_METRICS = ("output_tokens", "num_model_requests")
+"""Metrics that are shown beside the measure of an endpoint."""
+_MOST_SCOPES = 100
+"""Scopes whose figures are held."""
+
+_Labels = tuple[str, ...]
+_Key = tuple[str, str]
+"""Endpoint and period."""
+
+
+@attrs.define(eq=False)
+class _Figures:
+    """What was read for one scope.
+
+    Attributes:
+        read: The last answers, by endpoint and period.
+        failed: Questions whose last reading failed.
+        due: Instant of the next reading on the monotonic clock.
+        is_running: True while it is read.
+    """
+
+    read: dict[_Key, Summary[Any]] = attrs.field(factory=dict)
+    failed: set[_Key] = attrs.field(factory=set)
+    due: float = 0.0
+    is_running: bool = False
+
+
+@attrs.frozen(eq=False)
+class _Board:
+    """Figures of all scopes.
+
+    Attributes:
+        endpoints: Endpoints of usage to read.
+        top: The most groups of an endpoint and a period.
+        refresh_s: Seconds after which figures are read again.
+        held: Figures by client and scope, the least recently used first.
+    """
+
+    endpoints: tuple[str, ...]
+    top: int
+    refresh_s: float
+    held: WeakKeyDictionary[UsageClient, OrderedDict[Any, _Figures]] = attrs.field(
+        factory=WeakKeyDictionary
+    )
+
+    def figures(self, base: UsageClient, scope: Any, request: Request) -> _Figures:
+        """Give what is at hand, and begin the next reading if it is due."""
+        client = narrowed(base, scope)
+        engine = client._engine  # noqa: SLF001 - its tasks end with the client
+        scopes = self.held.setdefault(base, OrderedDict())
+        figures = scopes.setdefault(scope, _Figures())
+        scopes.move_to_end(scope)
+        if len(scopes) > _MOST_SCOPES:
+            scopes.popitem(last=False)
+        tick = engine.fetcher.runtime.monotonic()
+        if not figures.is_running and tick >= figures.due:
+            figures.is_running, figures.due = True, tick + self.refresh_s
+            _ = engine.spawn(self._read(client, figures, request))
+        return figures
+
+    async def _read(self, client: UsageClient, figures: _Figures, request: Request) -> None:
+        engine = client._engine  # noqa: SLF001 - as above
+        periods = _periods(engine.fetcher.runtime.now(), engine.settle_after)
+        try:
+            for name in ("costs", *self.endpoints):
+                by = ["project_id", "line_item" if name == "costs" else "model"]
+                for word, period in periods.items():
+                    key = (name, word)
+                    try:
+                        query = client.query(name, period=period, group_by=by)
+                        figures.read[key] = await query.summary()
+                        figures.failed.discard(key)
+                    except UsageError as error:
+                        figures.failed.add(key)
+                        log_failure(request, error)
+        finally:
+            figures.is_running = False
+
+
+def _periods(now: float, settle_after: timedelta) -> dict[str, str]:
+    """Give the periods: the current day and month, and the last that have settled."""
+    settled = (datetime.fromtimestamp(now, UTC) - settle_after).date()
+    before = settled.replace(day=1) - timedelta(days=1)
+    return {
+        "day": "today",
+        "settled_day": _day_before(settled).isoformat(),
+        "month": "this-month",
+        "settled_month": before.strftime("%Y-%m"),
+    }
+
+
+def _day_before(day: date) -> date:
+    return day - timedelta(days=1)
+
+
+def metrics_router(
+    *,
+    scope: Callable[..., Any],
+    organization: Callable[..., Any] | None = None,
+    endpoints: Sequence[str] = ("completions", "embeddings"),
+    top: int = 20,
+    refresh_s: float = 300.0,
+) -> APIRouter:
+    """Make the route `/metrics` for Prometheus, for `app.include_router`.
+
+    Args:
+        scope: As for `usage_router`. Only `ALL` is told of the cache and of requests.
+        organization: As for `usage_of`, if there are several.
+        endpoints: Endpoints of usage whose figures to show, by project and model.
+        top: The most groups of an endpoint and a period; the others are one, `other`.
+        refresh_s: Seconds after which figures are read again.
+
+    Raises:
+        QueryError: An endpoint has no models.
+    """
+    for name in endpoints:
+        if name not in ENDPOINTS or "model" not in ENDPOINTS[name].group_by:
+            raise QueryError(f"{name} has no figures by model")
+    board = _Board(tuple(endpoints), top, refresh_s)
+    router = APIRouter(route_class=Route, tags=["metrics"])
+    types = {
+        "request": Request,
+        "base": Annotated[UsageClient, source_of(organization)],
+        "allowed": Annotated[Any, Depends(scope)],
+    }
+
+    async def metrics(request: Request, base: UsageClient, allowed: Any) -> Response:
+        figures = board.figures(base, allowed, request)
+        registry = CollectorRegistry()
+        registry.register(_Collected([*_told(figures, top)]))
+        if allowed is ALL:
+            registry.register(_Collected([*_service(request, base)]))
+        headers = {"Cache-Control": "no-store"}
+        return Response(generate_latest(registry), headers=headers, media_type=CONTENT_TYPE_LATEST)
+
+    router.add_api_route("/metrics", typed(metrics, types), response_class=Response, name="metrics")
+    return router
+
+
+@attrs.frozen(eq=False)
+class _Collected:
+    """A collector of metrics that are at hand."""
+
+    metrics: Sequence[Metric]
+
+    def collect(self) -> Sequence[Metric]:
+        return self.metrics
+
+
+def _told(figures: _Figures, top: int) -> Iterator[Metric]:
+    """Give the gauges of a scope."""
+    by = ("period", "project_id", "model")
+    spend = GaugeMetricFamily(
+        "usage_async_spend", "Spend in whole units of its currency.", labels=[*by, "currency"]
+    )
+    usage = GaugeMetricFamily(
+        "usage_async_usage", "Usage in the unit of its metric.", labels=["endpoint", "metric", *by]
+    )
+    question = ["endpoint", "period"]
+    as_of = GaugeMetricFamily(
+        "usage_async_as_of_seconds", "Instant of the reading, Unix seconds.", labels=question
+    )
+    settled = GaugeMetricFamily(
+        "usage_async_settled_through_seconds",
+        "Instant before which no figure is expected to change, Unix seconds.",
+        labels=question,
+    )
+    failed = GaugeMetricFamily(
+        "usage_async_reading_failed", "1 if the last reading failed.", labels=question
+    )
+    for key, summary in figures.read.items():
+        name, period = key
+        as_of.add_metric(key, summary.as_of.timestamp())
+        if summary.settled_through is not None:
+            settled.add_metric(key, summary.settled_through.timestamp())
+        if name == "costs":
+            for labels, value in _largest(_spend(summary.groups), top):
+                spend.add_metric([period, *labels], float(value))
+            continue
+        measure = ENDPOINTS[name].measure
+        for metric in (measure, *(each for each in _METRICS if hasattr(summary.total, each))):
+            for labels, count in _largest(_usage(summary.groups, metric), top):
+                usage.add_metric([name, metric, period, *labels], float(count))
+    for key in sorted({*figures.read, *figures.failed}):
+        failed.add_metric(key, float(key in figures.failed))
+    yield from (spend, usage, as_of, settled, failed)
+
+
+def _spend(groups: Sequence[CostsResult]) -> dict[_Labels, Decimal]:
+    """Add amounts up by project, model and currency; line items without a model are their own."""
+    found: dict[_Labels, Decimal] = {}
+    for row in groups:
+        if row.amount is not None:
+            model = row.derived_line_item.model or row.line_item or ""
+            labels = (row.project_id or "", model, row.amount.currency)
+            found[labels] = add(found.get(labels, Decimal(0)), row.amount.value)
+    return found
+
+
+def _usage(groups: Sequence[Any], metric: str) -> dict[_Labels, Decimal]:
+    return {
+        (row.project_id or "", row.model or ""): Decimal(getattr(row, metric) or 0)
+        for row in groups
+    }
+
+
+def _largest(found: dict[_Labels, Decimal], top: int) -> Iterator[tuple[_Labels, Decimal]]:
+    """Give the largest groups, and the sum of the others of each currency."""
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    yield from ranked[:top]
+    others: dict[_Labels, Decimal] = {}
+    for (_, _, *currency), value in ranked[top:]:
+        labels = (_OTHER, _OTHER, *currency)
+        others[labels] = add(others.get(labels, Decimal(0)), value)
+    yield from others.items()
+
+
+def _service(request: Request, base: UsageClient) -> Iterator[Metric]:
+    """Give the counters of the cache and of the requests to the service."""
+    stats = base.cache.stats()
+    answers = CounterMetricFamily(
+        "usage_async_cache_answers", "Answers of the cache.", labels=["outcome"]
+    )
+    for outcome in ("fresh", "stale", "joined", "read", "failed"):
+        answers.add_metric([outcome], getattr(stats, outcome))
+    held = GaugeMetricFamily("usage_async_cache_bytes", "Estimated bytes of all answers.")
+    held.add_metric([], stats.bytes)
+    clients = clients_of(request)
+    requests = CounterMetricFamily(
+        "usage_async_upstream_requests",
+        "Tries of requests to the service, by status or error.",
+        labels=["outcome"],
+    )
+    for (name, outcome), count in sorted(clients.sent.items()):
+        if clients.by_name.get(name) is base:
+            requests.add_metric([outcome], count)
+    yield from (answers, held, requests)

@@ -1,0 +1,96 @@
+"""Parameters of the routes, derived from the table of endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from usage_async._api.endpoints import Endpoint
+from usage_async._api.fields import FIELDS
+from usage_async._query.times import CALENDAR
+from usage_async.report.spec import By
+
+_TIME = 'An ISO time with an offset, a date, Unix seconds, or a time before now such as "7d".'
+_DOCS: Mapping[str, str] = {
+    "start_time": f"Start, inclusive. {_TIME}",
+    "end_time": f"End, exclusive; by default now. {_TIME}",
+    "period": (
+        'Both ends in a word: "2026-10", "2026-Q4", "2026", "2026-W40", "2026-10-05", "7d", '
+        + ", ".join(f'"{word}"' for word in CALENDAR)
+        + "."
+    ),
+    "bucket_width": "Width of a bucket.",
+    "group_by": "Dimensions to group by; repeat it for several.",
+    "clamp": "True to leave out the part of the range before the service's history begins.",
+}
+_NOT_OF_THE_WEB = ("limit", "page")
+"""Parameters of the requests to the service; a reply here is whole."""
+
+
+class Parameters(BaseModel):
+    """Base of the parameters of a route: a name that is not known is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def given(self) -> dict[str, Any]:
+        """Give the parameters that were given, as a query takes them."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Give the names of the parameters."""
+        return tuple(cls.model_fields)
+
+
+@cache
+def parameters_of(endpoint: Endpoint) -> type[Parameters]:
+    """Make the parameters of an endpoint."""
+    fields: dict[str, Any] = {}
+    for name in get_type_hints(endpoint.params):
+        if name not in _NOT_OF_THE_WEB:
+            kind, default = _typed(endpoint, name)
+            fields[name] = (kind, Field(default, description=_doc(endpoint, name)))
+    title = "".join(word.capitalize() for word in endpoint.name.split("_"))
+    return create_model(f"{title}Parameters", __base__=Parameters, **fields)
+
+
+def _typed(endpoint: Endpoint, name: str) -> tuple[Any, Any]:
+    """Give the type of a parameter, and its default."""
+    if name == "bucket_width":
+        return _one_of(endpoint.bucket_widths), "1d"
+    if name == "group_by":
+        return list[_one_of(endpoint.group_by)], None  # type: ignore[misc] # made of values
+    if name == "clamp":
+        return bool, False
+    entry = endpoint.filters.get(name)
+    if entry is None:
+        return str, None
+    if entry.type is bool:
+        return bool, None
+    is_closed = entry.choices and not entry.is_open
+    return list[_one_of(entry.choices) if is_closed else str], None  # type: ignore[misc] # as above
+
+
+def _one_of(values: Iterable[str]) -> Any:
+    literal: Any = Literal
+    return literal[tuple(values)]
+
+
+def _doc(endpoint: Endpoint, name: str) -> str:
+    if name in _DOCS:
+        return _DOCS[name]
+    entry = endpoint.filters[name]
+    about = FIELDS[entry.dimension].doc.partition(";")[0].rstrip(".")
+    known = f" Known: {', '.join(entry.choices)}." if entry.is_open else ""
+    return f"Filter: only these values. {about}.{known}"
+
+
+class ReportParameters(Parameters):
+    """Parameters of a report."""
+
+    by: By = Field("project_id", description="Dimension to split it by.")
+    period: str = Field("last-month", description=_DOCS["period"])
+    compare: bool = Field(default=False, description="True to compare with the period before.")

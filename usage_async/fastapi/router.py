@@ -1,0 +1,315 @@
+"""Router: the figures of an organization over HTTP, within the scope of whoever asks.
+
+Every route takes the words of the endpoint table, and refuses any other. A reply tells as of when
+its figures are. Browsers may keep it, but must ask whether it still holds, since the next user of
+a browser may be another tenant.
+"""
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Annotated, Any, Generic, TypeVar
+
+import attrs
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from usage_async._api.endpoints import ENDPOINTS, WIDTH_SECONDS, Endpoint
+from usage_async._api.pages import UsageTimeBucket
+from usage_async._api.results import UsageResult
+from usage_async._client.client import UsageClient
+from usage_async._client.query import UsageQuery
+from usage_async._codec.converter import dumps, to_dict
+from usage_async._query.times import iso
+from usage_async._sums.totals import Summary
+from usage_async.errors import QueryError, UsageError
+from usage_async.fastapi.failures import BusyError, failure_response
+from usage_async.fastapi.lifespan import scoped_usage
+from usage_async.fastapi.parameters import Parameters, ReportParameters, parameters_of
+from usage_async.fastapi.streaming import ARROW, NDJSON, arrow_stream, ndjson
+from usage_async.report.compute import compute_report
+from usage_async.report.json import report_as_json
+from usage_async.report.reading import read_sections
+from usage_async.report.spec import report_spec
+from usage_async.report.values import Sections, View
+
+R = TypeVar("R", bound=UsageResult)
+
+JSON = "application/json"
+MAX_BUCKETS = 10_000
+"""Buckets of a reply in JSON, which is held in memory; streams have no such bound."""
+_PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
+
+
+class FailureDetail(BaseModel):
+    """One thing that went wrong.
+
+    Attributes:
+        type: Kind of failure, for programs.
+        loc: Place of the parameter at fault, such as `["query", "period"]`.
+        msg: One sentence for a person.
+    """
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class FailureBody(BaseModel):
+    """The body of every failed reply."""
+
+    detail: list[FailureDetail]
+
+
+FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {"model": FailureBody, "description": description}
+    for status, description in {
+        403: "More than the scope allows.",
+        406: "None of the media types is served.",
+        422: "A parameter is wrong, or the reply would be too large.",
+        502: "The usage service failed, or refuses this server.",
+        503: "The usage service throttles this server, or too many questions wait; ask again.",
+        504: "The usage service took too long.",
+    }.items()
+}
+
+
+@attrs.define
+class _Bound:
+    """The most questions that wait at a time."""
+
+    most: int
+    waiting: int = 0
+
+    @contextmanager
+    def waiter(self) -> Iterator[None]:
+        if self.waiting >= self.most:
+            raise BusyError("too many questions are waiting here; ask again")
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+
+class Route(APIRoute):
+    """A route that answers errors of this library itself: a router has no error handlers."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Make the handler of the route."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except UsageError as error:
+                return failure_response(request, error, _NAMES)
+
+        return answer
+
+
+_NAMES = frozenset(
+    name for endpoint in ENDPOINTS.values() for name in parameters_of(endpoint).names()
+)
+
+
+def usage_router(
+    *,
+    scope: Callable[..., Any],
+    organization: Callable[..., Any] | None = None,
+    max_waiting: int = 1000,
+) -> APIRouter:
+    """Make the routes of usage and costs, for `app.include_router`.
+
+        GET /usage/{endpoint}           buckets, as JSON, NDJSON or Arrow's stream by `Accept`
+        GET /usage/{endpoint}/totals    total, groups and notices
+        GET /costs/summary              the same of costs
+        GET /report.json                the report of the terminal
+
+    Args:
+        scope: Dependency that returns the `Scope` of whoever asks, or `ALL`. It refuses who is not
+            signed in.
+        organization: As for `usage_of`, if there are several.
+        max_waiting: The most questions that wait at a time; more are answered by 503.
+    """
+    router = APIRouter(route_class=Route, responses=FAILURES, tags=["usage"])
+    client = Annotated[UsageClient, scoped_usage(scope, organization=organization)]
+    bound = _Bound(max_waiting)
+    for endpoint in ENDPOINTS.values():
+        _add_endpoint(router, endpoint, client, bound)
+    _add_report(router, client, bound)
+    return router
+
+
+def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bound) -> None:
+    name, kind = endpoint.name, endpoint.result_class
+    types = {
+        "request": Request,
+        "client": client,
+        "parameters": Annotated[parameters_of(endpoint), Query()],
+    }
+
+    async def buckets(request: Request, client: UsageClient, parameters: Parameters) -> Response:
+        query = client.query(name, **parameters.given())
+        media_type = _accepted(request)
+        if media_type == NDJSON:
+            return ndjson(query, on_failure=_failed, guard=bound.waiter)
+        if media_type == ARROW:
+            return arrow_stream(query, on_failure=_failed, guard=bound.waiter)
+        with bound.waiter():
+            return await _buckets(request, query)
+
+    async def totals(request: Request, client: UsageClient, parameters: Parameters) -> Response:
+        with bound.waiter():
+            summary = await client.query(name, **parameters.given()).summary()
+        return _answer(request, dumps(summary))
+
+    page: Any = Buckets
+    described = {"description": "Buckets.", "content": {JSON: {}, NDJSON: {}, ARROW: {}}}
+    router.add_api_route(
+        f"/usage/{name}",
+        typed(buckets, types),
+        response_model=page[kind],
+        responses={200: described},
+        name=f"{name}_buckets",
+    )
+    summary: Any = Summary
+    paths = [f"/usage/{name}/totals"] + ["/costs/summary"] * (name == "costs")
+    for path in paths:
+        router.add_api_route(
+            path,
+            typed(totals, types),
+            response_model=summary[kind],
+            name=path.strip("/").replace("/", "_"),
+        )
+
+
+class Buckets(BaseModel, Generic[R]):
+    """The buckets of a range.
+
+    Attributes:
+        requested: The range that was asked for, Unix seconds.
+        as_of: Instant at which they were read.
+        buckets: The buckets, in order of time.
+        notices: Facts about the figures that a careful reader should know.
+    """
+
+    requested: dict[str, int]
+    as_of: str
+    buckets: list[UsageTimeBucket[R]]
+    notices: list[dict[str, Any]]
+
+
+def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
+    types = {
+        "request": Request,
+        "client": client,
+        "parameters": Annotated[ReportParameters, Query()],
+    }
+
+    async def report(
+        request: Request, client: UsageClient, parameters: ReportParameters
+    ) -> Response:
+        now = int(client._engine.fetcher.runtime.now())  # noqa: SLF001 - the clock of all its runs
+        spec = report_spec(
+            now, by=parameters.by, period=parameters.period, compare=parameters.compare
+        )
+        with bound.waiter():
+            sections = _without_words(await read_sections(client, spec))
+        return _answer(request, report_as_json(compute_report(spec, sections), View()))
+
+    router.add_api_route("/report.json", typed(report, types), name="report")
+
+
+def _without_words(sections: Sections) -> Sections:
+    """Replace the service's reasons for sections without figures by words of our own."""
+
+    def told(section: Any) -> Any:
+        if isinstance(section, Mapping):
+            return {name: told(each) for name, each in section.items()}
+        if section is None or section.blank is None:
+            return section
+        reason = f"the usage service {section.blank.verdict} this"
+        return attrs.evolve(section, blank=attrs.evolve(section.blank, reason=reason))
+
+    fields = {a.name: told(getattr(sections, a.name)) for a in attrs.fields(Sections)}
+    return Sections(**fields)
+
+
+def typed(function: Any, types: Mapping[str, Any]) -> Any:
+    """Give a handler the types of its parameters, which only this call knows."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    function.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, kind, annotation=each) for name, each in types.items()]
+    )
+    return function
+
+
+def _failed(request: Request, error: UsageError) -> Response:
+    return failure_response(request, error, _NAMES)
+
+
+async def _buckets(request: Request, query: UsageQuery[Any]) -> Response:
+    async with query.stream() as stream:
+        width_s = WIDTH_SECONDS[query.bucket_width or ""]
+        if (count := (stream.end_time - stream.start_time) // width_s) > MAX_BUCKETS:
+            raise QueryError(
+                f"bucket_width {query.bucket_width} makes {count} buckets of this range; JSON has"
+                f" at most {MAX_BUCKETS}: take wider ones, or accept {NDJSON} or {ARROW}"
+            )
+        buckets = [bucket async for bucket in stream]
+    body = {
+        "requested": to_dict(stream.requested),
+        "as_of": iso(stream.as_of),
+        "buckets": buckets,
+        "notices": [to_dict(notice) for notice in stream.notices],
+    }
+    return _answer(request, dumps(body))
+
+
+def _answer(request: Request, body: bytes) -> Response:
+    """Make the reply, or tell the browser that the one it has still holds.
+
+    The body tells as of when its figures are, so another reading has another tag.
+    """
+    tag = f'"{sha256(body).hexdigest()[:32]}"'
+    headers = {**_PRIVATE, "ETag": tag}
+    known = request.headers.get("if-none-match", "")
+    if tag in (each.strip().removeprefix("W/") for each in known.split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=JSON, headers=headers)
+
+
+def _accepted(request: Request) -> str:
+    """Give the media type that the browser likes most.
+
+    Raises:
+        HTTPException: It takes none of those that are served.
+    """
+    best, weight = "", 0.0
+    for one in ",".join(request.headers.getlist("accept") or ["*/*"]).split(","):
+        kind, _, rest = one.partition(";")
+        found = _SERVED.get(kind.strip().lower())
+        if found is not None and (liked := _weight(rest)) > weight:
+            best, weight = found, liked
+    if not best:
+        told = {"type": "not_acceptable", "loc": ["header", "accept"]}
+        told["msg"] = f"this is served as {JSON}, {NDJSON} or {ARROW}"
+        raise HTTPException(406, [told])
+    return best
+
+
+_SERVED = {"*/*": JSON, "application/*": JSON, JSON: JSON, NDJSON: NDJSON, ARROW: ARROW}
+
+
+def _weight(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name.lower() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import attrs
 import pytest
@@ -85,6 +85,8 @@ def entry(name: str, value: Any) -> str:
         return "\n".join([f"{name}: {type(value).__name__}", *(f"    {key!r}" for key in value)])
     if type(value).__module__ == "builtins":
         return f"{name} = {value!r}"
+    if typing.get_origin(value) is Annotated:  # what it is annotated with may hold addresses
+        return f"{name} = Annotated[{text(typing.get_args(value)[0])}, ...]"
     return f"{name} = {text(value)}" if typing.get_origin(value) else f"{name}: {text(type(value))}"
 
 

@@ -8,9 +8,9 @@ import ast
 import contextlib
 import io
 import re
+from decimal import Decimal
 from pathlib import Path
 
-import httpx
 import pytest
 from asking import LOOP_SCOPE, PLUGIN
 from opentelemetry.sdk.trace import TracerProvider
@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import set_tracer_provider
 from prometheus_client import REGISTRY
+from web_server import served
 
 from usage_async import ENDPOINTS, arrow_schema, errors
 from usage_async._api.fields import FIELDS
@@ -118,16 +119,12 @@ def test_the_fault_table_has_a_row_for_every_test_and_a_test_for_every_row():
 
 
 async def test_the_handler_answers_with_the_spend_of_each_project(organization):
-    app = example("fastapi_handler.py")["app"]
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as browser,
-    ):
+    async with served(example("fastapi_handler.py")["app"]) as browser:
         reply = await browser.get("/spend/last-month")
     assert reply.status_code == 200
     spend = reply.json()
-    assert len(spend) > 1
-    assert all(float(value) > 0 for value in spend.values())
+    assert len({group["project_id"] for group in spend}) > 1
+    assert all(Decimal(group["amount"]["value"]) > 0 for group in spend)
 
 
 async def test_keys_are_printed_by_name(organization):

@@ -1,24 +1,14 @@
-"""A web handler: one client serves all requests."""
+"""A web application: one cached client serves all requests."""
 
-from contextlib import asynccontextmanager
+from fastapi import FastAPI
 
-from fastapi import FastAPI, Request
+from usage_async import CostsResult
+from usage_async.fastapi import Usage, install_error_handlers, usage_lifespan
 
-from usage_async import UsageClient
-
-
-@asynccontextmanager
-async def lifespan(app):
-    async with UsageClient() as app.state.usage:
-        yield
-
-
-app = FastAPI(lifespan=lifespan)
+app = FastAPI(lifespan=usage_lifespan(ttl_s=60))
+install_error_handlers(app)
 
 
 @app.get("/spend/{period}")
-async def spend(period: str, request: Request):
-    groups = await request.app.state.usage.costs(period=period, group_by=["project_id"]).totals(
-        "project_id"
-    )
-    return {group.project_id: str(group.amount.value) for group in groups}
+async def spend(period: str, usage: Usage) -> list[CostsResult]:
+    return await usage.costs(period=period, group_by=["project_id"]).totals()

@@ -250,15 +250,3 @@ async def test_no_more_is_read_than_the_browser_takes():
         with pytest.raises(asyncio.CancelledError):
             await work
         assert not upstream.running
-
-
-async def test_a_reply_may_make_its_own_failure():
-    from starlette.responses import PlainTextResponse
-
-    def told(request, error):
-        return PlainTextResponse(type(error).__name__, 418)
-
-    app = app_of(Service(0, REFUSED), make=lambda query: ndjson(query, on_failure=told))
-    async with served(app) as browser:
-        reply = await browser.get("/rows")
-    assert (reply.status_code, reply.text) == (418, "AuthenticationError")

@@ -8,6 +8,7 @@ a browser may be another tenant.
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -28,7 +29,7 @@ from usage_async.errors import QueryError, UsageError
 from usage_async.fastapi.failures import BusyError, failure_response
 from usage_async.fastapi.lifespan import scoped_usage
 from usage_async.fastapi.parameters import Parameters, ReportParameters, parameters_of
-from usage_async.fastapi.streaming import ARROW, NDJSON, arrow_stream, ndjson
+from usage_async.fastapi.streaming import ARROW, NDJSON, StreamedResponse, arrow_of, lines_of
 from usage_async.report.compute import compute_report
 from usage_async.report.json import report_as_json
 from usage_async.report.reading import read_sections
@@ -40,6 +41,7 @@ R = TypeVar("R", bound=UsageResult)
 JSON = "application/json"
 MAX_BUCKETS = 10_000
 """Buckets of a reply in JSON, which is held in memory; streams have no such bound."""
+_PIECES = {NDJSON: lines_of, ARROW: arrow_of}
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 
 
@@ -154,10 +156,9 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
     async def buckets(request: Request, client: UsageClient, parameters: Parameters) -> Response:
         query = client.query(name, **parameters.given())
         media_type = _accepted(request)
-        if media_type == NDJSON:
-            return ndjson(query, on_failure=_failed, guard=bound.waiter)
-        if media_type == ARROW:
-            return arrow_stream(query, on_failure=_failed, guard=bound.waiter)
+        if media_type != JSON:
+            pieces = partial(_PIECES[media_type], query)
+            return StreamedResponse(pieces, media_type, _failed, bound.waiter)
         with bound.waiter():
             return await _buckets(request, query)
 

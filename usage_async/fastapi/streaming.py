@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, nullcontext
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -115,9 +116,7 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def ndjson(
-    query: UsageQuery[Any], *, on_failure: OnFailure | None = None, guard: Guard = nullcontext
-) -> StreamedResponse:
+def ndjson(query: UsageQuery[Any]) -> Response:
     """Reply with every row of a query as a line of JSON, while they are read.
 
     Nulls are left out, and money is an exact string. The last line has `complete`: true, or false
@@ -125,14 +124,13 @@ def ndjson(
     before the first row is raised, so that it has a status.
 
     Args:
-        query: The query. It is read once for each reply.
-        on_failure: Makes the reply after an error before the first row, instead of raising it.
-        guard: Context of the run, for bounds; its errors count as errors before the first row.
+        query: The query. It is read once for each reply, whatever the client's cache holds.
     """
-    return StreamedResponse(lambda: _lines(query), NDJSON, on_failure, guard)
+    return StreamedResponse(partial(lines_of, query), NDJSON)
 
 
-async def _lines(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
+async def lines_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
+    """Read a query, and give lines of JSON as `ndjson` does."""
     rows = 0
     try:
         async with query.stream() as stream:
@@ -188,20 +186,17 @@ def _told(error: Exception) -> dict[str, Any]:
     return {"status": failure.status, "detail": failure.detail()}
 
 
-def arrow_stream(
-    query: UsageQuery[Any], *, on_failure: OnFailure | None = None, guard: Guard = nullcontext
-) -> StreamedResponse:
+def arrow_stream(query: UsageQuery[Any]) -> Response:
     """Reply with every row of a query as Arrow's IPC stream, while they are read.
 
     Args:
-        query: The query. It is read once for each reply.
-        on_failure: As for `ndjson`.
-        guard: As for `ndjson`.
+        query: The query. It is read once for each reply, whatever the client's cache holds.
     """
-    return StreamedResponse(lambda: _batches(query), ARROW, on_failure, guard)
+    return StreamedResponse(partial(arrow_of, query), ARROW)
 
 
-async def _batches(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
+async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
+    """Read a query, and give pieces of Arrow's IPC stream."""
     sink = _Sink()
     open_writer: Any = WRITERS["arrow"]
     writer = None

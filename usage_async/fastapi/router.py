@@ -5,6 +5,7 @@ its figures are. Browsers may keep it, but must ask whether it still holds, sinc
 a browser may be another tenant.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._client.client import UsageClient
 from usage_async._client.query import UsageQuery
-from usage_async._codec.converter import dumps, to_dict
+from usage_async._codec.converter import to_dict
 from usage_async._query.times import iso
 from usage_async._sums.totals import Summary
 from usage_async.errors import QueryError, UsageError
@@ -30,6 +31,7 @@ from usage_async.fastapi.failures import BusyError, failure_response
 from usage_async.fastapi.lifespan import scoped_usage
 from usage_async.fastapi.parameters import Parameters, ReportParameters, parameters_of
 from usage_async.fastapi.streaming import ARROW, NDJSON, StreamedResponse, arrow_of, lines_of
+from usage_async.fastapi.writing import buckets_as_json, summary_as_json
 from usage_async.report.compute import compute_report
 from usage_async.report.json import report_as_json
 from usage_async.report.reading import read_sections
@@ -42,6 +44,8 @@ JSON = "application/json"
 MAX_BUCKETS = 10_000
 """Buckets of a reply in JSON, which is held in memory; streams have no such bound."""
 _PIECES = {NDJSON: lines_of, ARROW: arrow_of}
+_LARGE = 1 << 20
+"""Bytes of a body whose digest takes more than some milliseconds."""
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 
 
@@ -165,7 +169,7 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
     async def totals(request: Request, client: UsageClient, parameters: Parameters) -> Response:
         with bound.waiter():
             summary = await client.query(name, **parameters.given()).summary()
-        return _answer(request, dumps(summary))
+        return await _answer(request, await summary_as_json(summary))
 
     page: Any = Buckets
     described = {"description": "Buckets.", "content": {JSON: {}, NDJSON: {}, ARROW: {}}}
@@ -219,7 +223,7 @@ def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
         )
         with bound.waiter():
             sections = _without_words(await read_sections(client, spec))
-        return _answer(request, report_as_json(compute_report(spec, sections), View()))
+        return await _answer(request, report_as_json(compute_report(spec, sections), View()))
 
     router.add_api_route("/report.json", typed(report, types), name="report")
 
@@ -264,18 +268,19 @@ async def _buckets(request: Request, query: UsageQuery[Any]) -> Response:
     body = {
         "requested": to_dict(stream.requested),
         "as_of": iso(stream.as_of),
-        "buckets": buckets,
+        "buckets": [],
         "notices": [to_dict(notice) for notice in stream.notices],
     }
-    return _answer(request, dumps(body))
+    return await _answer(request, await buckets_as_json(buckets, body))
 
 
-def _answer(request: Request, body: bytes) -> Response:
+async def _answer(request: Request, body: bytes) -> Response:
     """Make the reply, or tell the browser that the one it has still holds.
 
     The body tells as of when its figures are, so another reading has another tag.
     """
-    tag = f'"{sha256(body).hexdigest()[:32]}"'
+    digest = await asyncio.to_thread(sha256, body) if len(body) > _LARGE else sha256(body)
+    tag = f'"{digest.hexdigest()[:32]}"'
     headers = {**_PRIVATE, "ETag": tag}
     known = request.headers.get("if-none-match", "")
     if tag in (each.strip().removeprefix("W/") for each in known.split(",")):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, nullcontext
 from functools import partial
 from typing import Any
@@ -27,7 +27,6 @@ from starlette.types import Scope as ASGIScope
 
 from usage_async._api.exact import NO_EXTRA
 from usage_async._api.fields import fields_of
-from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageRow
 from usage_async._client.query import UsageQuery
 from usage_async._codec.converter import converter, to_dict
@@ -36,14 +35,13 @@ from usage_async._engine.stream import Stream
 from usage_async._query.times import iso
 from usage_async.errors import UsageError
 from usage_async.fastapi.failures import Failure, failure_of
+from usage_async.fastapi.writing import parts_of
 
 _log = logging.getLogger("usage_async")
 
 NDJSON = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
 
-_STEP_ROWS = 500
-"""Rows that are written in one turn of the event loop: some 5 ms."""
 _NAMES = tuple(a.name for a in fields_of(UsageRow))
 _UNKNOWN = Failure(500, "failed", "the figures could not be computed")
 
@@ -131,26 +129,22 @@ def ndjson(query: UsageQuery[Any]) -> Response:
 
 async def lines_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
     """Read a query, and give lines of JSON as `ndjson` does."""
-    rows = 0
+    rows, encode = 0, converter.encoder.encode
     try:
         async with query.stream() as stream:
             async for bucket in stream:
-                for count, lines in _written(bucket):
-                    rows += count
-                    yield lines
+                for part in parts_of(bucket):
+                    lines = [encode(_line(row)) + b"\n" for row in part.rows()]
+                    rows += len(lines)
+                    yield b"".join(lines)
+                    # Sending need not suspend this task.
+                    await asyncio.sleep(0)
         last = _last(stream, rows)
     except Exception as error:
         if not rows:
             raise
         last = {"complete": False, "rows": rows, "error": _told(error)}
-    yield converter.encoder.encode(last) + b"\n"
-
-
-def _written(bucket: UsageTimeBucket[Any]) -> Iterator[tuple[int, bytes]]:
-    rows, encode = bucket.rows(), converter.encoder.encode
-    for start in range(0, len(rows), _STEP_ROWS):
-        some = rows[start : start + _STEP_ROWS]
-        yield len(some), b"".join([encode(_line(row)) + b"\n" for row in some])
+    yield encode(last) + b"\n"
 
 
 def _line(row: UsageRow) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import assert_type
+from typing import Annotated, assert_type
 
 import pyarrow as pa
+from fastapi import APIRouter, FastAPI, Response
 
 from usage_async import (
     ENDPOINTS,
@@ -53,6 +54,19 @@ from usage_async import (
     from_dict,
     loads,
     to_dict,
+)
+from usage_async.fastapi import (
+    ALL,
+    Scope,
+    Usage,
+    arrow_stream,
+    install_error_handlers,
+    metrics_router,
+    ndjson,
+    scoped_usage,
+    usage_lifespan,
+    usage_of,
+    usage_router,
 )
 
 
@@ -249,3 +263,36 @@ async def names(client: UsageClient, rows: list[CostsResult | UsageRow]) -> None
     assert_type(names.merged(Names.from_rows(rows)), Names)
     assert_type(loads(dumps(names), Names), Names)
     Names(projects=[Project(id="proj_1", name="Search")], users=names.users)
+
+
+async def tenant() -> Scope:
+    return Scope(["proj_1"], people=True)
+
+
+async def organization() -> str:
+    return "acme"
+
+
+TenantUsage = Annotated[UsageClient, scoped_usage(tenant, organization=organization)]
+AcmeUsage = Annotated[UsageClient, usage_of(organization)]
+
+
+def web() -> None:
+    app = FastAPI(lifespan=usage_lifespan(ttl_s=60, concurrency=4))
+    FastAPI(lifespan=usage_lifespan(usage_lifespan(), organizations={"acme": {"admin_key": "x"}}))
+    install_error_handlers(app)
+    assert_type(usage_router(scope=tenant, max_waiting=10), APIRouter)
+    assert_type(metrics_router(scope=lambda: ALL, endpoints=["completions"], top=3), APIRouter)
+    usage_router()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+    async def total(usage: Usage, own: TenantUsage, acme: AcmeUsage) -> CostsResult:
+        assert_type(own, UsageClient)
+        assert_type(acme.scoped(project_ids=["proj_1"]), UsageClient)
+        return await usage.costs(period="7d").total()
+
+    async def lines(usage: Usage) -> Response:
+        assert_type(ndjson(usage.costs(period="7d")), Response)
+        return arrow_stream(usage.costs(period="7d"))
+
+    app.get("/total")(total)
+    app.get("/lines")(lines)

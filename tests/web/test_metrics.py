@@ -207,6 +207,38 @@ async def test_the_cache_and_the_requests_are_counted():
     assert found["usage_async_cache_bytes",] > 0
 
 
+async def test_each_organization_has_counters_of_its_own():
+    upstreams = {"acme": Service(), "umbrella": Service(models=1)}
+    app = FastAPI(
+        lifespan=usage_lifespan(
+            organizations={name: {"transport": each} for name, each in upstreams.items()},
+            runtime=Runtime(now=lambda: NOW, monotonic=lambda: 0.0),
+        )
+    )
+
+    async def organization(of: str) -> str:
+        return of
+
+    app.include_router(metrics_router(scope=lambda: ALL, organization=organization))
+    async with served(app) as browser:
+        for name, upstream in upstreams.items():
+            browser.params = {"of": name}
+            found = await scraped(browser, count=12)
+            requests = found["usage_async_upstream_requests_total", ("outcome", "200")]
+            assert requests == upstream.sent
+            assert spend(found, "day", OWN, "storage") == 0.01
+
+
+async def test_rows_without_an_amount_are_no_spend():
+    class Free(Service):
+        def cost(self, n, project):
+            return {**super().cost(n, project), "amount": None}
+
+    async with served(app_of(Free())) as browser:
+        found = await scraped(browser)
+    assert not any(name == "usage_async_spend" for name, *_ in found)
+
+
 async def test_the_first_scopes_make_room_for_more(monkeypatch):
     from usage_async.fastapi import metrics
 

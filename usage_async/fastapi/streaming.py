@@ -191,6 +191,10 @@ def arrow_stream(query: UsageQuery[Any]) -> Response:
 
 async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
     """Read a query, and give pieces of Arrow's IPC stream."""
+    from usage_async._codec.columns import arrow_schema
+
+    # The first import of pyarrow takes 0.2 s, which would stall the event loop.
+    schema = await asyncio.to_thread(arrow_schema, query.endpoint)
     sink = _Sink()
     open_writer: Any = WRITERS["arrow"]
     writer = None
@@ -201,9 +205,7 @@ async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
             await asyncio.to_thread(writer.write, batch)
             yield sink.taken()
     if writer is None:
-        from usage_async._codec.columns import arrow_schema
-
-        writer = open_writer(sink, arrow_schema(query.endpoint))
+        writer = open_writer(sink, schema)
     writer.close({})
     yield sink.taken()
 

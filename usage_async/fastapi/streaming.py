@@ -191,7 +191,7 @@ def arrow_stream(query: UsageQuery[Any]) -> Response:
 
 async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
     """Read a query, and give pieces of Arrow's IPC stream."""
-    from usage_async._codec.columns import arrow_schema
+    from usage_async._codec.schemas import arrow_schema
 
     # The first import of pyarrow takes 0.2 s, which would stall the event loop.
     schema = await asyncio.to_thread(arrow_schema, query.endpoint)

@@ -6,8 +6,9 @@ from errno import EBADF
 from math import ceil
 
 from usage_async import errors
+from usage_async._http.key import KEY_FILE_VARIABLE, KEY_VARIABLE, NO_KEY
 
-_NO_KEY = "no admin key: set OPENAI_ADMIN_KEY or OPENAI_ADMIN_KEY_FILE; --demo needs no key"
+_WITHOUT_KEY = f"{NO_KEY}: set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}; --demo needs no key"
 
 _EXACT = ("exact=True", "--exact")
 """An argument that the library's messages name, and its option."""
@@ -15,8 +16,8 @@ _EXACT = ("exact=True", "--exact")
 
 def explain(error: Exception) -> str:
     """Describe an error in one line, with a hint where there is one."""
-    if isinstance(error, errors.ConfigurationError) and error.message.startswith("no admin key"):
-        return _NO_KEY
+    if isinstance(error, errors.ConfigurationError) and error.message.startswith(NO_KEY):
+        return _WITHOUT_KEY
     if isinstance(error, OSError) and error.errno == EBADF:
         return "standard output is closed"
     if isinstance(error, OSError):

@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ import attrs
 
 from usage_async._api.interval import DAY_S
 from usage_async._api.names import ApiKey, Project, User
+from usage_async._client.files import replacing
 from usage_async._client.names import Names
 from usage_async._codec.converter import dumps, loads
 from usage_async.errors import ResponseError
@@ -102,19 +102,8 @@ class NamesFile:
     def _replace(self, data: bytes) -> None:
         folder = self.path.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Only its owner may read what `mkstemp` makes.
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                # Without it, a crash could leave an empty file under the name.
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
+        with replacing(self.path, mode=0o600) as file:
+            file.write(data)
 
 
 def names_file(

@@ -78,18 +78,18 @@ async def write_batches(
     Raises:
         OSError: It cannot be written.
     """
-    gate: Any = _Gate(file)
+    outlet: Any = _Outlet(file)
 
     def abandon(writer: Writer) -> None:
-        gate.is_shut = True
+        outlet.is_shut = True
         writer.close({})
 
-    writer = await _in_thread(open_writer, gate, schema, undo=abandon)
+    writer = await _in_thread(open_writer, outlet, schema, undo=abandon)
     try:
         async for batch in batches:
             await _in_thread(writer.write, batch)
     except BaseException:
-        gate.is_shut = True
+        outlet.is_shut = True
         raise
     finally:
         # Also after a failure: a writer that is dropped would write into a closed file.
@@ -97,7 +97,7 @@ async def write_batches(
 
 
 @attrs.define(eq=False)
-class _Gate:
+class _Outlet:
     """Way into a file, shut after a failure: without its end no reader takes a stream for whole."""
 
     _file: Any
@@ -179,7 +179,7 @@ async def _in_thread(
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     """Open a file to write, which takes its name when it is whole.
 
     It is written beside the old one and then renamed, so that there is always the old file or the
@@ -187,6 +187,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Args:
         path: The file.
+        mode: Its permissions; by default those of the old file, or those that the umask leaves.
 
     Raises:
         OSError: The file cannot be written; the old one is intact.
@@ -210,7 +211,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        beside.chmod(_mode(target))
+        beside.chmod(_mode(target) if mode is None else mode)
         beside.replace(target)
     except BaseException:
         with suppress(OSError):

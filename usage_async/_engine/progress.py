@@ -25,7 +25,7 @@ from usage_async._api.pages import (
 )
 from usage_async._api.results import UsageResult
 from usage_async._query.times import iso
-from usage_async._query.windows import LAST_SECOND, Window
+from usage_async._query.windows import YEAR_10000, Window
 from usage_async.errors import PaginationError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class WindowProgress(Generic[R]):
                 if not (yield from _are_equal(same, bucket)):
                     raise PaginationError(f"two different buckets start at {iso(start)}")
                 notices.append(_notice("repeated-bucket", start, "was sent twice, and counts once"))
-            elif not start < bucket.end_time <= LAST_SECOND:
+            elif not start < bucket.end_time <= YEAR_10000:
                 msg = f"the bucket that starts at {iso(start)} ends at {iso(bucket.end_time)}"
                 raise PaginationError(msg)
             elif self._due is not None and start < self._due:

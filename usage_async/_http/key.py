@@ -22,6 +22,8 @@ from usage_async.errors import ConfigurationError
 
 KEY_VARIABLE = "OPENAI_ADMIN_KEY"
 KEY_FILE_VARIABLE = "OPENAI_ADMIN_KEY_FILE"
+NO_KEY = "no admin key"
+"""Beginning of the message that there is none."""
 
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _ADMIN_PREFIX = "sk-admin-"
@@ -126,7 +128,7 @@ def find_key() -> Secret:
         return Secret(key)
     file = Secret(os.environ.get(KEY_FILE_VARIABLE, ""))
     if not file:
-        msg = f"no admin key: set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}, or pass admin_key"
+        msg = f"{NO_KEY}: set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}, or pass admin_key"
         raise ConfigurationError(msg)
     try:
         return Secret(Path(file).read_text(encoding="ascii").strip())

@@ -32,7 +32,7 @@ from usage_async._query.times import (
     parse_period,
     parse_time,
 )
-from usage_async._query.windows import LAST_SECOND, UncutRange, round_up
+from usage_async._query.windows import YEAR_10000, UncutRange, round_up
 from usage_async.errors import QueryError, ScopeError
 
 Params = list[tuple[str, str]]
@@ -154,7 +154,7 @@ class CheckedQuery:
             return UncutRange(start, end, None, None, now)
         if isinstance(self.end, int):
             whole = round_up(end, width)
-            end = whole if whole < LAST_SECOND else end
+            end = whole if whole < YEAR_10000 else end
         step = None
         if concurrency > 1 and self.page is None:
             full = FULL_PAGE[self.bucket_width or ""]

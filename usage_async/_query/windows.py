@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import attrs
 
-LAST_SECOND = 253_402_300_800
-"""End of the year 9999, the last year of a datetime."""
+YEAR_10000 = 253_402_300_800
+"""Start of the first year that a datetime cannot have."""
 
 
 @attrs.frozen

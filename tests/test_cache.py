@@ -27,7 +27,7 @@ from usage_async import (
     UsageClient,
     UsageError,
 )
-from usage_async._engine.cache import _copied, _Run, _weight
+from usage_async._engine.answers import _copied, _Run, _weight
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -80,7 +80,8 @@ if TYPE_CHECKING:
     from usage_async._api.results import UsageRow
     from usage_async._client.names import Names
     from usage_async._client.names_book import NamesBook
-    from usage_async._engine.cache import Answers, CacheAccess, CacheEvent, UsageCache
+    from usage_async._engine.answers import Answers
+    from usage_async._engine.cache import CacheAccess, CacheEvent, UsageCache
     from usage_async._http.transport import Session
 
 
@@ -357,7 +358,8 @@ class UsageClient:
         Raises:
             ConfigurationError: An option is invalid.
         """
-        from usage_async._engine.cache import CacheAccess, CachePolicy
+        from usage_async._engine.answers import CachePolicy
+        from usage_async._engine.cache import CacheAccess
 
         policy = CachePolicy(
             ttl_s=ttl_s,
@@ -366,14 +368,13 @@ class UsageClient:
             error_ttl_s=error_ttl_s,
             wait_s=wait_s,
             max_bytes=max_bytes,
-            on_answer=on_answer,
         )
-        cache = CacheAccess(self._shared_answers(), policy, self._scope, self._cache)
+        cache = CacheAccess(self._shared_answers(), policy, self._scope, on_answer, self._cache)
         return self._derived(self._scope, cache)
 
     def _shared_answers(self) -> Answers:
         """Give the answers of the client that owns the connection."""
-        from usage_async._engine.cache import Answers
+        from usage_async._engine.answers import Answers
 
         if self._parent is not None:
             return self._parent._shared_answers()  # noqa: SLF001 - it is of this class

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from usage_async._codec.columns import Columns
     from usage_async._codec.decoded import Decoded
     from usage_async._codec.schemas import RecordBatch, Table
-    from usage_async._engine.cache import Answer, CacheAccess, Method
+    from usage_async._engine.answers import Answer, Method
+    from usage_async._engine.cache import CacheAccess
     from usage_async._http.fetch import Decoder
     from usage_async._sums.totals import Summary, Totals
     from usage_async._sums.verification import RangeFigures, Verification
@@ -318,7 +319,7 @@ class UsageQuery(Generic[R]):
         """Read, or ask the cache of the client, which reads as of an instant."""
         if self._cache is None:
             return (await read(None))[0]
-        from usage_async._engine.cache import Question
+        from usage_async._engine.answers import Question
 
         question = Question(self._query, method, dimensions)
         answer: T = await self._cache.answer(question, read)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import string
 from decimal import Decimal
+from functools import partial
 from typing import Annotated
 
 import httpx
@@ -24,11 +25,12 @@ from usage_async import (
     RetryPolicy,
     Runtime,
     Summary,
+    UsageClient,
     UsageTimeBucket,
     loads,
 )
 from usage_async.emulator import Emulator
-from usage_async.fastapi import ALL, Scope, usage_lifespan, usage_router
+from usage_async.fastapi import ALL, Scope, usage_client, usage_lifespan, usage_router
 from usage_async.fastapi.parameters import parameters_of
 
 DAY = 86400
@@ -191,15 +193,78 @@ async def test_what_is_not_served_is_said(accept):
     assert "ndjson" in reply.json()["detail"][0]["msg"]
 
 
-async def test_equal_questions_are_one_run():
+JSON_REPLIES = {
+    "buckets": ("/usage/completions", RANGE, 1),
+    "totals": ("/usage/completions/totals", RANGE, 1),
+    "summary": ("/costs/summary", RANGE, 1),
+    "report": ("/report.json", {"period": "2026-01"}, len(ENDPOINTS) + 1),
+}
+json_replies = pytest.mark.parametrize(
+    ("path", "params", "requests"), JSON_REPLIES.values(), ids=JSON_REPLIES
+)
+
+
+@json_replies
+async def test_equal_questions_are_one_run_and_one_reply(path, params, requests):
     upstream = Leaky()
     async with served(app_of(upstream)) as browser:
-        asked = [
-            browser.get("/usage/completions/totals", params=RANGE, headers=BOSS) for _ in range(50)
-        ]
-        replies = await asyncio.gather(*asked)
+        ask = partial(browser.get, path, params=params, headers=BOSS)
+        replies = [*await asyncio.gather(*(ask() for _ in range(50))), await ask()]
     assert {reply.status_code for reply in replies} == {200}
-    assert len(upstream.sent) == 1
+    assert len({(reply.content, reply.headers["etag"]) for reply in replies}) == 1
+    assert len(upstream.sent) == requests
+
+
+@json_replies
+async def test_tenants_share_no_reply(path, params, requests):
+    upstream = Leaky()
+    async with served(app_of(upstream)) as browser:
+        boss, own = [
+            await browser.get(path, params=params, headers={"token": token})
+            for token in ("boss", "own")
+        ]
+    assert len(upstream.sent) == 2 * requests
+    assert boss.content != own.content
+
+
+async def test_questions_of_other_arguments_share_no_reply():
+    asked = [{}, {"compare": "true"}, {"by": "model"}, {"period": "2026-02"}]
+    async with served(app_of(Leaky())) as browser:
+        replies = [
+            await browser.get("/report.json", params={"period": "2026-01", **each}, headers=BOSS)
+            for each in asked
+        ]
+    assert len({reply.content for reply in replies}) == len(asked)
+
+
+@json_replies
+@pytest.mark.parametrize("fails", [False, True], ids=["complete", "with a gap"])
+async def test_only_settled_and_complete_replies_are_kept_for_longer(path, params, requests, fails):
+    class Failing(Leaky):
+        async def __call__(self, path, params, headers):
+            status, head, body = await super().__call__(path, params, headers)
+            is_gone = fails and path.endswith(("completions", "costs"))
+            return status, head, page(json.loads(body)["data"][1:]) if is_gone else body
+
+    upstream, ticks = Failing(), [0.0]
+    runtime = Runtime(now=lambda: NOW, monotonic=lambda: ticks[0])
+    async with served(app_of(upstream, runtime=runtime)) as browser:
+        for ticks[0] in (0, 3600, 86399):
+            await browser.get(path, params=params, headers=BOSS)
+    assert len(upstream.sent) == requests * (3 if fails else 1)
+
+
+@json_replies
+async def test_a_client_without_a_cache_reads_each_time(path, params, requests):
+    upstream = Leaky()
+    app = app_of(upstream)
+    async with UsageClient(transport=upstream, runtime=RUNTIME) as plain:
+        app.dependency_overrides[usage_client] = lambda: plain
+        async with served(app) as browser:
+            for _ in range(2):
+                reply = await browser.get(path, params=params, headers=BOSS)
+                assert reply.status_code == 200
+    assert len(upstream.sent) == 2 * requests
 
 
 async def test_a_browser_asks_whether_its_reply_still_holds():

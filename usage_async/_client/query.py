@@ -87,7 +87,7 @@ class UsageQuery(Generic[R]):
 
     def stream(self) -> Stream[UsageTimeBucket[R]]:
         """Begin a run that gives buckets."""
-        return self._begin(self._pages, _buckets)
+        return self._stream(None)
 
     def pages(self) -> Stream[UsageResponse[R]]:
         """Begin a run that gives pages, which are requested one after another.
@@ -313,15 +313,17 @@ class UsageQuery(Generic[R]):
     async def _answer(
         self,
         method: Method,
-        dimensions: tuple[str, ...],
+        arguments: tuple[str, ...],
         read: Callable[[int | None], Coroutine[Any, Any, Answer[T]]],
+        *,
+        is_written: bool = False,
     ) -> T:
         """Read, or ask the cache of the client, which reads as of an instant."""
         if self._cache is None:
             return (await read(None))[0]
         from usage_async._engine.answers import Question
 
-        question = Question(self._query, method, dimensions)
+        question = Question(self._query, method, arguments, is_written)
         answer: T = await self._cache.answer(question, read)
         return answer
 
@@ -383,6 +385,9 @@ class UsageQuery(Generic[R]):
             async for bucket in stream:
                 await _add(totals, bucket)
         return totals, stream
+
+    def _stream(self, now: int | None) -> Stream[UsageTimeBucket[R]]:
+        return self._begin(self._pages, _buckets, now=now)
 
     def _split(
         self, now: int | None, query: CheckedQuery | None = None

@@ -45,7 +45,7 @@ _KEY_BYTES = 4096
 _SAMPLE = 256
 """Items of a sequence whose sizes are measured, evenly spread; it takes some 1 ms."""
 
-Method = Literal["first", "total", "totals", "summary"]
+Method = Literal["first", "total", "totals", "summary", "collect", "report"]
 Outcome = Literal["fresh", "stale", "joined", "read", "failed"]
 
 
@@ -83,14 +83,16 @@ class Question:
     """Something that is asked of a query; equal questions have equal answers.
 
     Attributes:
-        query: The query.
-        method: Method of the query.
-        dimensions: Its arguments.
+        query: The query. That of a report is one of several, which are all of the same days.
+        method: Method of the query, or `report`.
+        arguments: Its arguments.
+        is_written: True if the answer is a reply of the web, which holds it as JSON.
     """
 
     query: CheckedQuery
     method: Method
-    dimensions: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    is_written: bool = False
 
 
 Answer = tuple[T, bool]

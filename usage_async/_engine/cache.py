@@ -21,7 +21,7 @@ class CacheEvent:
 
     Attributes:
         endpoint: Name of the endpoint.
-        method: Method of the query.
+        method: Method of the query; `collect` and `report` are asked for by the routes of the web.
         outcome: `fresh`, an answer at hand; `stale`, an old one, while it is refreshed; `joined`, a
             run that another began; `read`, a run of its own; `failed`, an error at hand.
         age_s: Seconds since the run of an answer at hand began; None without one.

@@ -1,16 +1,15 @@
 """Router: the figures of an organization over HTTP, within the scope of whoever asks.
 
 Every route takes the words of the endpoint table, and refuses any other. A reply tells as of when
-its figures are. Browsers may keep it, but must ask whether it still holds, since the next user of
-a browser may be another tenant.
+its figures are. Equal questions share one reading and one text of JSON; lines and Arrow's stream
+are read for each reply. Browsers may keep a reply, but must ask whether it still holds, since the
+next user of a browser may be another tenant.
 """
 
-import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from hashlib import sha256
 from typing import Annotated, Any, Generic, TypeVar
 
 import attrs
@@ -18,34 +17,22 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from usage_async._api.endpoints import ENDPOINTS, WIDTH_SECONDS, Endpoint
+from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._client.client import UsageClient
-from usage_async._client.query import UsageQuery
-from usage_async._codec.converter import to_dict
-from usage_async._query.times import iso
 from usage_async._sums.totals import Summary
-from usage_async.errors import QueryError, UsageError
+from usage_async.errors import UsageError
 from usage_async.fastapi.failures import BusyError, failure_response
 from usage_async.fastapi.lifespan import scoped_usage
 from usage_async.fastapi.parameters import Parameters, ReportParameters, parameters_of
+from usage_async.fastapi.replies import Written, buckets_reply, report_reply, summary_reply
 from usage_async.fastapi.streaming import ARROW, NDJSON, StreamedResponse, arrow_of, lines_of
-from usage_async.fastapi.writing import buckets_as_json, summary_as_json
-from usage_async.report.compute import compute_report
-from usage_async.report.json import report_as_json
-from usage_async.report.reading import read_sections
-from usage_async.report.spec import report_spec
-from usage_async.report.values import Sections, View
 
 R = TypeVar("R", bound=UsageResult)
 
 JSON = "application/json"
-MAX_BUCKETS = 10_000
-"""Buckets of a reply in JSON, which is held in memory; streams have no such bound."""
 _PIECES = {NDJSON: lines_of, ARROW: arrow_of}
-_LARGE = 1 << 20
-"""Bytes of a body whose digest takes more than some milliseconds."""
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 
 
@@ -164,12 +151,13 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
             pieces = partial(_PIECES[media_type], query)
             return StreamedResponse(pieces, media_type, _failed, bound.waiter)
         with bound.waiter():
-            return await _buckets(request, query)
+            reply = await buckets_reply(query, f"accept {NDJSON} or {ARROW}")
+        return _answer(request, reply)
 
     async def totals(request: Request, client: UsageClient, parameters: Parameters) -> Response:
         with bound.waiter():
-            summary = await client.query(name, **parameters.given()).summary()
-        return await _answer(request, await summary_as_json(summary))
+            reply = await summary_reply(client.query(name, **parameters.given()))
+        return _answer(request, reply)
 
     page: Any = Buckets
     described = {"description": "Buckets.", "content": {JSON: {}, NDJSON: {}, ARROW: {}}}
@@ -217,30 +205,11 @@ def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
     async def report(
         request: Request, client: UsageClient, parameters: ReportParameters
     ) -> Response:
-        now = int(client._engine.fetcher.runtime.now())  # noqa: SLF001 - the clock of all its runs
-        spec = report_spec(
-            now, by=parameters.by, period=parameters.period, compare=parameters.compare
-        )
         with bound.waiter():
-            sections = _without_words(await read_sections(client, spec))
-        return await _answer(request, report_as_json(compute_report(spec, sections), View()))
+            reply = await report_reply(client, parameters)
+        return _answer(request, reply)
 
     router.add_api_route("/report.json", typed(report, types), name="report")
-
-
-def _without_words(sections: Sections) -> Sections:
-    """Replace the service's reasons for sections without figures by words of our own."""
-
-    def told(section: Any) -> Any:
-        if isinstance(section, Mapping):
-            return {name: told(each) for name, each in section.items()}
-        if section is None or section.blank is None:
-            return section
-        reason = f"the usage service {section.blank.verdict} this"
-        return attrs.evolve(section, blank=attrs.evolve(section.blank, reason=reason))
-
-    fields = {a.name: told(getattr(sections, a.name)) for a in attrs.fields(Sections)}
-    return Sections(**fields)
 
 
 def typed(function: Any, types: Mapping[str, Any]) -> Any:
@@ -256,36 +225,13 @@ def _failed(request: Request, error: UsageError) -> Response:
     return failure_response(request, error, _NAMES)
 
 
-async def _buckets(request: Request, query: UsageQuery[Any]) -> Response:
-    async with query.stream() as stream:
-        width_s = WIDTH_SECONDS[query.bucket_width or ""]
-        if (count := (stream.end_time - stream.start_time) // width_s) > MAX_BUCKETS:
-            raise QueryError(
-                f"bucket_width {query.bucket_width} makes {count} buckets of this range; JSON has"
-                f" at most {MAX_BUCKETS}: take wider ones, or accept {NDJSON} or {ARROW}"
-            )
-        buckets = [bucket async for bucket in stream]
-    body = {
-        "requested": to_dict(stream.requested),
-        "as_of": iso(stream.as_of),
-        "buckets": [],
-        "notices": [to_dict(notice) for notice in stream.notices],
-    }
-    return await _answer(request, await buckets_as_json(buckets, body))
-
-
-async def _answer(request: Request, body: bytes) -> Response:
-    """Make the reply, or tell the browser that the one it has still holds.
-
-    The body tells as of when its figures are, so another reading has another tag.
-    """
-    digest = await asyncio.to_thread(sha256, body) if len(body) > _LARGE else sha256(body)
-    tag = f'"{digest.hexdigest()[:32]}"'
-    headers = {**_PRIVATE, "ETag": tag}
+def _answer(request: Request, reply: Written) -> Response:
+    """Make the reply, or tell the browser that the one it has still holds."""
+    headers = {**_PRIVATE, "ETag": reply.tag}
     known = request.headers.get("if-none-match", "")
-    if tag in (each.strip().removeprefix("W/") for each in known.split(",")):
+    if reply.tag in (each.strip().removeprefix("W/") for each in known.split(",")):
         return Response(status_code=304, headers=headers)
-    return Response(body, media_type=JSON, headers=headers)
+    return Response(reply.body, media_type=JSON, headers=headers)
 
 
 def _accepted(request: Request) -> str:

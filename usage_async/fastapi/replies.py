@@ -1,0 +1,133 @@
+"""Replies that equal questions share: JSON that is read and written once, with its tag.
+
+Writing a large reply takes longer than sending it. Therefore the cache holds the text, beside the
+values that handlers ask for, and within the same bound of bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+import attrs
+
+from usage_async._api.endpoints import WIDTH_SECONDS
+from usage_async._client.client import UsageClient
+from usage_async._client.query import UsageQuery
+from usage_async._codec.converter import to_dict
+from usage_async._query.times import iso
+from usage_async.errors import QueryError
+from usage_async.fastapi.parameters import ReportParameters
+from usage_async.fastapi.writing import buckets_as_json, summary_as_json
+from usage_async.report.compute import compute_report
+from usage_async.report.json import report_as_json
+from usage_async.report.reading import read_sections
+from usage_async.report.spec import day_end, report_spec
+from usage_async.report.values import Report, Sections, View
+
+MAX_BUCKETS = 10_000
+"""Buckets of a reply in JSON, which is held in memory; streams have no such bound."""
+_LARGE = 1 << 20
+"""Bytes of a body whose digest takes more than some milliseconds."""
+
+
+@attrs.frozen
+class Written:
+    """A reply.
+
+    Attributes:
+        body: Its JSON.
+        tag: Its entity tag. The body tells as of when its figures are, so another reading has
+            another tag.
+    """
+
+    body: bytes
+    tag: str
+
+
+async def _written(body: bytes) -> Written:
+    digest = await asyncio.to_thread(sha256, body) if len(body) > _LARGE else sha256(body)
+    return Written(body, f'"{digest.hexdigest()[:32]}"')
+
+
+async def summary_reply(query: UsageQuery[Any]) -> Written:
+    """Read a query, and write its summary."""
+
+    async def read(now: int | None) -> tuple[Written, bool]:
+        summary, is_settled = await query._summary(query.group_by, now)  # noqa: SLF001 - see Question
+        return await _written(await summary_as_json(summary)), is_settled
+
+    return await query._answer("summary", query.group_by, read, is_written=True)  # noqa: SLF001
+
+
+async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
+    """Read a query, and write its buckets.
+
+    Args:
+        query: The query.
+        otherwise: What to do about too many buckets, beside taking wider ones.
+
+    Raises:
+        QueryError: There are too many.
+    """
+
+    async def read(now: int | None) -> tuple[Written, bool]:
+        async with query._stream(now) as stream:  # noqa: SLF001 - as of the instant of the question
+            width_s = WIDTH_SECONDS[query.bucket_width or ""]
+            if (count := (stream.end_time - stream.start_time) // width_s) > MAX_BUCKETS:
+                raise QueryError(
+                    f"bucket_width {query.bucket_width} makes {count} buckets of this range; JSON"
+                    f" has at most {MAX_BUCKETS}: take wider ones, or {otherwise}"
+                )
+            buckets = [bucket async for bucket in stream]
+        about = {
+            "requested": to_dict(stream.requested),
+            "as_of": iso(stream.as_of),
+            "buckets": [],
+            "notices": [to_dict(notice) for notice in stream.notices],
+        }
+        return query._made(await _written(await buckets_as_json(buckets, about)), stream)  # noqa: SLF001
+
+    return await query._answer("collect", (), read, is_written=True)  # noqa: SLF001
+
+
+async def report_reply(client: UsageClient, parameters: ReportParameters) -> Written:
+    """Read a report, and write it."""
+    engine = client._engine  # noqa: SLF001 - the clock of all its runs
+
+    async def read(now: int | None) -> tuple[Written, bool]:
+        at = int(engine.fetcher.runtime.now()) if now is None else now
+        spec = report_spec(
+            at, by=parameters.by, period=parameters.period, compare=parameters.compare
+        )
+        report = compute_report(spec, _without_words(await read_sections(client, spec)))
+        body = report_as_json(report, View())
+        return await _written(body), _is_settled(report, engine.settle_after)
+
+    # All queries of a report are of the same days, so that one of them stands for the question.
+    costs = client.costs(period=parameters.period)
+    arguments = (parameters.by, *(["compare"] if parameters.compare else []))
+    return await costs._answer("report", arguments, read, is_written=True)  # noqa: SLF001
+
+
+def _is_settled(report: Report, settle_after: timedelta) -> bool:
+    spec = report.spec
+    is_old = day_end(spec.period.end_time) <= spec.now - settle_after // timedelta(seconds=1)
+    return is_old and not report.blanks and not report.gaps
+
+
+def _without_words(sections: Sections) -> Sections:
+    """Replace the service's reasons for sections without figures by words of our own."""
+
+    def told(section: Any) -> Any:
+        if isinstance(section, dict):
+            return {name: told(each) for name, each in section.items()}
+        if section is None or section.blank is None:
+            return section
+        reason = f"the usage service {section.blank.verdict} this"
+        return attrs.evolve(section, blank=attrs.evolve(section.blank, reason=reason))
+
+    fields = {a.name: told(getattr(sections, a.name)) for a in attrs.fields(Sections)}
+    return Sections(**fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import httpx
 import uvicorn
 
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Without the certificates of the system, which take longer to read than most tests."""
+
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.ready = asyncio.Event()
+        self.ready, self.leave = asyncio.Event(), asyncio.Event()
 
     async def startup(self, sockets: Any = None) -> None:
         try:
@@ -22,6 +26,10 @@ class _Server(uvicorn.Server):
         except SystemExit:
             self.should_exit = True  # leaving a task by it would end the tests
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.leave.wait()  # the loop of uvicorn looks ten times a second
 
     @contextmanager
     def capture_signals(self) -> Any:
@@ -51,9 +59,9 @@ async def served(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False
+            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, verify=_NO_TLS
         ) as browser:
             yield browser
     finally:
-        server.should_exit = True
+        server.leave.set()
         await work

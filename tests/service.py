@@ -173,3 +173,29 @@ class Clock:
         self.slept.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)
+
+
+class ManualClock:
+    """Time that passes only when a test says so; sleepers wake when theirs has come."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = float(now)
+        self.sleepers: list[tuple[float, asyncio.Future[None]]] = []
+        self.runtime = Runtime(
+            now=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep, random=lambda: 0.5
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the time has come."""
+        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.now + seconds, wake))
+        await wake
+
+    async def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        for due, wake in self.sleepers:
+            if due <= self.now and not wake.done():
+                wake.set_result(None)
+        self.sleepers = [each for each in self.sleepers if not each[1].done()]
+        await turns(10)

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from service import DAY, HOUR, NOW, START, bucket, page, turns
+from service import DAY, HOUR, NOW, START, ManualClock, bucket, page, turns
 
 from usage_async import (
     APITimeoutError,
@@ -23,7 +23,7 @@ from usage_async import (
     ConfigurationError,
     MixedCurrencyError,
     QueryError,
-    Runtime,
+    RateLimitError,
     UsageClient,
     UsageError,
 )
@@ -34,30 +34,6 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 MIDNIGHT = NOW
 MORNING = MIDNIGHT + HOUR
 SETTLED = {"start_time": START, "end_time": START + DAY}
-
-
-class ManualClock:
-    """Time that passes only when a test says so; sleepers wake when theirs has come."""
-
-    def __init__(self, now=MORNING):
-        self.now = float(now)
-        self.sleepers = []
-        self.runtime = Runtime(
-            now=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep, random=lambda: 0.5
-        )
-
-    async def sleep(self, seconds):
-        wake = asyncio.get_running_loop().create_future()
-        self.sleepers.append((self.now + seconds, wake))
-        await wake
-
-    async def pass_by(self, seconds):
-        self.now += seconds
-        for due, wake in self.sleepers:
-            if due <= self.now and not wake.done():
-                wake.set_result(None)
-        self.sleepers = [each for each in self.sleepers if not each[1].done()]
-        await turns(10)
 
 
 class HeldService:
@@ -432,6 +408,18 @@ async def test_a_waiter_gives_up_and_the_run_goes_on_for_others_to_come():
         await world.service.answer()
         assert await world.ask() == 1
         assert world.outcomes() == ["read", "joined", "fresh"]
+
+
+async def test_a_waiter_of_a_throttled_client_is_told_for_how_long():
+    async with World(at_once=False, wait_s=10) as world:
+        waiter = asyncio.create_task(world.ask())
+        await turns(20)
+        await world.service.answer((429, {"retry-after": "30"}, b"words"))
+        await world.clock.pass_by(10)
+        with pytest.raises(RateLimitError, match="throttles this client, for 20 s more") as caught:
+            await waiter
+        assert (caught.value.status, caught.value.retry_after) == (429, 20)
+        assert world.service.count == 1
 
 
 async def test_a_waiter_that_left_does_not_hold_up_the_patience_of_the_next():

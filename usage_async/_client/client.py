@@ -350,7 +350,8 @@ class UsageClient:
             settled_ttl_s: The same as `ttl_s`, of figures that are complete and old enough not to
                 be revised.
             error_ttl_s: Seconds for which an error is raised again.
-            wait_s: Seconds after which `APITimeoutError` is raised. The run goes on.
+            wait_s: Seconds after which `APITimeoutError` is raised, or `RateLimitError` while the
+                service throttles this client. The run goes on.
             max_bytes: The most memory of all answers, as estimated; the least recently used go
                 first.
             on_answer: Function that is called with a `CacheEvent` before each answer.

@@ -23,13 +23,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
 from functools import partial
-from math import inf
+from http import HTTPStatus
+from math import ceil, inf
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
-from usage_async.errors import APITimeoutError, ConfigurationError, UsageError
+from usage_async.errors import APITimeoutError, ConfigurationError, RateLimitError, UsageError
 
 if TYPE_CHECKING:
     from usage_async._engine.engine import Engine
@@ -187,6 +188,7 @@ class Answers:
 
         Raises:
             APITimeoutError: The run took longer than `wait_s`; it goes on.
+            RateLimitError: The same, while the service throttles the client.
             UsageError: The run failed, or its client was closed.
         """
         self.engine.check_usable()
@@ -250,11 +252,21 @@ class Answers:
                 run.task.cancel()
             raise
         if not has_ended:
-            msg = f"{run.place}: no answer within {wait_s:g} s; it is still being read"
-            raise APITimeoutError(msg)
+            raise self._late(run, wait_s)
         if run.error is not None:
             raise _copied(run.error)
         return _given(run.answer)
+
+    def _late(self, run: _Run, wait_s: float) -> UsageError:
+        """Make the error of a waiter whose time is up; the run goes on."""
+        fetcher = self.engine.fetcher
+        pause_s = fetcher.limiter.cooldown_until - fetcher.runtime.monotonic()
+        late = f"{run.place}: no answer within {wait_s:g} s"
+        if pause_s > 0:
+            text = f"{late}; the service throttles this client, for {ceil(pause_s)} s more"
+            status = HTTPStatus.TOO_MANY_REQUESTS.value
+            return RateLimitError(text, status=status, retry_after=pause_s)
+        return APITimeoutError(f"{late}; it is still being read")
 
     def _watch(self, run: _Run, waiter: asyncio.Future[bool], wait_s: float) -> None:
         """Wake a waiter when its time is up."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import aiohttp
+import attrs
 import httpx
 import uvicorn
 
@@ -65,3 +67,39 @@ async def served(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     finally:
         server.leave.set()
         await work
+
+
+@attrs.frozen
+class Reply:
+    """A reply: status, headers, body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def crowd(
+    url: object, paths: Iterable[str], headers: Mapping[str, str] | None = None
+) -> list[Reply]:
+    """Let as many browsers as paths ask at the same time, each on a connection of its own."""
+
+    async def ask(session: aiohttp.ClientSession, path: str) -> Reply:
+        async with session.get(path) as reply:
+            return Reply(reply.status, reply.headers, await reply.read())
+
+    _allow_connections()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(str(url), connector=connector, headers=headers) as session:
+        return await asyncio.gather(*(ask(session, path) for path in paths))
+
+
+def _allow_connections() -> None:
+    """Let this process have both ends of a crowd's connections, as far as the system permits."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

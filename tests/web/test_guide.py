@@ -1,20 +1,26 @@
-"""The guide in the docstring: a whole application, under a real uvicorn and many browsers."""
+"""The guide in the docstring: a whole application, under a real uvicorn."""
 
 import asyncio
+import os
 import re
+import socket
+import sys
 import textwrap
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
 from decimal import Decimal
+from math import floor
 
 import pytest
-from asking import NOW, ORGANIZATION
-from fastapi import FastAPI
-from service import SlowService
-from web_server import served
+from asking import ORGANIZATION
+from web_server import crowd, served
 
 import usage_async.fastapi
-from usage_async import CostsResult, RetryPolicy, Runtime, UsageClient, loads
+from usage_async import CostsResult, UsageClient, loads
 from usage_async.emulator import Emulator
-from usage_async.fastapi import Usage, install_error_handlers, usage_lifespan
+
+HEADERS = {"x-token": "boss-token"}
 
 
 def guide():
@@ -42,11 +48,10 @@ async def test_it_runs_and_its_figures_are_those_of_the_library(organization):
         expected = await client.costs(period="last-month", group_by=["project_id"]).totals()
     async with served(names["app"]) as browser:
         spend = await browser.get("/spend/last-month")
-        headers = {"x-token": "boss-token"}
         summary = await browser.get(
-            "/api/costs/summary", params={"period": "last-month"}, headers=headers
+            "/api/costs/summary", params={"period": "last-month"}, headers=HEADERS
         )
-        metrics = await browser.get("/metrics", headers=headers)
+        metrics = await browser.get("/metrics", headers=HEADERS)
         strangers = [await browser.get(path) for path in ("/api/costs/summary", "/metrics")]
         schema = await browser.get("/openapi.json")
     assert [loads(str.encode(_json(each)), CostsResult) for each in spend.json()] == expected
@@ -63,83 +68,43 @@ def _json(value):
     return json.dumps(value)
 
 
-def app_of(upstream, **options):
-    app = FastAPI(
-        lifespan=usage_lifespan(
-            transport=upstream,
-            runtime=Runtime(now=lambda: NOW),
-            retry=RetryPolicy(attempts=1),
-            **options,
+TTL_S = 0.5
+WORKERS = 4
+
+
+@asynccontextmanager
+async def workers(folder, server):
+    """Serve the guide's application by uvicorn with several processes; yield its URL."""
+    app = guide().replace("ttl_s=60", f"ttl_s={TTL_S}")
+    (folder / "guide.py").write_text(app, "utf-8")
+    settings = {"OPENAI_ADMIN_KEY": server.admin_key, "USAGE_ASYNC_BASE_URL": server.url}
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
+        options = ["--workers", str(WORKERS), "--fd", str(listening.fileno()), "--no-access-log"]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "uvicorn", "guide:app", "--app-dir", str(folder), *options),
+            env={**os.environ, **settings},
+            pass_fds=[listening.fileno()],
+            stderr=asyncio.subprocess.PIPE,
         )
-    )
-    install_error_handlers(app)
-
-    @app.get("/spend/{days}")
-    async def spend(days: int, usage: Usage) -> int:
-        total = await usage.completions(start_time=NOW - days * 86400).total()
-        return total.num_model_requests
-
-    return app
-
-
-async def all_of(browser, paths):
-    room = asyncio.Semaphore(100)
-
-    async def one(path):
-        async with room:
-            return await browser.get(path)
-
-    return await asyncio.gather(*map(one, paths))
+        lines = [b""]
+        try:
+            while sum(b"startup complete" in line for line in lines) < WORKERS:
+                lines.append(await process.stderr.readuntil(b"\n"))
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            process.terminate()
+            await process.communicate()
 
 
 @pytest.mark.slow
-async def test_a_thousand_equal_calls_are_one_run():
-    upstream = SlowService()
-    async with served(app_of(upstream)) as browser:
-        replies = await all_of(browser, ["/spend/7"] * 1000)
-    assert {reply.status_code for reply in replies} == {200}
-    assert len(upstream.sent) == 1
-
-
-@pytest.mark.slow
-async def test_two_hundred_different_calls_stay_under_the_limiter():
-    upstream = SlowService()
-    async with served(app_of(upstream, concurrency=8)) as browser:
-        replies = await all_of(browser, [f"/spend/{days}" for days in range(1, 201)])
-    assert {reply.status_code for reply in replies} == {200}
-    assert upstream.most <= 8
-
-
-DOWN = {
-    "revoked": ((401, {}, b"words"), 502),
-    "throttling": ((429, {"retry-after": "3"}, b"words"), 503),
-    "down": ((503, {}, b"words"), 502),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("reply", "status"), DOWN.values(), ids=DOWN)
-async def test_a_thousand_calls_of_a_service_that_fails(reply, status):
-    sent = 0
-
-    async def fails(path, params, headers):
-        nonlocal sent
-        sent += 1
-        return reply
-
-    async with served(app_of(fails, error_ttl_s=60)) as browser:
-        replies = await all_of(browser, ["/spend/7"] * 1000)
-    assert {reply.status_code for reply in replies} == {status}
-    assert not any("words" in reply.text for reply in replies)
-    if status == 503:
-        assert {reply.headers["retry-after"] for reply in replies} == {"3"}
-    assert sent == 1
-
-
-async def test_a_service_that_hangs_is_waited_for_no_longer_than_wait_s():
-    async def hangs(path, params, headers):
-        await asyncio.Event().wait()
-
-    async with served(app_of(hangs, wait_s=0.05)) as browser:
-        replies = await all_of(browser, ["/spend/7"] * 50)
-    assert {reply.status_code for reply in replies} == {504}
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are not inherited")
+async def test_four_workers_read_at_most_once_each_in_a_ttl(tmp_path):
+    async with Emulator(ORGANIZATION) as server, workers(tmp_path, server) as url:
+        begin = time.monotonic()
+        for _ in range(3):
+            replies = await crowd(url, ["/spend/yesterday"] * 200, HEADERS)
+            assert {reply.status for reply in replies} == {200}
+            assert len({reply.body for reply in replies}) == 1
+        terms = floor((time.monotonic() - begin) / TTL_S) + 1
+    runs = Counter(request.query for request in server.requests)
+    assert max(runs.values()) <= WORKERS * terms

@@ -10,6 +10,7 @@ from decimal import Decimal
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args, get_type_hints
 
 import attrs
 import pyarrow as pa
@@ -23,11 +24,16 @@ from values import one_row
 from usage_async import (
     ENDPOINTS,
     ApiKey,
+    ApiKeyOwner,
     APIStatusError,
+    CacheEvent,
+    CacheStats,
     CostsResult,
     CostsResultAmount,
     Extra,
     Names,
+    Notice,
+    PaginationError,
     PermissionDeniedError,
     Project,
     QueryError,
@@ -39,15 +45,18 @@ from usage_async import (
     UsageCompletionsResult,
     UsageError,
     UsageQuery,
+    UsageResult,
     UsageTimeBucket,
     User,
     dumps,
 )
+from usage_async._client.names_book import NamesBook
 from usage_async._codec.columns import ColumnDecoder, Columns
 from usage_async._codec.pages import PageDecoder
 from usage_async._codec.redactor import NO_KEY
+from usage_async._engine.cache import UsageCache
 from usage_async._engine.gate import GatedDecoder, gated
-from usage_async._engine.stream import start
+from usage_async._engine.stream import Stream, start
 from usage_async._query.request import build
 from usage_async._query.scope import Scope
 from usage_async._sums.totals import Totals
@@ -110,6 +119,20 @@ def test_every_method_of_a_client_makes_queries_or_is_looked_at_here():
     assert public == {*ENDPOINTS, "query", "gather", "scoped", "cached", *of_no_rows, *of_names}
 
 
+def test_everything_that_a_scope_gives_is_looked_at_here():
+    def of(kind):
+        return {name for name in dir(kind) if name[0] != "_"}
+
+    times = {"start_time", "end_time", "requested", "as_of"}
+    assert of(Stream) == {*times, "notices", "aclose"}
+    assert of(NamesBook) == {"names", "read", "update"}
+    assert of(UsageCache) == {"stats"}
+    assert {a.name for a in attrs.fields(CacheEvent)} == {"endpoint", "method", "outcome", "age_s"}
+    assert {a.name for a in attrs.fields(Notice)} == {"code", "message", "endpoint", "starts"}
+    outcomes = {"fresh", "stale", "joined", "read", "failed"}
+    assert {a.name for a in attrs.fields(CacheStats)} == {*outcomes, "entries", "bytes"}
+
+
 class Recorder:
     """A service that notes what it is asked, and answers with nothing."""
 
@@ -165,6 +188,69 @@ def test_no_request_of_a_scope_leaves_without_its_filter(data):
             await scoped.gather(query)
             assert service.sent
             service.check(OWN)
+
+    asyncio.run(ask())
+
+
+def taken(name, hint):
+    """Values that a parameter of a TypedDict takes, such as those of other projects."""
+    if name in SIMPLE:
+        return st.sampled_from(SIMPLE[name])
+    if bool in get_args(hint):
+        return st.booleans()
+    words = [FOREIGN, *words_of(hint)]
+    if name == "bucket_width":
+        return st.sampled_from(words[1:])
+    words = words[1:] if name == "group_by" else words
+    return st.lists(st.sampled_from(words), min_size=1, unique=True)
+
+
+def words_of(hint):
+    if isinstance(hint, str):
+        return [hint]
+    return [word for part in get_args(hint) for word in words_of(part)]
+
+
+SIMPLE = {
+    "start_time": [START],
+    "end_time": [START + 2 * DAY],
+    "period": ["7d"],
+    "limit": [1, 7],
+    "clamp": [True, False],
+    "page": ["page_x"],
+    "project_ids": [[OWN[0]], [*OWN], [FOREIGN], [OWN[0], FOREIGN]],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+def test_no_parameter_of_any_endpoint_leads_out_of_a_scope(name, data):
+    hints = get_type_hints(ENDPOINTS[name].params)
+    names = data.draw(st.sets(st.sampled_from(sorted(hints)), max_size=4))
+    names -= {"period"} if names & {"start_time", "end_time"} else set()
+    params = {each: data.draw(taken(each, hints[each])) for each in names}
+    params = params if "period" in params else {**PERIOD, **params}
+    people, method = data.draw(st.booleans()), data.draw(st.sampled_from(list(METHODS)))
+    is_inside = (
+        "page" not in names
+        and set(params.get("project_ids", OWN)) <= set(OWN)
+        and (people or not {"user_ids", "api_key_ids"} & names)
+        and (people or not {"user_id", "api_key_id"} & set(params.get("group_by", ())))
+        and not (name == "costs" and "user_id" in params.get("group_by", ()))
+    )
+
+    async def ask():
+        async with UsageClient(transport=Recorder(), runtime=Clock().runtime) as client:
+            service = client._engine.fetcher.transport
+            scoped = client.scoped(project_ids=OWN, people=people)
+            if not is_inside:
+                with pytest.raises(QueryError):
+                    getattr(scoped, name)(**params)
+                assert not service.sent
+                return
+            await METHODS[method](getattr(scoped, name)(**params))
+            assert service.sent
+            service.check(params.get("project_ids", OWN))
 
     asyncio.run(ask())
 
@@ -401,6 +487,90 @@ async def test_no_reply_that_fails_is_quoted(reply, caplog):
         world.check(logged(caplog))
 
 
+ROW = own_row("costs", 1)
+CONTRADICTIONS = {
+    "in a circle": [page_of([bucket_of([ROW], START)], last=False)] * 2,
+    "two of one start": [page_of([bucket_of([ROW] * n, START) for n in (1, 2)], last=False)],
+    "no end": [page_of([{**bucket_of([ROW], START), "end_time": START}], last=False)],
+    "too late": [
+        page_of([bucket_of([ROW], START + DAY)], last=False),
+        page_of([bucket_of([ROW], START)], last=False),
+    ],
+}
+
+
+@pytest.mark.parametrize("pages", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+async def test_pages_that_contradict_each_other_tell_no_cursor(pages, caplog):
+    caplog.set_level(logging.DEBUG, "usage_async")
+    world = Told(replying(*pages))
+    async with world.client:
+        for method in METHODS:
+            outcome = await world.ask(method, world.scoped.costs(**PERIOD))
+            assert method == "first" or type(outcome) is PaginationError
+        world.check(logged(caplog))
+
+
+texts = st.just(SECRET) | st.sampled_from(OWN)
+odd = st.sampled_from([None, SECRET, 1, -1, 1e999, True, [SECRET], {SECRET: SECRET}, {}])
+hostile_rows = st.sampled_from(NAMES).flatmap(
+    lambda name: st.builds(
+        lambda number, project, more: own_row(name, number, project) | more,
+        st.integers(0, 3),
+        texts,
+        st.dictionaries(st.sampled_from([*own_row(name, 1), SECRET]), odd, max_size=2),
+    )
+)
+hostile_buckets = st.builds(
+    lambda rows, day, more: bucket_of(rows, START + day * DAY, **more),
+    st.lists(hostile_rows, max_size=3),
+    st.integers(-1, 3),
+    st.dictionaries(st.sampled_from(["results", "result", "start_time", SECRET]), odd, max_size=1),
+)
+hostile_pages = st.builds(
+    lambda data, fields: json.dumps({"object": "page", "data": data, **fields}).encode(),
+    st.lists(hostile_buckets, max_size=3) | odd,
+    st.fixed_dictionaries(
+        {"has_more": st.booleans()},
+        optional={"next_page": st.sampled_from([None, SECRET, SECRET * 999]) | odd, SECRET: odd},
+    ),
+)
+hostile_replies = st.one_of(
+    hostile_pages,
+    st.sampled_from(list(BROKEN.values())),
+    st.sampled_from([400, 401, 403, 404, 429, 500, 302, 204]).map(refused),
+    st.builds(lambda page, cut: page[:cut], hostile_pages, st.integers(0, 99)),
+    st.builds(lambda page: page.ljust(20_000), hostile_pages),
+)
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    replies=st.lists(hostile_replies, min_size=1, max_size=3),
+    method=st.sampled_from(list(METHODS)),
+    group_by=st.sampled_from([None, ["project_id"]]),
+)
+def test_whatever_the_service_sends_nothing_of_others_is_told(name, replies, method, group_by):
+    sent = 0
+
+    async def transport(path, params, headers):
+        nonlocal sent
+        sent += 1
+        reply = replies[min(sent, len(replies)) - 1]
+        return reply if isinstance(reply, tuple) else (200, {"x-request-id": SECRET}, reply)
+
+    async def ask():
+        world = Told(transport)
+        async with world.client:
+            query = world.scoped.query(name, **PERIOD, group_by=group_by)
+            for _ in range(2):
+                value = await world.ask(method, query)
+                if isinstance(value, UsageResult):
+                    assert value.project_id in (None, *OWN)
+            world.check()
+
+    asyncio.run(ask())
+
+
 async def test_errors_keep_what_programs_go_by():
     earliest = "Earliest supported start date: 2026-01-02"
     body = json.dumps({"error": {"message": earliest, "code": "reporting_lookback_exceeded"}})
@@ -537,8 +707,14 @@ class Lists:
         elif path == "/organization/users":
             items = [{"id": "user_1", "name": "Owner"}, {"id": SECRET, "name": SECRET}]
         else:
-            user = {"id": "user_1", "name": "Owner", "email": "o@example.com"}
-            items = [{"id": "key_1", "name": "Key", "owner": {"type": "user", "user": user}}]
+            more_of = {SECRET: {SECRET: SECRET}, "projects": [SECRET]}
+            user = {"id": "user_1", "name": "Owner", "email": "o@example.com", **more_of}
+            account = {"id": "svc_1", "name": "Robot", **more_of}
+            items = [
+                {"id": "key_1", "owner": {"type": "user", "user": user, **more_of}, **more_of},
+                {"id": "key_2", "owner": {"type": "service_account", "service_account": account}},
+                {"id": SECRET, "name": SECRET, "project_id": FOREIGN, "owner": {"user": user}},
+            ]
         body = {"object": "list", "data": items, "has_more": more, "last_id": items[-1]["id"]}
         return 200, {}, json.dumps(body).encode()
 
@@ -557,10 +733,16 @@ async def test_names_of_a_scope_are_those_of_its_projects(caplog):
             output_tokens=1,
         ),
     ]
+    more = Extra({SECRET: SECRET})
     known = Names(
-        projects=[Project(id=OWN[0], name="Old"), Project(id=FOREIGN, name="x")],
-        users=[User(id="user_9", name="y")],
-        api_keys=[ApiKey(id="key_9", project_id=FOREIGN)],
+        projects=[Project(id=OWN[0], name="Old", extra=more), Project(id=FOREIGN, name=SECRET)],
+        users=[User(id="user_9", name=SECRET), User(id="user_8", name="Known", extra=more)],
+        api_keys=[
+            ApiKey(id=SECRET, project_id=FOREIGN, owner=ApiKeyOwner(user=User(id="user_9"))),
+            ApiKey(id="key_8", project_id=OWN[0], owner=ApiKeyOwner(user=User(id="user_8"))),
+            ApiKey(id="key_7", project_id=OWN[0], owner=ApiKeyOwner(user=User(id="user_7"))),
+        ],
+        notices=[Notice(code="names-skipped", message=SECRET)],
     )
     service = Lists()
     world = Told(service)
@@ -580,10 +762,13 @@ async def test_names_of_a_scope_are_those_of_its_projects(caplog):
         assert set(service.paths) == {"/organization/projects"}
         people = world.client.scoped(project_ids=OWN, people=True)
         names = await people.names(project_ids=OWN[:1])
-        assert names.labels("user_id") == {"user_1": "Owner"}
-        assert names.labels("api_key_id") == {"key_1": "Key"}
+        assert names.labels("user_id") == {"user_1": "Owner", "svc_1": "Robot"}
+        assert set(names.api_keys) == {"key_1", "key_2"}
+        assert names.users["svc_1"].is_service_account
         found = await people.names_for(rows, known=known)
-        assert found.labels("user_id") == {"user_1": "Owner", "user_2": "r@example.com"}
+        users = {"user_1": "Owner", "svc_1": "Robot", "user_2": "r@example.com", "user_8": "Known"}
+        assert found.labels("user_id") == users
+        assert set(found.api_keys) == {"key_1", "key_2", "key_7", "key_8"}
         assert set(found.projects) == set(OWN)
         with pytest.raises(ScopeError, match="outside of the scope"):
             await people.names(project_ids=["proj_other"])

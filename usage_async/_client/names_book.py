@@ -37,6 +37,7 @@ from usage_async.errors import (
 )
 
 N = TypeVar("N", Project, User, ApiKey)
+T = TypeVar("T")
 
 LISTS: tuple[NameList, ...] = get_args(NameList)
 
@@ -370,7 +371,7 @@ def allowed_lists(
 def limited(names: Names, scope: Scope) -> Names:
     """Leave out what is not of a scope. Of users, the owners of its API keys are left."""
     api_keys = _shown(names.api_keys.values(), scope) if scope.people else []
-    users = [names.users[user.id] for user in owners(api_keys) if user.id in names.users]
+    users = [_bare(names.users[user.id]) for user in owners(api_keys) if user.id in names.users]
     return Names(projects=_shown(names.projects.values(), scope), users=users, api_keys=api_keys)
 
 
@@ -387,10 +388,16 @@ def _shown(items: Iterable[N], scope: Scope | None) -> list[N]:
     if scope is None:
         return list(items)
     return [
-        attrs.evolve(item, extra=NO_EXTRA)
-        for item in items
-        if getattr(item, "project_id", item.id) in scope.project_ids
+        _bare(item) for item in items if getattr(item, "project_id", item.id) in scope.project_ids
     ]
+
+
+def _bare(item: T) -> T:
+    """Leave out what this release does not know, of the owner of an API key as well."""
+    parts = {name: getattr(item, name, None) for name in ("owner", "user", "service_account")}
+    known = {name: _bare(part) for name, part in parts.items() if part is not None}
+    bare: Any = item
+    return attrs.evolve(bare, extra=NO_EXTRA, **known)  # type: ignore[no-any-return] # of its kind
 
 
 def _reason(error: APIStatusError) -> str:

@@ -107,6 +107,9 @@ class Stream(Generic[T]):
         except BaseException as error:
             self._broken = str(error) or type(error).__name__
             self._merge.cancel()
+            if self._merge.run.query.scope is not None:
+                # Tracebacks show locals, and those of a run hold cursors of the service.
+                error.__traceback__ = None
             raise
         finally:
             self._busy = False

@@ -7,6 +7,7 @@ import logging
 import pickle
 import random
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -25,6 +26,7 @@ from usage_async import (
     MixedCurrencyError,
     QueryError,
     RateLimitError,
+    ScopeError,
     UsageClient,
     UsageError,
 )
@@ -867,3 +869,83 @@ def found(task):
     if task.cancelled():
         return asyncio.CancelledError
     return type(task.exception()) if task.exception() else task.result()
+
+
+class ByProject:
+    """A service whose figures are the instant at which they were read; it may fail.
+
+    Attributes:
+        sent: Number of requests.
+    """
+
+    def __init__(self, clock):
+        self.clock, self.fails, self.sent = clock, False, 0
+
+    async def __call__(self, path, params, headers):
+        self.sent += 1
+        if self.fails:
+            return REFUSAL
+        projects = [value for name, value in params if name == "project_ids"]
+        start = int(dict(params)["start_time"])
+        day = bucket(start - start % DAY)
+        [row] = day["results"]
+        row["input_tokens"] = int(self.clock.now)
+        day["results"] = [{**row, "project_id": each} for each in projects or ("proj_x", "proj_y")]
+        return 200, {}, page([day])
+
+
+TENANTS = {
+    "mine": lambda client: client.scoped(project_ids=["proj_x"]),
+    "of people": lambda client: client.scoped(project_ids=["proj_x"], people=True),
+    "other": lambda client: client.scoped(project_ids=["proj_y"]),
+    "both": lambda client: client.scoped(project_ids=["proj_y", "proj_x"]),
+    "narrowed": lambda client: client.scoped(project_ids=["proj_x", "proj_z"]),
+    "all": lambda client: client,
+}
+TURNS = st.lists(
+    st.tuples(
+        st.sampled_from([*["mine"] * len(TENANTS), *TENANTS]),
+        st.sampled_from(["first", "total"]),
+        st.sampled_from([{"period": "today"}, {**SETTLED, "project_ids": ["proj_x"]}]),
+    )
+    | st.sampled_from([1, 2, 60, 3600, 86400, True, False]),
+    min_size=5,
+    max_size=30,
+)
+
+
+async def learned(steps, whose):
+    """Let some tenants ask, and give everything that the first one learns."""
+    clock, told = ManualClock(MORNING), []
+    service = ByProject(clock)
+    async with UsageClient(transport=service, runtime=clock.runtime) as client:
+        cached = client.cached()
+        clients = {name: narrow(cached) for name, narrow in TENANTS.items()}
+        clients["mine"] = clients["mine"].cached(on_answer=told.append)
+        for step in steps:
+            match step:
+                case bool():
+                    service.fails = step
+                case int():
+                    await clock.pass_by(step)
+                case (who, method, params) if who in whose:
+                    before = service.sent
+                    with suppress(ScopeError):
+                        query = clients[who].completions(**params)
+                        asked = asyncio.ensure_future(getattr(query, method)())
+                        await asyncio.wait([asked])
+                        await turns(30)
+                        if who == "mine":
+                            outcome = asked.exception() or asked.result()
+                            told += [repr(outcome), service.sent - before]
+                            told.append(clients[who].cache.stats())
+                        asked.exception()
+    return told
+
+
+@given(TURNS)
+def test_a_tenant_of_a_cache_learns_nothing_of_others(steps):
+    async def compare():
+        assert await learned(steps, TENANTS) == await learned(steps, ["mine"])
+
+    asyncio.run(compare())

@@ -121,7 +121,8 @@ class CheckedQuery:
             times = calendar_range(self.start, now)
             start, end = times.start_time, times.end_time
         else:
-            start, end = self._instant(self.start, now), self._instant(self.end, now)
+            start = self._instant("start_time", self.start, now)
+            end = self._instant("end_time", self.end, now)
             if isinstance(self.end, timedelta):
                 end -= end % (self.width_s or 1)
         if start == now:
@@ -132,12 +133,12 @@ class CheckedQuery:
             _refuse(f"start_time {iso(start)} is not before end_time {iso(end)}")
         return TimeRange(start, end)
 
-    def _instant(self, value: int | timedelta | None, now: int) -> int:
+    def _instant(self, name: str, value: int | timedelta | None, now: int) -> int:
         if isinstance(value, timedelta):
             value = now - int(value.total_seconds())
         if value is None:
             return now
-        return value if value >= 0 else _refuse("a time is before 1970")
+        return value if value >= 0 else _refuse(f"{name} is before 1970")
 
     def uncut(self, times: TimeRange, *, now: int, concurrency: int) -> UncutRange:
         """Give the range to read, which is then cut into windows.

@@ -11,7 +11,7 @@ logged, and not part of a reply.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -77,6 +77,8 @@ class BusyError(UsageError):
     """Too many questions are waiting in this process."""
 
 
+_TIMES = frozenset({"start_time", "end_time"})
+
 _OWN = ""
 """In place of a message: that of the error, which holds no text of the service."""
 
@@ -110,7 +112,7 @@ _KINDS: tuple[tuple[tuple[type[UsageError], ...], int, str, str], ...] = (
 )
 
 
-def failure_of(error: UsageError, parameters: Iterable[str] = ()) -> Failure:
+def failure_of(error: UsageError, parameters: Collection[str] = ()) -> Failure:
     """Give the failure that tells of an error.
 
     Args:
@@ -119,12 +121,13 @@ def failure_of(error: UsageError, parameters: Iterable[str] = ()) -> Failure:
     """
     if isinstance(error, RangeUnavailableError):
         text = f"the service has no data before {error.earliest.isoformat()}"
-        return Failure(422, "range_unavailable", text, ("query",))
+        return Failure(422, "range_unavailable", text, _place("start_time", parameters))
     for kinds, status, kind, message in _KINDS:
         if isinstance(error, kinds):
             loc: tuple[str, ...] = ()
             if isinstance(error, QueryError):
-                loc = ("query", *(name for name in parameters if _is_about(error, name)))
+                # A message about a parameter begins with its name.
+                loc = _place(error.message.partition(" ")[0], parameters)
             wait_s = None
             if status == HTTPStatus.SERVICE_UNAVAILABLE:
                 wait_s = max(ceil(getattr(error, "retry_after", 0) or 0), _LEAST_WAIT_S)
@@ -132,9 +135,11 @@ def failure_of(error: UsageError, parameters: Iterable[str] = ()) -> Failure:
     return Failure(500, "failed", "the figures could not be computed")
 
 
-def _is_about(error: UsageError, name: str) -> bool:
-    """Tell if an error is about a parameter: the message then begins with its name."""
-    return error.message.partition(" ")[0] == name
+def _place(name: str, parameters: Collection[str]) -> tuple[str, ...]:
+    """Give the place of a parameter; without the times there is a period, which gives both."""
+    if name in _TIMES and name not in parameters:
+        name = "period"
+    return ("query", name) if name in parameters else ("query",)
 
 
 def log_failure(connection: HTTPConnection, error: UsageError) -> None:
@@ -166,9 +171,17 @@ async def _answer(request: Any, error: Any) -> JSONResponse:
 
 
 def failure_response(
-    connection: HTTPConnection, error: UsageError, parameters: Iterable[str] = ()
+    connection: HTTPConnection, error: UsageError, parameters: Collection[str] = ()
 ) -> JSONResponse:
-    """Log an error, and make the reply that tells of it."""
+    """Log an error, and make the reply that tells of it.
+
+    Args:
+        connection: The request.
+        error: The error.
+        parameters: Names of the parameters of its route, one of which may be at fault.
+    """
+    if "period" in connection.query_params:
+        parameters = set(parameters) - _TIMES
     failure = failure_of(error, parameters)
     if not isinstance(error, BusyError | QueryError):
         log_failure(connection, error)

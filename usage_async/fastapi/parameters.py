@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from starlette.datastructures import QueryParams
 
 from usage_async._api.endpoints import Endpoint
 from usage_async._api.fields import FIELDS
 from usage_async._query.times import CALENDAR
+from usage_async.errors import QueryError
 from usage_async.report.spec import By
 
 _TIME = 'An ISO time with an offset, a date, Unix seconds, or a time before now such as "7d".'
@@ -38,6 +40,16 @@ class Parameters(BaseModel):
     def given(self) -> dict[str, Any]:
         """Give the parameters that were given, as a query takes them."""
         return {name: getattr(self, name) for name in self.model_fields_set}
+
+    def check(self, sent: QueryParams) -> None:
+        """Refuse a second value of what takes one: who reads the first would read another query.
+
+        Raises:
+            QueryError: A parameter is given twice.
+        """
+        for name, field in type(self).model_fields.items():
+            if get_origin(field.annotation) is not list and len(sent.getlist(name)) > 1:
+                raise QueryError(f"{name} takes one value, and is given several times")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import attrs
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -92,20 +92,21 @@ class Route(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Make the handler of the route."""
-        handle = super().get_route_handler()
+        handle, names = super().get_route_handler(), _names(self.endpoint)
 
         async def answer(request: Request) -> Response:
             try:
                 return await handle(request)
             except UsageError as error:
-                return failure_response(request, error, _NAMES)
+                return failure_response(request, error, names)
 
         return answer
 
 
-_NAMES = frozenset(
-    name for endpoint in ENDPOINTS.values() for name in parameters_of(endpoint).names()
-)
+def _names(handler: Callable[..., Any]) -> tuple[str, ...]:
+    """Give the names of the parameters that a handler takes."""
+    taken = inspect.signature(handler).parameters.get("parameters")
+    return () if taken is None else get_args(taken.annotation)[0].names()
 
 
 def usage_router(
@@ -145,16 +146,19 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
     }
 
     async def buckets(request: Request, client: UsageClient, parameters: Parameters) -> Response:
+        parameters.check(request.query_params)
         query = client.query(name, **parameters.given())
         media_type = _accepted(request)
         if media_type != JSON:
             pieces = partial(_PIECES[media_type], query)
-            return StreamedResponse(pieces, media_type, _failed, bound.waiter)
+            failed = partial(failure_response, parameters=parameters.names())
+            return StreamedResponse(pieces, media_type, failed, bound.waiter)
         with bound.waiter():
             reply = await buckets_reply(query, f"accept {NDJSON} or {ARROW}")
         return _answer(request, reply)
 
     async def totals(request: Request, client: UsageClient, parameters: Parameters) -> Response:
+        parameters.check(request.query_params)
         with bound.waiter():
             reply = await summary_reply(client.query(name, **parameters.given()))
         return _answer(request, reply)
@@ -205,6 +209,7 @@ def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
     async def report(
         request: Request, client: UsageClient, parameters: ReportParameters
     ) -> Response:
+        parameters.check(request.query_params)
         with bound.waiter():
             reply = await report_reply(client, parameters)
         return _answer(request, reply)
@@ -219,10 +224,6 @@ def typed(function: Any, types: Mapping[str, Any]) -> Any:
         [inspect.Parameter(name, kind, annotation=each) for name, each in types.items()]
     )
     return function
-
-
-def _failed(request: Request, error: UsageError) -> Response:
-    return failure_response(request, error, _NAMES)
 
 
 def _answer(request: Request, reply: Written) -> Response:

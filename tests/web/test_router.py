@@ -277,6 +277,41 @@ async def test_a_browser_asks_whether_its_reply_still_holds():
     assert first.headers["cache-control"] == "private, no-cache"
 
 
+async def test_the_tag_of_another_tenant_does_not_hold_even_if_the_figures_are_equal():
+    tokens = {"own": Scope([OWN]), "of-people": Scope([OWN], people=True), "boss": ALL}
+
+    async def signed_in(token: Annotated[str, Header()]) -> object:
+        return tokens[token]
+
+    apps = [FastAPI(lifespan=usage_lifespan(transport=Empty(), runtime=RUNTIME)) for _ in range(2)]
+    for app in apps:
+        app.include_router(usage_router(scope=signed_in))
+    replies = {}
+    for app in apps:
+        async with served(app) as browser:
+            for token in tokens:
+                for path in ("/costs/summary", "/usage/costs", "/report.json"):
+                    params, headers = {"period": "yesterday"}, {"token": token}
+                    reply = await browser.get(path, params=params, headers=headers)
+                    assert reply.status_code == 200, reply.text
+                    found = replies.setdefault(path, {})
+                    known = {"if-none-match": ", ".join(found)} if found else {}
+                    assert found.setdefault(reply.headers["etag"], reply.content) is reply.content
+                    again = await browser.get(path, params=params, headers={**headers, **known})
+                    assert again.status_code == 200
+    assert [len(set(found.values())) for found in replies.values()] == [1, 1, 1]
+
+
+class Empty:
+    """An organization without usage."""
+
+    async def __call__(self, path, params, headers):
+        given = dict(params)
+        days = range(int(given["start_time"]), int(given["end_time"]), DAY)
+        data = [{"start_time": day, "end_time": day + DAY, "results": []} for day in days]
+        return 200, {}, page(data)
+
+
 async def test_json_has_a_most_of_buckets_and_lines_have_none():
     upstream = Leaky()
     params = {"start_time": START, "end_time": START + 8 * DAY, "bucket_width": "1m"}

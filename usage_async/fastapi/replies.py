@@ -6,9 +6,8 @@ values that handlers ask for, and within the same bound of bytes.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
-from hashlib import sha256
+from secrets import token_hex
 from typing import Any
 
 import attrs
@@ -29,8 +28,6 @@ from usage_async.report.values import Report, Sections, View
 
 MAX_BUCKETS = 10_000
 """Buckets of a reply in JSON, which is held in memory; streams have no such bound."""
-_LARGE = 1 << 20
-"""Bytes of a body whose digest takes more than some milliseconds."""
 
 
 @attrs.frozen
@@ -39,17 +36,13 @@ class Written:
 
     Attributes:
         body: Its JSON.
-        tag: Its entity tag. The body tells as of when its figures are, so another reading has
-            another tag.
+        tag: Its entity tag, made by chance. A digest of the body would tell a tenant whether the
+            figures of another one are equal. Another reading has another tag in any case, since
+            the body tells as of when its figures are.
     """
 
     body: bytes
-    tag: str
-
-
-async def _written(body: bytes) -> Written:
-    digest = await asyncio.to_thread(sha256, body) if len(body) > _LARGE else sha256(body)
-    return Written(body, f'"{digest.hexdigest()[:32]}"')
+    tag: str = attrs.field(factory=lambda: f'"{token_hex(16)}"')
 
 
 async def summary_reply(query: UsageQuery[Any]) -> Written:
@@ -57,7 +50,7 @@ async def summary_reply(query: UsageQuery[Any]) -> Written:
 
     async def read(now: int | None) -> tuple[Written, bool]:
         summary, is_settled = await query._summary(query.group_by, now)  # noqa: SLF001 - see Question
-        return await _written(await summary_as_json(summary)), is_settled
+        return Written(await summary_as_json(summary)), is_settled
 
     return await query._answer("summary", query.group_by, read, is_written=True)  # noqa: SLF001
 
@@ -88,7 +81,7 @@ async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
             "buckets": [],
             "notices": [to_dict(notice) for notice in stream.notices],
         }
-        return query._made(await _written(await buckets_as_json(buckets, about)), stream)  # noqa: SLF001
+        return query._made(Written(await buckets_as_json(buckets, about)), stream)  # noqa: SLF001
 
     return await query._answer("collect", (), read, is_written=True)  # noqa: SLF001
 
@@ -104,7 +97,7 @@ async def report_reply(client: UsageClient, parameters: ReportParameters) -> Wri
         )
         report = compute_report(spec, _without_words(await read_sections(client, spec)))
         body = report_as_json(report, View())
-        return await _written(body), _is_settled(report, engine.settle_after)
+        return Written(body), _is_settled(report, engine.settle_after)
 
     # All queries of a report are of the same days, so that one of them stands for the question.
     costs = client.costs(period=parameters.period)

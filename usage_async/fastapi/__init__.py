@@ -1,42 +1,51 @@
 """FastAPI: the figures of an organization for many browsers, each within its scope.
 
+    from hashlib import sha256
     from typing import Annotated
 
     from fastapi import Depends, FastAPI, HTTPException
     from fastapi.security import APIKeyHeader
 
-    from usage_async import CostsResult
+    from usage_async import CostsResult, UsageClient
     from usage_async.fastapi import (
-        ALL, Scope, Usage, install_error_handlers, metrics_router, usage_lifespan, usage_router
+        ALL, Scope, install_error_handlers, metrics_router, scoped_usage, usage_lifespan,
+        usage_router,
     )
 
-    SCOPES = {"boss-token": ALL, "team-token": Scope(["proj_search"])}
+    def digest(token: str) -> bytes:
+        return sha256(token.encode()).digest()
+
+    SCOPES = {digest("boss-token"): ALL, digest("team-token"): Scope(["proj_search"])}
 
     async def tenant(token: Annotated[str, Depends(APIKeyHeader(name="x-token"))]):
-        if token not in SCOPES:
+        if digest(token) not in SCOPES:
             raise HTTPException(401)
-        return SCOPES[token]
+        return SCOPES[digest(token)]
 
     app = FastAPI(lifespan=usage_lifespan(ttl_s=60))
     install_error_handlers(app)
     app.include_router(usage_router(scope=tenant), prefix="/api")
     app.include_router(metrics_router(scope=tenant))
 
+    TenantUsage = Annotated[UsageClient, scoped_usage(tenant)]
+
     @app.get("/spend/{period}")
-    async def spend(period: str, usage: Usage) -> list[CostsResult]:
+    async def spend(period: str, usage: TenantUsage) -> list[CostsResult]:
         return await usage.costs(period=period, group_by=["project_id"]).totals()
 
 `usage_lifespan` opens one cached client an application: equal questions of any number of browsers
-are one reading. Handlers get it as `Usage`, or within a scope by `scoped_usage`. A handler returns
-our values as they are if it is annotated with them: money as exact strings. Without the annotation
-FastAPI cannot write them, and fails. `ndjson` and `arrow_stream` send rows while they are read.
+are one reading. Handlers get it within a scope by `scoped_usage`, or whole as `Usage`. A handler
+returns our values as they are if it is annotated with them: money as exact strings. Without the
+annotation FastAPI cannot write them, and fails. `ndjson` and `arrow_stream` send rows while they
+are read.
 
 Each worker process has a client, a cache and a limit of its own: four workers read at most four
 times a `ttl_s`, and have at most four times `concurrency` requests in flight. One worker is enough
 for most: an answer of the cache takes less than the rest of a request. Counters of the metrics are
 those of the process that was scraped.
 
-Signing in is the application's: `scope` and `tenant` are its dependencies. In front belongs what
+Signing in is the application's: `scope` and `tenant` are its dependencies. Tokens are looked up by
+their digests, since the time that this takes tells nothing about the tokens. In front belongs what
 any application needs: TLS, and a limit on the connections and requests of one address.
 
 Before version 1.0, names of this package may change in minor releases.

@@ -19,10 +19,12 @@ from usage_async.fastapi import (
     Scope,
     Usage,
     install_error_handlers,
+    metrics_router,
     scoped_usage,
     usage_client,
     usage_lifespan,
     usage_of,
+    usage_router,
 )
 
 RUNTIME = Runtime(now=lambda: NOW)
@@ -303,6 +305,29 @@ async def test_a_tenant_of_one_of_several_organizations():
         reply = await browser.get("/of/umbrella", headers={"token": "a"})
     assert reply.status_code == 200
     assert [len(upstream.sent) for upstream in upstreams.values()] == [0, 1]
+
+
+async def test_a_stranger_does_not_learn_which_organizations_there_are():
+    app = FastAPI(lifespan=usage_lifespan(organizations={"acme": {"transport": ByProject()}}))
+    usage = Annotated[UsageClient, scoped_usage(tenant, organization=organization)]
+
+    @app.get("/of/{name}")  # noqa: FAST003 - a dependency takes it
+    async def of(usage: usage) -> None:
+        pytest.fail("a stranger was let in")
+
+    app.include_router(metrics_router(scope=tenant, organization=organization), prefix="/{name}")
+    app.include_router(usage_router(scope=tenant, organization=organization), prefix="/{name}")
+    paths = ("/of/{}", "/{}/metrics", "/{}/usage/costs", "/{}/report.json")
+    async with served(app) as browser:
+        for path in paths:
+            known, unknown = [
+                await browser.get(path.format(name), headers={"token": "nobody"})
+                for name in ("acme", "nobody")
+            ]
+            assert (known.status_code, known.content) == (401, unknown.content)
+            assert known.status_code == unknown.status_code
+        reply = await browser.get("/nobody/metrics", headers={"token": "a"})
+        assert reply.status_code == 404
 
 
 @pytest.mark.parametrize("ids", [[], None, "proj_a", ["a/b"], [1]])

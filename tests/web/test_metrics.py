@@ -12,8 +12,15 @@ from service import page
 from values import DAY
 from web_server import served
 
-from usage_async import RetryPolicy, Runtime, errors
-from usage_async.fastapi import ALL, Scope, metrics_router, usage_lifespan, usage_router
+from usage_async import RetryPolicy, Runtime, UsageClient, errors
+from usage_async.fastapi import (
+    ALL,
+    Scope,
+    metrics_router,
+    usage_client,
+    usage_lifespan,
+    usage_router,
+)
 
 NOW = datetime(2026, 11, 21, 4, 23, tzinfo=UTC).timestamp()
 OWN, OTHER = "proj_own", "proj_other"
@@ -252,6 +259,40 @@ async def test_the_first_scopes_make_room_for_more(monkeypatch):
         assert not any(name == "usage_async_spend" for name, *_ in first)
         await scraped(browser)
         assert upstream.sent == sent  # the answers are in the cache
+
+
+async def test_a_reading_that_failed_is_tried_again_soon():
+    upstream, ticks = Service(), [0.0]
+    upstream.failure = 500, {}, b"words"
+    async with served(app_of(upstream, ticks=ticks, refresh_s=300)) as browser:
+        await scraped(browser)
+        sent = upstream.sent
+        ticks[0] = 29.0
+        await scraped(browser)
+        assert upstream.sent == sent
+        ticks[0], upstream.failure = 30.0, None
+        found = {}
+        while ("usage_async_reading_failed", *LAST) not in found or upstream.sent < sent + 8:
+            found = read(await browser.get("/metrics", headers=BOSS))
+        await scraped(browser)
+        ticks[0] = 60.0
+        await scraped(browser)
+        assert upstream.sent == sent + 8
+
+
+LAST = ("endpoint", "completions"), ("period", "settled_month")
+
+
+async def test_the_client_of_a_test_has_metrics_without_a_lifespan_or_a_cache():
+    runtime = Runtime(now=lambda: NOW)
+    app = FastAPI()
+    app.include_router(metrics_router(scope=tenant, endpoints=["completions"]))
+    async with UsageClient(transport=Service(), runtime=runtime) as fake, served(app) as browser:
+        app.dependency_overrides[usage_client] = lambda: fake
+        found = await scraped(browser)
+    assert spend(found, "day", OWN, "storage") == 0.01
+    names = {name for name, *_ in found}
+    assert not any("cache" in name or "upstream" in name for name in names)
 
 
 @pytest.mark.parametrize("name", ["costs", "vector_stores", "brand_new"])

@@ -137,6 +137,15 @@ def clients_of(connection: HTTPConnection) -> Clients:
     return found
 
 
+def sent_by(connection: HTTPConnection, client: UsageClient) -> Mapping[str, int]:
+    """Count the tries of requests of a client of the application, by outcome."""
+    clients: Clients | None = connection.scope.get("state", {}).get(_STATE)
+    if clients is None:
+        return {}
+    names = {name for name, each in clients.by_name.items() if each is client}
+    return {outcome: count for (name, outcome), count in clients.sent.items() if name in names}
+
+
 async def usage_client(connection: HTTPConnection) -> UsageClient:
     """Give the cached client of the application; tests override this dependency.
 
@@ -190,8 +199,9 @@ def scoped_usage(
     """
     source = source_of(organization)
 
+    # In this order a stranger does not learn which organizations there are.
     async def narrow(
-        client: Annotated[UsageClient, source], scope: Annotated[Any, Depends(tenant)]
+        scope: Annotated[Any, Depends(tenant)], client: Annotated[UsageClient, source]
     ) -> UsageClient:
         return narrowed(client, scope)
 

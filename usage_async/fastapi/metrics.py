@@ -23,7 +23,7 @@ from usage_async._client.client import UsageClient
 from usage_async._sums.totals import Summary, add
 from usage_async.errors import QueryError, UsageError
 from usage_async.fastapi.failures import log_failure
-from usage_async.fastapi.lifespan import clients_of, source_of
+from usage_async.fastapi.lifespan import sent_by, source_of
 from usage_async.fastapi.router import Route, typed
 from usage_async.fastapi.scope import ALL, narrowed
 
@@ -31,6 +31,8 @@ _OTHER = "other"
 """Label of the groups beyond the largest ones."""
 _METRICS = ("output_tokens", "num_model_requests")
 """Metrics that are shown beside the measure of an endpoint."""
+_AGAIN_S = 30.0
+"""Seconds after which a reading that failed is tried again, unless `refresh_s` are fewer."""
 _MOST_SCOPES = 100
 """Scopes whose figures are held."""
 
@@ -106,6 +108,9 @@ class _Board:
                         log_failure(request, error)
         finally:
             figures.is_running = False
+            if figures.failed:
+                tick = engine.fetcher.runtime.monotonic()
+                figures.due = min(figures.due, tick + _AGAIN_S)
 
 
 def _periods(now: float, settle_after: timedelta) -> dict[str, str]:
@@ -151,11 +156,12 @@ def metrics_router(
     router = APIRouter(route_class=Route, tags=["metrics"])
     types = {
         "request": Request,
-        "base": Annotated[UsageClient, source_of(organization)],
+        # In this order a stranger does not learn which organizations there are.
         "allowed": Annotated[Any, Depends(scope)],
+        "base": Annotated[UsageClient, source_of(organization)],
     }
 
-    async def metrics(request: Request, base: UsageClient, allowed: Any) -> Response:
+    async def metrics(request: Request, allowed: Any, base: UsageClient) -> Response:
         figures = board.figures(base, allowed, request)
         registry = CollectorRegistry()
         registry.register(_Collected([*_told(figures, top)]))
@@ -248,21 +254,21 @@ def _largest(found: dict[_Labels, Decimal], top: int) -> Iterator[tuple[_Labels,
 
 def _service(request: Request, base: UsageClient) -> Iterator[Metric]:
     """Give the counters of the cache and of the requests to the service."""
-    stats = base.cache.stats()
-    answers = CounterMetricFamily(
-        "usage_async_cache_answers", "Answers of the cache.", labels=["outcome"]
-    )
-    for outcome in ("fresh", "stale", "joined", "read", "failed"):
-        answers.add_metric([outcome], getattr(stats, outcome))
-    held = GaugeMetricFamily("usage_async_cache_bytes", "Estimated bytes of all answers.")
-    held.add_metric([], stats.bytes)
-    clients = clients_of(request)
+    if base._cache is not None:  # noqa: SLF001 - one of a test may have none
+        stats = base.cache.stats()
+        answers = CounterMetricFamily(
+            "usage_async_cache_answers", "Answers of the cache.", labels=["outcome"]
+        )
+        for outcome in ("fresh", "stale", "joined", "read", "failed"):
+            answers.add_metric([outcome], getattr(stats, outcome))
+        held = GaugeMetricFamily("usage_async_cache_bytes", "Estimated bytes of all answers.")
+        held.add_metric([], stats.bytes)
+        yield from (answers, held)
     requests = CounterMetricFamily(
         "usage_async_upstream_requests",
         "Tries of requests to the service, by status or error.",
         labels=["outcome"],
     )
-    for (name, outcome), count in sorted(clients.sent.items()):
-        if clients.by_name.get(name) is base:
-            requests.add_metric([outcome], count)
-    yield from (answers, held, requests)
+    for outcome, count in sorted(sent_by(request, base).items()):
+        requests.add_metric([outcome], count)
+    yield requests

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
 
-from usage_async._api.interval import DAY_S
-from usage_async._query.times import TimeRange
 from usage_async.report import amounts
 from usage_async.report.amounts import total
-from usage_async.report.arithmetic import ratio, times
-from usage_async.report.formatting import clean, count, money, percent, size
+from usage_async.report.arithmetic import ratio
+from usage_async.report.formatting import clean, count, money, percent
 from usage_async.report.insight import UNUSUAL_RULE, is_weekend
-from usage_async.report.spec import day_of
 from usage_async.report.terminal.page import Page
 from usage_async.report.values import (
     SPEND,
@@ -26,6 +22,19 @@ from usage_async.report.values import (
     Tokens,
     View,
     days_not_sent,
+)
+from usage_async.report.wording import (
+    NOT_ATTRIBUTED,
+    change_text,
+    figure_text,
+    groups_note,
+    per_thousand,
+    period_text,
+    rest_of,
+    split,
+    sum_of,
+    tokens_noun,
+    unusual_text,
 )
 
 _MOVERS = 3
@@ -52,7 +61,7 @@ def _head(page: Page, report: Report) -> None:
     spec = report.spec
     page.line((clean(str(report.organization)), "bold"))
     still = " (still running)" if spec.last_day_runs else ""
-    page.line(f"{_range(spec.period)} UTC", (still, "yellow"))
+    page.line(f"{period_text(spec.period)} UTC", (still, "yellow"))
     page.console.print()
     if report.spend_blank is not None:
         page.wrapped(f"Total spend unknown: {clean(str(report.spend_blank))}", "bold yellow")
@@ -64,8 +73,8 @@ def _head(page: Page, report: Report) -> None:
         if missing := report.missing_days:
             parts.append((f"  incomplete: {days_not_sent(missing)}", "yellow"))
         if spend.before is not None and spec.before is not None:
-            parts.append(f"  {_change(spend.total, spend.before, spend.currency)}")
-            parts.append((f"  against {_range(spec.before)}", "dim"))
+            parts.append(f"  {change_text(spend.total, spend.before, spend.currency)}")
+            parts.append((f"  against {period_text(spec.before)}", "dim"))
         page.line(*parts)
         if spend.pace is not None:
             projected = money(spend.pace.projected, spend.currency)
@@ -76,25 +85,6 @@ def _head(page: Page, report: Report) -> None:
                 f"{spend.pace.whole_days} whole days as billed, every other day at {rate}, the"
                 f" mean of the last {spend.pace.over_days}",
             )
-
-
-def _range(period: TimeRange) -> str:
-    end = period.end
-    clock = "" if period.end_time % DAY_S == 0 else f" {end:%H:%M}"
-    if clock == " 00:00":
-        # Without seconds, 00:00 would look as if the day that has just begun were left out.
-        clock = f" {end:%H:%M:%S}"
-    until = f"{end:%Y-%m-%d}{clock}"
-    return f"{period.start:%Y-%m-%d} to {until}"
-
-
-def _change(amount: Decimal, before: Decimal, currency: str) -> str:
-    change = amounts.change(amount, before)
-    # The amount before is negative if it was a credit; the share has the sign of the change.
-    share = percent(change, before.copy_abs())
-    return f"{money(change, currency, sign=True)}" + (
-        f" ({'+' if change > 0 else ''}{share})" if share else ""
-    )
 
 
 def _days(page: Page, spend: Spend) -> None:
@@ -123,12 +113,7 @@ def _days(page: Page, spend: Spend) -> None:
         page.drawing(text)
     _ruler(page, 1 if len(months) > 1 else months[0][0][0].day, places, cell)
     for each in spend.unusual:
-        of = "weekend day" if is_weekend(each.day) else "weekday"
-        page.wrapped(
-            f"{each.day:%a %Y-%m-%d}  {money(each.amount, spend.currency)}: unusual, the median"
-            f" {of} is {money(each.usual, spend.currency)}",
-            "yellow",
-        )
+        page.wrapped(unusual_text(each, spend.currency), "yellow")
     if spend.unusual:
         page.wrapped(f"(unusual: {UNUSUAL_RULE})", "dim")
 
@@ -155,7 +140,7 @@ def _ruler(page: Page, first: int, places: int, cell: int) -> None:
 
 def _label(group: Group | Tokens) -> Text:
     if group.id is None:
-        return Text("(not attributed)", style="dim")
+        return Text(NOT_ATTRIBUTED, style="dim")
     text = Text(clean(group.name or group.id))
     if group.name and group.name != group.id:
         text.append(f"  {clean(group.id)}", style="dim")
@@ -166,42 +151,24 @@ def _spend(page: Page, report: Report, spend: Spend, top: int) -> None:
     grouping = report.spec.grouping
     if not spend.groups:
         return
-    notes = []
-    if grouping.derived:
-        notes.append("derived from line items; one without a model is shown as it is")
-    if report.groups_from is not None:
-        notes.append(f"known from {day_of(report.groups_from)}")
-    page.title(f"Spend by {grouping.noun}", "; ".join(notes))
+    page.title(f"Spend by {grouping.noun}", groups_note(report))
     headers = [grouping.noun, "spend", "share"]
     compared = any(group.before is not None for group in spend.groups)
     is_wide = page.width >= _WIDE
     rated = any(group.requests for group in spend.groups) and (is_wide or not compared)
     headers += ["change"] * compared + ["per 1k requests" if is_wide else "per 1k"] * rated
-    groups, others = _split(spend.groups, top)
+    groups, others = split(spend.groups, top)
     rows = [
         [_label(group), *_money(group, spend, compared=compared, rated=rated)] for group in groups
     ]
     if others:
-        rest = Group(
-            id="others",
-            amount=total(group.amount for group in others),
-            before=total(group.before or Decimal(0) for group in others) if compared else None,
-        )
+        rest = rest_of(others)
         name = Text(f"({len(others)} others)", style="dim")
         place = len(rows) - (1 if groups[-1].id is None else 0)
         rows.insert(place, [name, *_money(rest, spend, compared=compared, rated=rated)])
         groups.insert(place, rest)
     shares = [ratio(group.amount, spend.total or 1) for group in groups]
     page.table(headers, rows, shares=shares)
-
-
-def _split(groups: Sequence[Group], top: int) -> tuple[list[Group], list[Group]]:
-    """Split the groups into those to draw and the others; spend without an id is always drawn."""
-    named = [group for group in groups if group.id is not None]
-    nobody = [group for group in groups if group.id is None]
-    if not top or len(named) <= top + 1:
-        return list(groups), []
-    return [*named[:top], *nobody], named[top:]
 
 
 def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[str | Text]:
@@ -211,10 +178,10 @@ def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[s
     ]
     if compared:
         before = group.before or Decimal(0)
-        cells.append(_change(group.amount, before, spend.currency))
+        cells.append(change_text(group.amount, before, spend.currency))
     if rated:
-        per_thousand = group.requests and ratio(times(group.amount, 1000), group.requests)
-        cells.append(money(per_thousand, spend.currency) if per_thousand else "")
+        rate = per_thousand(group)
+        cells.append(money(rate, spend.currency) if rate else "")
     return cells
 
 
@@ -247,7 +214,7 @@ def _blanks(page: Page, report: Report) -> None:
 
 
 def _tokens(page: Page, report: Report, top: int) -> None:
-    noun = "model" if report.spec.by == "line_item" else report.spec.grouping.noun
+    noun = tokens_noun(report)
     if not report.tokens:
         return
     without = f"without {', '.join(report.uncounted)}" if report.uncounted else ""
@@ -255,20 +222,10 @@ def _tokens(page: Page, report: Report, top: int) -> None:
     rows = [_token_cells(_label(row), row) for row in report.tokens]
     if top and len(report.tokens) > top + 1:
         rest = report.tokens[top:]
-        rows[top:] = [_token_cells(Text(f"({len(rest)} others)", style="dim"), _sum(rest))]
+        rows[top:] = [_token_cells(Text(f"({len(rest)} others)", style="dim"), sum_of(rest))]
     if len(report.tokens) > 1:
-        rows.append(_token_cells(Text("all", style="dim"), _sum(report.tokens)))
+        rows.append(_token_cells(Text("all", style="dim"), sum_of(report.tokens)))
     page.table((noun, "requests", "input", "cached", "output"), rows)
-
-
-def _sum(rows: Sequence[Tokens]) -> Tokens:
-    return Tokens(
-        id=None,
-        requests=sum(row.requests for row in rows),
-        input=sum(row.input for row in rows),
-        cached=sum(row.cached for row in rows),
-        output=sum(row.output for row in rows),
-    )
 
 
 def _token_cells(label: Text, row: Tokens) -> list[str | Text]:
@@ -282,16 +239,10 @@ def _endpoints(page: Page, report: Report) -> None:
     words = []
     for use in report.endpoints:
         rows.append((use.name, "" if use.requests is None else count(use.requests)))
-        figures = ", ".join(_figure(*figure) for figure in use.figures)
+        figures = ", ".join(figure_text(*figure) for figure in use.figures)
         blank = use.blank and Text(clean(str(use.blank)), style="yellow")
         words.append(blank or Text(figures))
     page.table(("endpoint", "requests"), rows, words=words)
-
-
-def _figure(metric: str, value: int, unit: str) -> str:
-    if unit == "bytes":
-        return f"{size(value)} stored"
-    return f"{count(value)} {unit if metric.startswith('num_') else metric.replace('_', ' ')}"
 
 
 def _notes(page: Page, report: Report, view: View) -> None:

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from usage_async.report.terminal import report as drawing
+from usage_async.report.wording import change_text
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ from usage_async.report.terminal import report as drawing
     ],
 )
 def test_a_change_and_its_share_have_one_sign(amount, before, shown):
-    assert drawing._change(Decimal(amount), Decimal(before), "usd") == shown
+    assert change_text(Decimal(amount), Decimal(before), "usd") == shown

@@ -1,0 +1,105 @@
+"""Words and rows that the renderings for people share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from usage_async._api.interval import DAY_S
+from usage_async._query.times import TimeRange
+from usage_async.report import amounts
+from usage_async.report.amounts import total
+from usage_async.report.arithmetic import ratio, times
+from usage_async.report.formatting import count, money, percent, size
+from usage_async.report.insight import UnusualDay, is_weekend
+from usage_async.report.spec import day_of
+from usage_async.report.values import Group, Report, Tokens
+
+NOT_ATTRIBUTED = "(not attributed)"
+
+
+def period_text(period: TimeRange) -> str:
+    """Write a range of whole days, with the time of its end where that lies inside a day."""
+    end = period.end
+    clock = "" if period.end_time % DAY_S == 0 else f" {end:%H:%M}"
+    if clock == " 00:00":
+        # Without seconds, 00:00 would look as if the day that has just begun were left out.
+        clock = f" {end:%H:%M:%S}"
+    until = f"{end:%Y-%m-%d}{clock}"
+    return f"{period.start:%Y-%m-%d} to {until}"
+
+
+def change_text(amount: Decimal, before: Decimal, currency: str) -> str:
+    """Write the change of an amount, such as `+$2.00 (+25.0%)`."""
+    change = amounts.change(amount, before)
+    # The amount before is negative if it was a credit; the share has the sign of the change.
+    share = percent(change, before.copy_abs())
+    return f"{money(change, currency, sign=True)}" + (
+        f" ({'+' if change > 0 else ''}{share})" if share else ""
+    )
+
+
+def unusual_text(each: UnusualDay, currency: str) -> str:
+    """Tell of an unusual day in one sentence."""
+    of = "weekend day" if is_weekend(each.day) else "weekday"
+    return (
+        f"{each.day:%a %Y-%m-%d}  {money(each.amount, currency)}: unusual, the median"
+        f" {of} is {money(each.usual, currency)}"
+    )
+
+
+def groups_note(report: Report) -> str:
+    """Tell how the groups of spend came about; empty where there is nothing to tell."""
+    notes = []
+    if report.spec.grouping.derived:
+        notes.append("derived from line items; one without a model is shown as it is")
+    if report.groups_from is not None:
+        notes.append(f"known from {day_of(report.groups_from)}")
+    return "; ".join(notes)
+
+
+def tokens_noun(report: Report) -> str:
+    """Name one group of tokens."""
+    return "model" if report.spec.by == "line_item" else report.spec.grouping.noun
+
+
+def split(groups: Sequence[Group], top: int) -> tuple[list[Group], list[Group]]:
+    """Split the groups into those to draw and the others; spend without an id is always drawn."""
+    named = [group for group in groups if group.id is not None]
+    nobody = [group for group in groups if group.id is None]
+    if not top or len(named) <= top + 1:
+        return list(groups), []
+    return [*named[:top], *nobody], named[top:]
+
+
+def rest_of(others: Sequence[Group]) -> Group:
+    """Add the groups that are not drawn up to one."""
+    compared = any(group.before is not None for group in others)
+    return Group(
+        id="others",
+        amount=total(group.amount for group in others),
+        before=total(group.before or Decimal(0) for group in others) if compared else None,
+    )
+
+
+def per_thousand(group: Group) -> Decimal | None:
+    """Give the amount of a group for a thousand requests; None where that is not known."""
+    return ratio(times(group.amount, 1000), group.requests) if group.requests else None
+
+
+def sum_of(rows: Sequence[Tokens]) -> Tokens:
+    """Add requests and tokens of groups up."""
+    return Tokens(
+        id=None,
+        requests=sum(row.requests for row in rows),
+        input=sum(row.input for row in rows),
+        cached=sum(row.cached for row in rows),
+        output=sum(row.output for row in rows),
+    )
+
+
+def figure_text(metric: str, value: int, unit: str) -> str:
+    """Write a figure of an endpoint with its unit."""
+    if unit == "bytes":
+        return f"{size(value)} stored"
+    return f"{count(value)} {unit if metric.startswith('num_') else metric.replace('_', ' ')}"

@@ -33,6 +33,7 @@ HOMES = {
     "fastapi": {"fastapi"},
     "starlette": {"fastapi"},
     "prometheus_client": {"fastapi"},
+    "uvicorn": {"_cli"},
     "pydantic": {"_api", "fastapi"},
     "pydantic_core": {"_api"},
     "pytest": {"emulator"},

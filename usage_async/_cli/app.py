@@ -71,6 +71,10 @@ _FUNCTIONS = {
         "Show who spent what, on one page. Exit code 1 if a figure but refused usage is missing.",
         "usage-async report --period 2026-10 --by user --compare",
     ),
+    "serve": (
+        "Show the figures in a browser on this machine, with routes and metrics for programs.",
+        "usage-async serve --demo",
+    ),
     "endpoints": (
         "List the figures, groups, filters and bucket widths of each endpoint.",
         "usage-async endpoints",

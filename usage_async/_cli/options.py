@@ -339,6 +339,11 @@ def _choices(endpoint: Endpoint, name: str) -> tuple[str, ...]:
     return {"bucket_width": endpoint.bucket_widths, "group_by": endpoint.group_by}.get(name, ())
 
 
+def as_written(_: Any, tokens: Sequence[Any]) -> str:
+    """Take a word as it is written: `read_dimension` also knows the API's, such as project_id."""
+    return str(tokens[0].value)
+
+
 def read_dimension(word: str, dimensions: Collection[D]) -> D:
     """Find the dimension that a word means: `project`, `project-id` and `project_id` alike.
 

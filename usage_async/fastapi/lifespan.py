@@ -123,6 +123,26 @@ def _count(
         trace(event)
 
 
+def lifespan_of(client: UsageClient, sent: Counter[tuple[str, str]]) -> Lifespan:
+    """Make a lifespan of one cached client, which its owner opens and closes.
+
+    Args:
+        client: The cached client.
+        sent: Tries of its requests, which `counter_of` counts.
+    """
+
+    @asynccontextmanager
+    async def run(_app: Any) -> AsyncIterator[dict[str, Any]]:
+        yield {_STATE: Clients({_ONLY: client}, sent)}
+
+    return run
+
+
+def counter_of(sent: Counter[tuple[str, str]]) -> Callable[[RequestEvent], None]:
+    """Make the `trace` of a client that counts its requests for `lifespan_of`."""
+    return partial(_count, _ONLY, sent, None)
+
+
 def clients_of(connection: HTTPConnection) -> Clients:
     """Give the clients of the application.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from inspect import Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import Group
 
@@ -18,6 +17,7 @@ from usage_async._cli.options import (
     END,
     PERIOD,
     START,
+    as_written,
     check_end,
     no_names_option,
     one_of,
@@ -118,11 +118,6 @@ async def _sections(client: UsageClient, spec: ReportSpec, context: Context) -> 
         return await read_sections(client, spec, advance)
 
 
-def _as_written(_: Any, tokens: Sequence[Any]) -> str:
-    # `read_dimension` also takes the API's words, such as project_id.
-    return str(tokens[0].value)
-
-
 _TEXT = str | None
 report.__signature__ = Signature(  # type: ignore[attr-defined] # a function takes any
     [
@@ -140,7 +135,7 @@ report.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
             one_of(tuple(map(word_of, GROUPINGS))),
             "project",
             group=_VIEW,
-            converter=_as_written,
+            converter=as_written,
             help="Dimension to group by; models are derived from line items.",
         ),
         option(

@@ -1,0 +1,260 @@
+"""Command `usage-async serve`: the figures in a browser, for one person on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from importlib.util import find_spec
+from inspect import Signature
+from socket import create_server, socket
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import Group
+
+from usage_async._cli import stderr
+from usage_async._cli.connection import Connection, open_client, open_client_and_names
+from usage_async._cli.context import Context
+from usage_async._cli.hints import explain
+from usage_async._cli.options import (
+    CONNECTION,
+    CONTEXT,
+    PERIOD,
+    as_written,
+    no_names_option,
+    one_of,
+    option,
+    read_dimension,
+)
+from usage_async.errors import ConfigurationError, QueryError
+from usage_async.report.dimensions import word_of
+from usage_async.report.spec import GROUPINGS, report_spec
+
+if TYPE_CHECKING:
+    from usage_async._cli.names import CommandNames
+    from usage_async._client.client import UsageClient
+    from usage_async._http.fetch import RequestEvent
+    from usage_async.report.html import Question
+    from usage_async.report.spec import ReportSpec
+    from usage_async.report.values import Report, View
+
+_SERVER = Group("Server", sort_key=10)
+_PAGE = Group("Page", sort_key=20)
+
+_HOST = "127.0.0.1"
+_NEEDS = ("fastapi", "prometheus_client", "uvicorn")
+_LAST_PORT = 65_535
+_GRACE_S = 1
+"""Seconds that replies in flight have at the end."""
+_TOP = 50
+"""The most groups of a table; the others become one line."""
+_DEFAULT_PERIOD = "last-month"
+
+_notes: ContextVar[dict[str, None]] = ContextVar("_notes")
+"""The library's warnings of the page that is being read."""
+
+
+def serve(
+    *,
+    port: int,
+    period: str,
+    by: str,
+    no_names: bool,
+    connection: Connection,
+    context: Context,
+) -> None:
+    """Serve a page, the routes and the metrics on this machine."""
+    if not 0 <= port <= _LAST_PORT:
+        raise QueryError(f"--port takes 0 to {_LAST_PORT}")
+    if not all(map(find_spec, _NEEDS)):
+        raise ConfigurationError("serve needs an extra: pip install 'usage-async[cli,fastapi]'")
+    from usage_async.report.html import Question
+
+    question = Question(period, read_dimension(by, GROUPINGS))
+    # A wrong period is told here, before it would be on every page.
+    report_spec(int(context.runtime.now()), by=question.by, period=period)
+    context.run(run_server(port, question, connection, context, with_names=not no_names))
+
+
+async def run_server(
+    port: int, question: Question, connection: Connection, context: Context, *, with_names: bool
+) -> None:
+    """Serve until the task is cancelled.
+
+    Args:
+        port: Port to listen on; 0 takes a free one.
+        question: The report that the page shows at first.
+        connection: Options of the command.
+        context: Its clocks and consoles.
+        with_names: True to read names.
+
+    Raises:
+        OSError: The port cannot be used.
+    """
+    from usage_async.fastapi.lifespan import counter_of, lifespan_of
+    from usage_async.fastapi.local import LocalGuard, local_app, new_token
+
+    sent: Counter[tuple[str, str]] = Counter()
+    opened = _opened(connection, context, counter_of(sent), with_names=with_names)
+    with _listening(port) as listener:
+        async with opened as (client, names):
+
+            async def read(spec: ReportSpec) -> tuple[Report, View]:
+                return await _read(client, names, spec, context)
+
+            app = local_app(
+                lifespan_of(client.cached(), sent),
+                question=question,
+                read=read,
+                now=context.runtime.now,
+                explain=explain,
+            )
+            port, token = listener.getsockname()[1], new_token()
+            guard = LocalGuard(app, port, token, _teller(connection, context))
+            with _page_notes():
+                context.out.print(f"http://{_HOST}:{port}/?token={token}", soft_wrap=True)
+                stderr.write("serving until Ctrl-C\n")
+                await _serve_until_cancelled(guard, listener)
+    # Not from within: names are kept only where nothing fails. Ctrl-C and SIGTERM end the task, and
+    # each has its exit code.
+    raise asyncio.CancelledError
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket]:
+    try:
+        listener = create_server((_HOST, port))
+    except OSError as error:
+        place, reason = f"{_HOST}:{port}", error.strerror
+        raise OSError(error.errno, f"{reason}; --port 0 takes a free port", place) from None
+    with listener:
+        yield listener
+
+
+@asynccontextmanager
+async def _opened(
+    connection: Connection,
+    context: Context,
+    trace: Callable[[RequestEvent], object],
+    *,
+    with_names: bool,
+) -> AsyncIterator[tuple[UsageClient, CommandNames | None]]:
+    if with_names:
+        async with open_client_and_names(connection, context, trace=trace) as opened:
+            yield opened
+    else:
+        async with open_client(connection, context, trace=trace) as client:
+            yield client, None
+
+
+async def _read(
+    client: UsageClient, names: CommandNames | None, spec: ReportSpec, context: Context
+) -> tuple[Report, View]:
+    """Read a report, and what to say beside it."""
+    from usage_async.report.compute import compute_report
+    from usage_async.report.reading import read_sections
+    from usage_async.report.values import View
+
+    notes: dict[str, None] = {}
+    begun = _notes.set(notes)
+    try:
+        sections = await read_sections(client, spec)
+        known = None if names is None else await names.update(sections.grouped_rows())
+    finally:
+        _notes.reset(begun)
+    view = View(notices=(*context.warnings, *notes), top=_TOP)
+    return compute_report(spec, sections, known), view
+
+
+@contextmanager
+def _page_notes() -> Iterator[None]:
+    """Give the library's warnings to the page whose reading causes them.
+
+    The command would collect them for its end, those of every reply for as long as it serves.
+    """
+
+    def keep(record: logging.LogRecord) -> bool:
+        notes = _notes.get(None)
+        if notes is not None and record.levelno >= logging.WARNING:
+            notes[record.getMessage()] = None
+        return False
+
+    log = logging.getLogger("usage_async")
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)
+
+
+def _teller(connection: Connection, context: Context) -> Callable[[Exception], None]:
+    """Make the function that tells of an error that no reply tells of."""
+
+    def tell(error: Exception) -> None:
+        if connection.debug:
+            stderr.write(stderr.without_keys("".join(traceback.format_exception(error))))
+        else:
+            context.note(explain(error))
+
+    return tell
+
+
+async def _serve_until_cancelled(app: Any, listener: socket) -> None:
+    """Serve; when the task is cancelled, end what is in flight, and return."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            # Signals end the task, as in every command.
+            yield
+
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        http="h11",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        # Requests that are no HTTP, and errors that the guard has told.
+        log_level=logging.CRITICAL + 1,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = Server(config)
+    work = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await work
+        # Those that had no time to end are cancelled, and need a turn for it.
+        if server.server_state.tasks:
+            await asyncio.wait(server.server_state.tasks)
+
+
+serve.__signature__ = Signature(  # type: ignore[attr-defined] # a function takes any
+    [
+        option("port", int, 8000, group=_SERVER, help="Port to listen on; 0 takes a free one."),
+        option(
+            "period", str, _DEFAULT_PERIOD, group=_PAGE, help=f"{PERIOD} The page can change it."
+        ),
+        option(
+            "by",
+            one_of(tuple(map(word_of, GROUPINGS))),
+            "project",
+            group=_PAGE,
+            converter=as_written,
+            help="Dimension to group by. The page can change it.",
+        ),
+        no_names_option(),
+        CONNECTION,
+        CONTEXT,
+    ]
+)
+serve.__annotations__ = {}

@@ -203,7 +203,7 @@ def _named(name: str, identity: str | None) -> str:
 
 
 def _form(question: Question) -> str:
-    words = "".join(f'<option value="{word}">' for word in ("7d", "30d", *CALENDAR))
+    words = "".join(f'<option value="{word}"></option>' for word in ("7d", "30d", *CALENDAR))
     choices = "".join(
         f'<option value="{word_of(by)}"{" selected" * (by == question.by)}>{each.noun}</option>'
         for by, each in GROUPINGS.items()

@@ -48,8 +48,6 @@ _PAGE = Group("Page", sort_key=20)
 _HOST = "127.0.0.1"
 _NEEDS = ("fastapi", "prometheus_client", "uvicorn")
 _LAST_PORT = 65_535
-_GRACE_S = 1
-"""Seconds that replies in flight have at the end."""
 _TOP = 50
 """The most groups of a table; the others become one line."""
 _DEFAULT_PERIOD = "last-month"
@@ -224,7 +222,7 @@ async def _serve_until_cancelled(app: Any, listener: socket) -> None:
         log_level=logging.CRITICAL + 1,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=0,  # whoever presses Ctrl-C is waiting for the end
     )
     server = Server(config)
     work = asyncio.create_task(server.serve(sockets=[listener]))
@@ -233,7 +231,7 @@ async def _serve_until_cancelled(app: Any, listener: socket) -> None:
     except asyncio.CancelledError:
         server.should_exit = True
         await work
-        # Those that had no time to end are cancelled, and need a turn for it.
+        # Replies in flight have been cancelled, and need a turn for it.
         if server.server_state.tasks:
             await asyncio.wait(server.server_state.tasks)
 

@@ -1,0 +1,220 @@
+"""The page: exact figures, hostile names, and nothing that a policy would have to allow."""
+
+import hashlib
+import re
+from base64 import b64encode
+from decimal import Decimal
+from html.parser import HTMLParser
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usage_async import UsageCompletionsResult, UsageVectorStoresResult
+from usage_async.report.html import POLICY, Question, failed_page, report_page
+from usage_async.report.insight import Pace
+from usage_async.report.values import Blank, Section, View
+
+from .conftest import DAY, START, cost, report_of, section
+
+QUESTION = Question("2026-10", "project_id")
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\"><svg onload='alert(1)'>",
+    "'; DROP TABLE",
+    "&lt;b&gt;",
+    "\u202eevil\u2066\u2069",
+    "שלום عالم",
+    "👩\u200d💻 team",
+    "a\0b\x1b[2J\ud800",
+    "x" * 200,
+]
+VOID = {"meta", "link", "input", "wbr"}
+
+
+class Page(HTMLParser):
+    """A page as a browser reads it."""
+
+    def __init__(self, page: bytes):
+        super().__init__()
+        self.tags, self.attributes, self.words, self.exact, self.open = [], [], [], [], []
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attributes]
+        self.exact += [value for name, value in attributes if (tag, name) == ("data", "value")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def page_of(report, *notices, top=0):
+    page = Page(report_page(QUESTION, report, View(notices=notices, top=top)))
+    assert page.open == []
+    return page
+
+
+def named(name):
+    """A report in which everything that a service may choose is a name."""
+    use = UsageCompletionsResult(
+        input_tokens=7, output_tokens=3, num_model_requests=2, project_id=name
+    )
+    return report_of(
+        costs=section([cost("3.5", organization_name=name, organization_id=name)]),
+        costs_by=section([cost("3.5", project_id=name, project_name=f"{name}!")]),
+        usage={
+            "completions": section([use]),
+            "images": Section(blank=Blank("refused", name)),
+        },
+    )
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_text(name):
+    page, plain = page_of(named(name), name), page_of(named("x"), "x")
+    assert page.tags == plain.tags
+    assert page.attributes == plain.attributes
+    assert "script" not in page.tags
+
+
+@given(st.text(st.characters(), min_size=1))
+def test_no_name_changes_what_the_page_is_made_of(name):
+    page, plain = page_of(named(name), name), page_of(named("x"), "x")
+    assert (page.tags, page.attributes) == (plain.tags, plain.attributes)
+    assert set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069\0").isdisjoint(page.text)
+
+
+def test_names_stay_readable():
+    for name in ("שלום عالم", "👩\u200d💻 team", "a & b", "x" * 200):
+        assert name in page_of(named(name)).text
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_what_was_asked_for_and_why_it_failed_are_text(word):
+    page = Page(failed_page(Question(word, "model"), word))
+    plain = Page(failed_page(Question("x", "model"), "x"))
+    assert (page.tags, page.attributes, page.open) == (plain.tags, plain.attributes, [])
+
+
+def test_the_policy_allows_the_own_style_and_nothing_else():
+    page = report_page(QUESTION, named("x"), View()).decode()
+    style = re.search("<style>(.*)</style>", page, re.DOTALL)[1]
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in POLICY
+    assert POLICY.startswith("default-src 'none';")
+    assert "unsafe" not in POLICY
+    assert not re.search(r"<script|\son\w+=|\sstyle=|https?:|//", page.replace("data:,", ""))
+
+
+def test_every_figure_stands_there_exactly():
+    digits = "0.10000000000000000000000000000000000001"
+    report = report_of(
+        costs=section([cost(digits)], [cost("2", "eur")]),
+        costs_by=section([cost(digits, project_id="p")], [cost("2", "eur", project_id="q")]),
+        usage={"vector_stores": section([UsageVectorStoresResult(usage_bytes=12345678901)])},
+    )
+    page = page_of(report)
+    assert {digits, "2", "12345678901"} <= set(page.exact)
+    assert f"exactly {digits} USD" in page.text
+    assert "exactly 2 EUR" in page.text
+
+
+def test_the_groups_of_the_page_add_up_to_its_total():
+    rows = [cost("1.25", project_id=f"p{n}") for n in range(10)]
+    report = report_of(costs=section(rows), costs_by=section([*rows[:9]]))
+    page = report_page(QUESTION, report, View(top=4)).decode()
+    table = page[page.index("Spend by project") : page.index("Everything that was used")]
+    assert sum(map(Decimal, re.findall('<data value="([^"]*)">', table))) == Decimal("12.5")
+    assert "(5 others)" in table
+    assert table.index("(5 others)") < table.index("(not attributed)")
+
+
+def test_tokens_beyond_the_most_are_one_line():
+    use = {"input_tokens": 10, "output_tokens": 3, "num_model_requests": 2}
+    rows = [UsageCompletionsResult(**use, project_id=f"p{n}") for n in range(6)]
+    text = page_of(report_of(usage={"completions": section(rows)}), top=2).text
+    assert "(4 others)" in text
+    one = page_of(report_of(usage={"completions": section(rows[:1])}))
+    assert "tfoot" not in one.tags
+
+
+def test_a_comparison_a_pace_and_unusual_days_are_told():
+    report = report_of(
+        costs=section([cost("30")], [cost("20")], [cost("10")]),
+        costs_by=section([cost("30", project_id="p")], [cost("20", project_id="p")], []),
+        before=section([cost("40")], [], []),
+        costs_by_before=section([cost("40", project_id="p")], [], []),
+        usage={
+            "completions": section(
+                *[[UsageCompletionsResult(input_tokens=1, output_tokens=1, num_model_requests=500,
+                                          project_id="p")]] * 3
+            )
+        },
+    )  # fmt: skip
+    (spend,) = report.spends
+    pace = Pace(whole_days=3, rate=Decimal(20), over_days=3, projected=Decimal(620))
+    report = attrs.evolve(report, spends=(attrs.evolve(spend, pace=pace),))
+    page = page_of(report)
+    assert "+$20.00 (+50.0%) against 2026-09-28 to 2026-10-01" in page.text
+    assert "Month's end about $620.00 3 whole days" in page.text
+    assert "620" in page.exact
+    assert "$33.33" in page.text
+
+
+def test_what_is_missing_is_said():
+    days = section([cost("1")], [cost("1")])
+    gap = attrs.evolve(days, missing=(days.buckets[-1].end_time,))
+    report = report_of(costs=gap, costs_by=Section(blank=Blank("failed", "<b>")), before=Section())
+    page = page_of(report, "a notice")
+    assert "incomplete: 1 day was not sent" in page.text
+    assert "spend by project: failed: <b>" in page.text
+    assert "a notice" in page.text
+    assert "unknown" in page.text
+
+
+def test_spend_that_is_not_known_is_not_shown_as_zero():
+    page = page_of(report_of(costs=Section(blank=Blank("refused", "no scope"))))
+    assert "Unknown: refused: no scope" in page.text
+    assert "$" not in page.text
+
+
+def test_nothing_billed_is_said():
+    text = page_of(report_of(costs=section([], [], []))).text
+    assert "nothing was billed" in text
+    assert "Organization" in text
+
+
+def test_days_without_an_amount_or_with_a_credit_have_no_bar():
+    days = section([cost("-5")], [cost("-1")], [])
+    page = report_page(QUESTION, report_of(costs=days), View()).decode()
+    heights = re.findall(r'height="([\d.]+)"><title>', page)
+    assert heights == ["0.00", "0.00", "0.00"]
+
+
+def test_without_a_known_day_there_is_no_drawing():
+    days = attrs.evolve(section(), missing=tuple(START + n * DAY for n in range(3)))
+    page = page_of(report_of(costs=days, before=section([cost("1")])))
+    assert "Day by day" not in page.text
+    assert "incomplete: 3 days were not sent" in page.text
+
+
+def test_the_page_tells_what_was_asked_and_what_is_covered():
+    text = page_of(named("x")).text
+    assert "Asked for 2026-10: 2026-10-01T00:00:00Z to 2026-10-04T00:00:00Z." in text
+    assert "Covered: 2026-10-01T00:00:00Z to 2026-10-04T00:00:00Z." in text
+    assert "Read at 2026-10-31 00:00:00 UTC" in text

@@ -137,7 +137,9 @@ class LocalGuard:
 
     def _exchange(self, scope: ASGIScope) -> Response | None:
         """Exchange the token of a URL for a cookie; None where the URL has none."""
-        given = [value for name, value in parse_qsl(scope["query_string"]) if name == b"token"]
+        query = scope["query_string"].decode("latin-1")
+        pairs = parse_qsl(query, encoding="latin-1")
+        given = [value.encode("latin-1") for name, value in pairs if name == "token"]
         if scope["path"] != "/" or not given:
             return None
         if not self._is_token(given[-1]):

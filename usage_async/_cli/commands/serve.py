@@ -53,7 +53,7 @@ _TOP = 50
 _DEFAULT_PERIOD = "last-month"
 
 _notes: ContextVar[dict[str, None]] = ContextVar("_notes")
-"""The library's warnings of the page that is being read."""
+"""Collects the library's warnings of what is being read for a page."""
 
 
 def serve(
@@ -157,22 +157,29 @@ async def _read(
     from usage_async.report.reading import read_sections
     from usage_async.report.values import View
 
-    notes: dict[str, None] = {}
-    begun = _notes.set(notes)
-    try:
+    with _noted({}) as notes:
         sections = await read_sections(client, spec)
+    # Told once, a list of names that is refused concerns every page from then on.
+    with _noted(context.warnings):
         known = None if names is None else await names.update(sections.grouped_rows())
-    finally:
-        _notes.reset(begun)
     view = View(notices=(*context.warnings, *notes), top=_TOP)
     return compute_report(spec, sections, known), view
 
 
 @contextmanager
-def _page_notes() -> Iterator[None]:
-    """Give the library's warnings to the page whose reading causes them.
+def _noted(notes: dict[str, None]) -> Iterator[dict[str, None]]:
+    before = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(before)
 
-    The command would collect them for its end, those of every reply for as long as it serves.
+
+@contextmanager
+def _page_notes() -> Iterator[None]:
+    """Give the library's warnings to the page whose reading causes them, and to nothing else.
+
+    The command would collect those of every reply for its end, for as long as it serves.
     """
 
     def keep(record: logging.LogRecord) -> bool:

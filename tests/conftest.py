@@ -8,6 +8,7 @@ import signal
 
 import aiohttp
 import pytest
+from browser import chromium_or_skip
 from hypothesis import settings
 from readers import FAST
 from service import Clock
@@ -89,3 +90,10 @@ def hostile():
     """A decimal context that rounds to five digits, and that raises at whatever happens."""
     with decimal.localcontext(decimal.Context(prec=5, traps=list(decimal.Context().flags))):
         yield
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Headless Chromium, as Playwright's `Browser`; a module that uses it has no async tests."""
+    with chromium_or_skip() as browser:
+        yield browser

@@ -63,6 +63,20 @@ def sample(name: str) -> bytes:
 HOSTILE = Context(prec=1, traps=[FloatOperation, Inexact, InvalidOperation, Rounded])
 """A decimal context in which most operations raise."""
 
+HOSTILE_NAMES = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\"><svg onload='alert(1)'>",
+    "'; DROP TABLE",
+    "&lt;b&gt;",
+    "\u202eevil\u2066\u2069",
+    "שלום عالم",
+    "👩\u200d💻 team",
+    "a\0b\x1b[2J\ud800",
+    "x" * 200,
+]
+"""Names that try to be something else than text on a page."""
+
 SPEC = json.loads(sample("usage-api"))
 SPEC_FILE = "differs from tests/samples/usage-api.json, which holds the facts about the API"
 

@@ -20,7 +20,8 @@ from .conftest import environment
 def test_help_teaches_and_every_command_has_an_example(cli):
     ran = cli("--help")
     assert (ran.code, ran.err) == (0, "")
-    for command in ("report", "fetch", "total", "verify", "endpoints", "doctor", "emulate"):
+    commands = ("report", "fetch", "total", "verify", "serve", "endpoints", "doctor", "emulate")
+    for command in commands:
         assert f" {command} " in ran.out
         assert "\nExample: usage-async " in cli(command, "--help").out
 

@@ -1,9 +1,12 @@
-"""Shared by the tests of the web: an application under uvicorn, and browsers of it."""
+"""Shared by the tests of the web: applications under uvicorn, and browsers of them."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -13,7 +16,7 @@ import attrs
 import httpx
 import uvicorn
 
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Without the certificates of the system, which take longer to read than most tests."""
 
 
@@ -61,7 +64,7 @@ async def served(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, verify=_NO_TLS
+            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, verify=NO_TLS
         ) as browser:
             yield browser
     finally:
@@ -116,3 +119,15 @@ async def direct(app: Any) -> AsyncIterator[httpx.AsyncClient]:
         transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as browser:
             yield browser
+
+
+def spawn_serve() -> subprocess.Popen[str]:
+    """Start `usage-async serve --demo` on a free port; its first line is the URL."""
+    unwanted = ("OPENAI_", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG", "PYTHONWARNINGS")
+    return subprocess.Popen(
+        [sys.executable, "-m", "usage_async._cli", "serve", "--demo", "--port", "0"],
+        env={k: v for k, v in os.environ.items() if not k.startswith(unwanted)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

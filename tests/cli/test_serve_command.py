@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
 import httpx
 import pytest
+from web_server import NO_TLS, spawn_serve
 
 from usage_async import CostsResult, Runtime, Summary, loads
 from usage_async._cli.commands import serve
@@ -21,7 +21,7 @@ from usage_async._cli.context import Context
 from usage_async.emulator import Emulator, Quirks, demo
 from usage_async.report.html import Question
 
-from .conftest import NOW, environment
+from .conftest import NOW
 
 DEMO = Connection(demo=True)
 QUESTION = Question("last-month", "project_id")
@@ -41,7 +41,11 @@ async def served(capsys, connection=DEMO, *, with_names=True, context=None):
     url = out.removesuffix("\n")
     try:
         async with httpx.AsyncClient(
-            base_url=url.partition("?")[0], trust_env=False, timeout=60, follow_redirects=True
+            base_url=url.partition("?")[0],
+            trust_env=False,
+            verify=NO_TLS,
+            timeout=60,
+            follow_redirects=True,
         ) as browser:
             yield browser, url
     finally:
@@ -253,16 +257,6 @@ def test_a_missing_extra_is_one_line_with_its_command(cli, monkeypatch):
     assert ran.err.count("\n") == 1
 
 
-def _spawn():
-    return subprocess.Popen(
-        [sys.executable, "-m", "usage_async._cli", "serve", "--demo", "--port", "0"],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals")
 @pytest.mark.parametrize(
@@ -271,7 +265,7 @@ def _spawn():
     ids=["SIGINT", "SIGTERM"],
 )
 def test_a_signal_ends_it_with_a_stream_in_flight_and_nothing_is_printed(number, says):
-    with _spawn() as process:
+    with spawn_serve() as process:
         try:
             url = process.stdout.readline().removesuffix("\n")
             port, token = re.fullmatch(

@@ -1,9 +1,6 @@
 """The page of `usage-async serve` in headless Chromium."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from datetime import datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -11,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from browser import Watched
 from values import HOSTILE_NAMES
+from web_server import spawn_serve
 
 from usage_async.emulator import demo
 from usage_async.report.html import POLICY, Question, report_page
@@ -23,11 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def printed():
     """The URL that `usage-async serve --demo` prints."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")}
-    command = [sys.executable, "-m", "usage_async._cli", "serve", "--demo", "--port", "0"]
-    with subprocess.Popen(  # noqa: S603 - this very Python
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with spawn_serve() as process:
         try:
             yield process.stdout.readline().removesuffix("\n")
         finally:

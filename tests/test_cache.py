@@ -894,7 +894,7 @@ class ByProject:
         return 200, {}, page([day])
 
 
-TENANTS = {
+VIEWS = {
     "mine": lambda client: client.scoped(project_ids=["proj_x"]),
     "of people": lambda client: client.scoped(project_ids=["proj_x"], people=True),
     "other": lambda client: client.scoped(project_ids=["proj_y"]),
@@ -904,7 +904,7 @@ TENANTS = {
 }
 TURNS = st.lists(
     st.tuples(
-        st.sampled_from([*["mine"] * len(TENANTS), *TENANTS]),
+        st.sampled_from([*["mine"] * len(VIEWS), *VIEWS]),
         st.sampled_from(["first", "total"]),
         st.sampled_from([{"period": "today"}, {**SETTLED, "project_ids": ["proj_x"]}]),
     )
@@ -920,7 +920,7 @@ async def learned(steps, whose):
     service = ByProject(clock)
     async with UsageClient(transport=service, runtime=clock.runtime) as client:
         cached = client.cached()
-        clients = {name: narrow(cached) for name, narrow in TENANTS.items()}
+        clients = {name: narrow(cached) for name, narrow in VIEWS.items()}
         clients["mine"] = clients["mine"].cached(on_answer=told.append)
         for step in steps:
             match step:
@@ -946,6 +946,6 @@ async def learned(steps, whose):
 @given(TURNS)
 def test_a_tenant_of_a_cache_learns_nothing_of_others(steps):
     async def compare():
-        assert await learned(steps, TENANTS) == await learned(steps, ["mine"])
+        assert await learned(steps, VIEWS) == await learned(steps, ["mine"])
 
     asyncio.run(compare())

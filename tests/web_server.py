@@ -121,11 +121,11 @@ async def direct(app: Any) -> AsyncIterator[httpx.AsyncClient]:
             yield browser
 
 
-def spawn_serve() -> subprocess.Popen[str]:
+def spawn_serve(*options: str) -> subprocess.Popen[str]:
     """Start `usage-async serve --demo` on a free port; its first line is the URL."""
     unwanted = ("OPENAI_", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG", "PYTHONWARNINGS")
-    return subprocess.Popen(
-        [sys.executable, "-m", "usage_async._cli", "serve", "--demo", "--port", "0"],
+    return subprocess.Popen(  # noqa: S603 - this very Python
+        [sys.executable, "-m", "usage_async._cli", "serve", "--demo", "--port", "0", *options],
         env={k: v for k, v in os.environ.items() if not k.startswith(unwanted)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -94,12 +94,14 @@ tbody th,tfoot th{font-weight:400;white-space:normal;min-width:9rem}
 thead th.words,td.words{text-align:left}
 td.words{white-space:normal;min-width:10rem}
 tfoot td,tfoot th{color:var(--soft);border-bottom:0}
-td svg{float:left;width:7rem;height:.75rem;margin:.4rem .75rem 0 1rem}
+td svg{width:7rem;height:.75rem}
+.share{display:inline-block;min-width:4rem}
 summary{cursor:pointer;color:var(--soft);font-size:.875rem;margin-top:.75rem}
 details table{width:auto}
 ul{margin:.25rem 0;padding-left:1.25rem}
 footer{margin-top:2.5rem;border-top:1px solid var(--line);padding-top:.75rem}
-@media(max-width:34rem){td svg{display:none}.total{font-size:2rem}table{font-size:.875rem}
+@media(max-width:34rem){td svg{display:none}.share{min-width:0}.total{font-size:2rem}
+table{font-size:.875rem}
 th,td{padding:.4rem 0 .4rem .375rem;white-space:normal}
 thead th{font-size:.75rem}tbody th,tfoot th{min-width:5rem}
 th small{font-size:.75rem}input{width:100%}label{flex:1 1 8rem}}
@@ -324,8 +326,8 @@ def _groups(report: Report, spend: Spend, top: int) -> str:
 
 
 def _group(group: Group, spend: Spend, peak: Decimal, *, compared: bool, rated: bool) -> list[str]:
-    share = _bar(group.amount, peak) + percent(group.amount, spend.total)
-    cells = [_money(group.amount, spend.currency), share]
+    share = f'<span class="share">{percent(group.amount, spend.total)}</span>'
+    cells = [_money(group.amount, spend.currency), _bar(group.amount, peak) + share]
     if compared:
         change = change_text(group.amount, group.before or Decimal(0), spend.currency)
         cells.append(_text(change))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 from starlette.datastructures import QueryParams
 
 from usage_async._api.endpoints import Endpoint
@@ -32,10 +32,8 @@ _NOT_OF_THE_WEB = ("limit", "page")
 """Parameters of the requests to the service; a reply here is whole."""
 
 
-class Parameters(BaseModel):
+class Parameters(BaseModel, extra="forbid"):
     """Base of the parameters of a route: a name that is not known is refused, not ignored."""
-
-    model_config = ConfigDict(extra="forbid")
 
     def given(self) -> dict[str, Any]:
         """Give the parameters that were given, as a query takes them."""

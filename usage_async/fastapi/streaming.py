@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, aclosing, nullcon
 from functools import partial
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Send
@@ -69,7 +70,7 @@ class StreamedResponse(Response):
     ) -> None:
         self.status_code = 200
         self.media_type = media_type
-        self.background = None
+        self.background: BackgroundTask | None = None
         self._pieces = pieces
         self._on_failure = on_failure
         self._guard = guard

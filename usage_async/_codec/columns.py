@@ -18,7 +18,7 @@ import re
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from functools import cache
 from itertools import accumulate, islice
 from typing import (
@@ -44,7 +44,9 @@ from usage_async._codec.schemas import (
     column_type,
     column_types,
     columns_of,
+    fits_decimal,
     pyarrow,
+    rounded,
     schema_of,
 )
 from usage_async.errors import EPOCH, ResponseError, UsageError
@@ -58,9 +60,6 @@ _SHORT_ROWS = 1 << 10
 
 _MOST_SHOWN = 60
 """Characters of a number in an error."""
-
-_ROUNDING = Context(prec=400, rounding=ROUND_HALF_EVEN, traps=[])
-_PLACE = Decimal(f"1e-{SCALE}")
 
 
 class ColumnBucket(msgspec.Struct, gc=False, eq=False):  # noqa: PLW1641 - its rows have no hash
@@ -212,8 +211,8 @@ class Columns:
         values = [None if text is None else Decimal(text) for text in digits]
         kept = values
         if self._exact:
-            kept = [None if value is None else _rounded(value) for value in values]
-        if not all(value is None or _fits_decimal(value) for value in kept):
+            kept = [None if value is None else rounded(value) for value in values]
+        if not all(value is None or fits_decimal(value) for value in kept):
             raise _misfit(column, values, buckets, kept)
         return pa.array(kept, kind)
 
@@ -365,12 +364,12 @@ def _misfit(
         buckets: The buckets whose rows have them.
         kept: What would be kept of decimals, rounded perhaps.
     """
-    fits = _fits_int64 if kept is None else _fits_decimal
+    fits = _fits_int64 if kept is None else fits_decimal
     tried = values if kept is None else kept
     number = next(n for n, value in enumerate(tried) if value is not None and not fits(value))
     what = f"{column.name} of {_place(number, buckets)}"
     value: Any = values[number]
-    if kept is None or not _fits_decimal(_rounded(value)):
+    if kept is None or not fits_decimal(rounded(value)):
         text = str(value) if kept is None else plain(value)
         shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
         return UsageError(
@@ -399,16 +398,6 @@ def _instant(seconds: int) -> str:
 
 def _fits_int64(value: Any) -> bool:
     return bool(-(2**63) <= value < 2**63)
-
-
-def _fits_decimal(value: Any) -> bool:
-    fits: bool = value.adjusted() < MOST_WHOLE_DIGITS and value.as_tuple().exponent >= -SCALE
-    return fits
-
-
-def _rounded(value: Decimal) -> Decimal:
-    """Round to the decimal places of a column, half to even."""
-    return value if _fits_decimal(value) else value.quantize(_PLACE, context=_ROUNDING)
 
 
 _WHOLE = rf"-?(?:0|[1-9][0-9]{{0,{MOST_WHOLE_DIGITS - 1}}})"

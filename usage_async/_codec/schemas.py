@@ -6,7 +6,7 @@ pyarrow is imported by this package only, and by nothing before a table is asked
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_type_hints
 
@@ -142,3 +142,18 @@ def schema_of(columns: tuple[Column, ...], *, stored: bool = False) -> Schema:
 
 def column_type(column: Column, *, stored: bool) -> Any:
     return pyarrow().int32() if stored and column.role == "text" else column_types()[column.role]
+
+
+_ROUNDING = Context(prec=400, rounding=ROUND_HALF_EVEN, traps=[])
+_PLACE = Decimal(f"1e-{SCALE}")
+
+
+def fits_decimal(value: Any) -> bool:
+    """Tell if a column of money holds a number as it is."""
+    fits: bool = value.adjusted() < MOST_WHOLE_DIGITS and value.as_tuple().exponent >= -SCALE
+    return fits
+
+
+def rounded(value: Decimal) -> Decimal:
+    """Round to the decimal places of a column, half to even."""
+    return value if fits_decimal(value) else value.quantize(_PLACE, context=_ROUNDING)

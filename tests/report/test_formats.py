@@ -3,9 +3,19 @@ import inspect
 import pytest
 
 from usage_async._codec.formats import WRITERS
-from usage_async.report.formats import BREAKDOWN_FORMATS, BUCKET_FORMATS, REPORT_FORMATS
+from usage_async.report.formats import (
+    BREAKDOWN_FORMATS,
+    BUCKET_FORMATS,
+    FOCUS_FORMATS,
+    REPORT_FORMATS,
+)
 
-TABLES = {"report": REPORT_FORMATS, "breakdown": BREAKDOWN_FORMATS, "buckets": BUCKET_FORMATS}
+TABLES = {
+    "report": REPORT_FORMATS,
+    "breakdown": BREAKDOWN_FORMATS,
+    "buckets": BUCKET_FORMATS,
+    "focus": FOCUS_FORMATS,
+}
 FORMATS = [
     pytest.param(each, id=f"{table} {name}")
     for table, formats in TABLES.items()
@@ -16,7 +26,7 @@ FORMATS = [
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_has_its_function_or_its_writer(form):
     if form.writer is None:
-        assert inspect.isfunction(form.load())
+        assert inspect.isfunction(form.load()) or inspect.isclass(form.load())
     else:
         assert (form.renders, form.writer in WRITERS) == ("", True)
 

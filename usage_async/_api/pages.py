@@ -92,7 +92,8 @@ class Notice:
     Attributes:
         code: Kind of remark, for programs: `clamped`, `start-aligned`, `end-aligned`,
             `missing-bucket`, `repeated-bucket`, `bucket-outside-range`, `unsettled`, `resumed`,
-            `other-results`, `unknown-field`, `unknown-value`, `names-skipped`.
+            `other-results`, `unknown-field`, `unknown-value`, `names-skipped`; of a file of FOCUS
+            `left-out`, `no-account`.
         message: One sentence for a person.
         endpoint: Name of the endpoint concerned.
         starts: Starts of all buckets concerned, in rising Unix seconds; empty if the remark is not

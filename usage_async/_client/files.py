@@ -17,6 +17,7 @@ import attrs
 from usage_async._query.times import iso
 
 if TYPE_CHECKING:
+    from usage_async._api.pages import Notice
     from usage_async._codec.formats import Writer
     from usage_async._codec.schemas import Schema
     from usage_async._engine.stream import Stream
@@ -116,17 +117,18 @@ class _Outlet:
         """The file is flushed by who has opened it."""
 
 
-def facts(query: object, stream: Stream[Any]) -> dict[str, str]:
+def facts(query: object, stream: Stream[Any], *more: Notice) -> dict[str, str]:
     """Give what a table or a file says about its rows.
 
     Args:
         query: The query.
         stream: Its run, which has ended.
+        more: Notices of the file, beside those of the run.
     """
     from usage_async._codec.tables import about
 
     return about(
-        stream.notices,
+        (*stream.notices, *more),
         start_time=iso(stream.requested.start_time),
         end_time=iso(stream.requested.end_time),
         as_of=iso(stream.as_of),

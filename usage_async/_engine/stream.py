@@ -76,6 +76,11 @@ class Stream(Generic[T]):
         return self._merge.run.now
 
     @property
+    def settled_before(self) -> int:
+        """Unix seconds: figures of buckets that end later may still be revised."""
+        return self._merge.run.settled_before
+
+    @property
     def notices(self) -> tuple[Notice, ...]:
         """Notices so far."""
         return tuple(self._merge.notices.told)

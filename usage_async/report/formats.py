@@ -18,8 +18,8 @@ class Format:
     """An output format.
 
     Attributes:
-        renders: The function that renders, as `module:name` below this package; imported when it is
-            used. Empty for a format of tables.
+        renders: The function that renders, or the class of a writer, as `module:name` below this
+            package; imported when it is used. Empty for a format of tables.
         doc: Its help: who it is for, and how exact it is.
         endings: Endings of the names of files in this format.
         is_drawn: True if it is drawn on a console, for people, and does not give bytes.
@@ -85,3 +85,9 @@ BUCKET_FORMATS: Mapping[str, Format] = {
     ),
 }
 """Formats of buckets, the default first: a function that gives the line of a bucket, and tables."""
+
+FOCUS_FORMATS: Mapping[str, Format] = {
+    "csv": Format("focus_file:CsvWriter", "every digit", (".csv",)),
+    "parquet": Format("focus_file:ParquetWriter", "typed", (".parquet",), is_binary=True),
+}
+"""Formats of files of FOCUS, the default first: the class of the writer of each."""

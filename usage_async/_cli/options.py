@@ -85,7 +85,13 @@ Action = Callable[..., int | None]
 
 
 def endpoint_app(
-    name: str, summary: str, action: Action, own: Sequence[Argument], example: str
+    name: str,
+    summary: str,
+    action: Action,
+    own: Sequence[Argument],
+    example: str,
+    *,
+    only: Mapping[str, Sequence[Argument]] | None = None,
 ) -> App:
     """Make a command with a subcommand for every endpoint.
 
@@ -95,6 +101,7 @@ def endpoint_app(
         action: The function that a subcommand calls.
         own: Its own options, beside those of the endpoint.
         example: The rest of its example.
+        only: Own options of single endpoints, by name.
     """
     app = App(
         name=name,
@@ -103,7 +110,8 @@ def endpoint_app(
     )
     for endpoint in ENDPOINTS.values():
         doc = (endpoint.result_class.__doc__ or "").partition("\n")[0]
-        app.command(_command(endpoint.name, own, action), name=endpoint.name, help=doc)
+        options = [*own, *(only or {}).get(endpoint.name, ())]
+        app.command(_command(endpoint.name, options, action), name=endpoint.name, help=doc)
     newer = "An endpoint that this program does not know, by its path."
     app.command(_command(None, own, action), name="path", help=newer)
     return app

@@ -12,6 +12,8 @@ from usage_async.report.arithmetic import ROUNDING, ratio, times
 
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that can steer a terminal or reorder a line: controls, bidi marks."""
+_JOINERS = "\u200c\u200d"
+"""Characters that join emoji and letters. They reorder nothing, unlike others of their category."""
 _CENT = Decimal("0.01")
 _HUGE = Decimal("1e15")
 _SCALES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
@@ -27,6 +29,13 @@ def clean(text: str) -> str:
         char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSAFE else char
         for char in text
     )
+
+
+def legible(text: str) -> str:
+    """Escape as `clean` does, but keep what joins emoji and letters: for pages and spreadsheets."""
+    if text.isascii():
+        return clean(text)
+    return "".join(char if char in _JOINERS else clean(char) for char in text)
 
 
 def money(value: Decimal, currency: str, *, sign: bool = False) -> str:

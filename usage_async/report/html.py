@@ -21,7 +21,7 @@ from usage_async._api.exact import plain
 from usage_async._query.times import CALENDAR, iso
 from usage_async.report.arithmetic import ratio, times
 from usage_async.report.dimensions import word_of
-from usage_async.report.formatting import clean, count, money, percent
+from usage_async.report.formatting import count, legible, money, percent
 from usage_async.report.insight import UNUSUAL_RULE, is_weekend
 from usage_async.report.spec import GROUPINGS, By
 from usage_async.report.values import (
@@ -39,6 +39,7 @@ from usage_async.report.wording import (
     change_text,
     figure_text,
     groups_note,
+    pace_text,
     per_thousand,
     period_text,
     rest_of,
@@ -116,8 +117,6 @@ POLICY = (
 )
 """Content-Security-Policy of the page: no script, no connection, and only its own style."""
 
-_JOINERS = "\u200c\u200d"
-"""Characters that join emoji and letters. They reorder nothing, unlike others of their category."""
 _DAYS_HIGH = 100
 _WORDS = "figures"
 """Header of a column of words."""
@@ -179,9 +178,7 @@ def _page(title: str, heading: str, question: Question, body: str) -> bytes:
 
 def _text(text: str) -> str:
     """Escape a text for elements and attributes."""
-    if text.isascii():
-        return escape(clean(text))
-    return escape("".join(char if char in _JOINERS else clean(char) for char in text))
+    return escape(legible(text))
 
 
 def _money(value: Decimal, currency: str) -> str:
@@ -242,9 +239,7 @@ def _spend_section(report: Report) -> str:
         if spend.pace is not None:
             lines.append(
                 f"<p>Month&#x27;s end about {_money(spend.pace.projected, spend.currency)}"
-                f' <span class="soft">{spend.pace.whole_days} whole days as billed, every other'
-                f" day at {_text(money(spend.pace.rate, spend.currency))}, the mean of the last"
-                f" {spend.pace.over_days}</span></p>"
+                f' <span class="soft">{_text(pace_text(spend.pace, spend.currency))}</span></p>'
             )
     return f"<section><h2>Total spend</h2>{''.join(lines)}</section>"
 

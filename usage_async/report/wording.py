@@ -11,7 +11,7 @@ from usage_async.report import amounts
 from usage_async.report.amounts import total
 from usage_async.report.arithmetic import ratio, times
 from usage_async.report.formatting import count, money, percent, size
-from usage_async.report.insight import UnusualDay, is_weekend
+from usage_async.report.insight import Pace, UnusualDay, is_weekend
 from usage_async.report.spec import day_of
 from usage_async.report.values import Group, Report, Tokens
 
@@ -41,10 +41,21 @@ def change_text(amount: Decimal, before: Decimal, currency: str) -> str:
 
 def unusual_text(each: UnusualDay, currency: str) -> str:
     """Tell of an unusual day in one sentence."""
+    note = unusual_note(each, currency)
+    return f"{each.day:%a %Y-%m-%d}  {money(each.amount, currency)}: {note}"
+
+
+def unusual_note(each: UnusualDay, currency: str) -> str:
+    """Tell why a day is unusual, beside its amount."""
     of = "weekend day" if is_weekend(each.day) else "weekday"
+    return f"unusual, the median {of} is {money(each.usual, currency)}"
+
+
+def pace_text(pace: Pace, currency: str) -> str:
+    """Tell how the end of a month was projected."""
     return (
-        f"{each.day:%a %Y-%m-%d}  {money(each.amount, currency)}: unusual, the median"
-        f" {of} is {money(each.usual, currency)}"
+        f"{pace.whole_days} whole days as billed, every other day at {money(pace.rate, currency)},"
+        f" the mean of the last {pace.over_days}"
     )
 
 

@@ -28,6 +28,7 @@ from usage_async.report.wording import (
     change_text,
     figure_text,
     groups_note,
+    pace_text,
     per_thousand,
     period_text,
     rest_of,
@@ -79,12 +80,7 @@ def _head(page: Page, report: Report) -> None:
         if spend.pace is not None:
             projected = money(spend.pace.projected, spend.currency)
             page.line("Month's end  ", (f"about {projected}", "bold"))
-            rate = money(spend.pace.rate, spend.currency)
-            page.hanging(
-                "             ",
-                f"{spend.pace.whole_days} whole days as billed, every other day at {rate}, the"
-                f" mean of the last {spend.pace.over_days}",
-            )
+            page.hanging("             ", pace_text(spend.pace, spend.currency))
 
 
 def _days(page: Page, spend: Spend) -> None:

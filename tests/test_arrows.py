@@ -30,6 +30,7 @@ HOMES = {
     "yarl": {"_http"},
     "cyclopts": {"_cli"},
     "rich": {"report"},
+    "xlsxwriter": {"report"},
     "fastapi": {"fastapi"},
     "starlette": {"fastapi"},
     "prometheus_client": {"fastapi"},

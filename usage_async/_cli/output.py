@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from usage_async._client.files import replacing
 from usage_async.errors import QueryError
-from usage_async.report.formats import BUCKET_FORMATS, Format
+from usage_async.report.formats import BUCKET_FORMATS, REPORT_FORMATS, Format
 from usage_async.report.formatting import clean
 
 if TYPE_CHECKING:
     from usage_async._cli.context import Context
 
 _STDOUT = "-"
-_BINARY = {ending for form in BUCKET_FORMATS.values() if form.is_binary for ending in form.endings}
+_BINARY = {
+    ending
+    for form in (*BUCKET_FORMATS.values(), *REPORT_FORMATS.values())
+    if form.is_binary
+    for ending in form.endings
+}
 """Endings of binary formats: a text in such a file would only fail when it is read."""
 
 

@@ -51,6 +51,12 @@ REPORT_FORMATS: Mapping[str, Format] = {
         (".csv",),
         has_notices=False,
     ),
+    "xlsx": Format(
+        "xlsx:report_as_xlsx",
+        "a workbook, with exact amounts as texts beside the numbers",
+        (".xlsx",),
+        is_binary=True,
+    ),
 }
 """Renderings of a `Report` with its `View`, the default first."""
 

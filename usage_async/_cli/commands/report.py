@@ -62,6 +62,7 @@ def report(
         raise QueryError("--top takes 0 or more")
     check_end(start, end, period)
     chosen = choose_format(REPORT_FORMATS, format, output)
+    chosen.load()  # its extra may be missing, which is better said before the reading
     begun = context.runtime.monotonic()
     if all(given is None for given in (period, start, end)):
         period = _DEFAULT_PERIOD

@@ -98,7 +98,7 @@ def _amount(chance: random.Random) -> str:
     return f"0.{chance.randrange(10**12):012d}{'0' * 27}"
 
 
-def _row(endpoint: str, chance: random.Random) -> dict[str, Any]:
+def row(endpoint: str, chance: random.Random) -> dict[str, Any]:
     kind = _OBJECTS.get(endpoint, f"organization.usage.{endpoint}.result")
     row: dict[str, Any] = {"object": kind}
     for name, value in _ROWS[endpoint].items():
@@ -176,7 +176,7 @@ class Dataset:
     def _pool(self) -> list[dict[str, Any]]:
         chance = random.Random(self.endpoint)
         novel = {"novel_tokens": 7} if self.novel else {}
-        return [{**_row(self.endpoint, chance), **novel} for _ in range(_POOL)]
+        return [{**row(self.endpoint, chance), **novel} for _ in range(_POOL)]
 
     def data(self) -> Iterator[bytes]:
         """The text of each page from its `data` on."""

@@ -35,6 +35,8 @@ class Figures:
         stall_cpu_s: Longest CPU time of its thread in such a time; less if the machine is busy.
         rss_mb: Peak of the resident memory of the process.
         held_mb: Peak of the memory that Python and Arrow had allocated since the start of the work.
+        p99_s: Time that 99 of 100 requests took at most; their `wall_s` is then the median.
+        runs: The most runs of a query that began within a ttl.
     """
 
     wall_s: float
@@ -43,6 +45,8 @@ class Figures:
     stall_cpu_s: float | None = None
     rss_mb: float | None = None
     held_mb: float | None = None
+    p99_s: float | None = None
+    runs: float | None = None
 
 
 @attrs.frozen

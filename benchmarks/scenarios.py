@@ -360,6 +360,13 @@ def imports(*, quick: bool) -> list[Row]:
     ]
 
 
+def web(*, quick: bool) -> list[Row]:
+    """Cached answers at a steady rate, stalls beside large readings, runs of several workers."""
+    from benchmarks.web import web as all_of
+
+    return all_of(quick=quick)
+
+
 SCENARIOS: dict[str, Callable[..., list[Row]]] = {
     "import": imports,
     "decode": decode,
@@ -373,4 +380,5 @@ SCENARIOS: dict[str, Callable[..., list[Row]]] = {
     "stall": stall,
     "memory": memory,
     "year": year,
+    "web": web,
 }

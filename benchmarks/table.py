@@ -27,12 +27,17 @@ _HEADS = (
     "stall CPU, ms",
     "peak, MB",
     "allocated, MB",
+    "p99, ms",
+    "runs",
 )
 _PACKAGES = (
     "usage-async",
     "aiohttp",
+    "async-lru",
     "attrs",
+    "cashews",
     "cattrs",
+    "fastapi",
     "httpx",
     "msgspec",
     "openai",
@@ -41,6 +46,7 @@ _PACKAGES = (
     "polars",
     "pyarrow",
     "pydantic",
+    "uvicorn",
 )
 
 
@@ -56,6 +62,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(row.median("stall_cpu_s"), 1e3),
         _number(row.median("rss_mb")),
         _number(row.median("held_mb")),
+        _number(row.median("p99_s"), 1e3),
+        _number(row.median("runs")),
     )
 
 

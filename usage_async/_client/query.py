@@ -316,14 +316,14 @@ class UsageQuery(Generic[R]):
         arguments: tuple[str, ...],
         read: Callable[[int | None], Coroutine[Any, Any, Answer[T]]],
         *,
-        is_written: bool = False,
+        is_rendered: bool = False,
     ) -> T:
         """Read, or ask the cache of the client, which reads as of an instant."""
         if self._cache is None:
             return (await read(None))[0]
         from usage_async._engine.answers import Question
 
-        question = Question(self._query, method, arguments, is_written)
+        question = Question(self._query, method, arguments, is_rendered)
         answer: T = await self._cache.answer(question, read)
         return answer
 

@@ -87,13 +87,13 @@ class Question:
         query: The query. That of a report is one of several, which are all of the same days.
         method: Method of the query, or `report`.
         arguments: Its arguments.
-        is_written: True if the answer is a reply of the web, which holds it as JSON.
+        is_rendered: True if the answer is what a route of the web makes of it, such as JSON.
     """
 
     query: CheckedQuery
     method: Method
     arguments: tuple[str, ...] = ()
-    is_written: bool = False
+    is_rendered: bool = False
 
 
 Answer = tuple[T, bool]

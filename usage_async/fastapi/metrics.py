@@ -5,11 +5,12 @@ accounts: the routes of `usage_router` have exact figures. A scrape never waits 
 gives what was read last, and begins the next reading if that is old; the first one gives none.
 """
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -17,15 +18,19 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from usage_async._api.endpoints import ENDPOINTS
+from usage_async._api.endpoints import ENDPOINTS, Endpoint
 from usage_async._api.results import CostsResult
 from usage_async._client.client import UsageClient
+from usage_async._client.query import UsageQuery
 from usage_async._sums.totals import Summary, add
 from usage_async.errors import QueryError, UsageError
 from usage_async.fastapi.failures import log_failure
 from usage_async.fastapi.lifespan import sent_by, source_of
 from usage_async.fastapi.router import Route, typed
 from usage_async.fastapi.scope import ALL, narrowed
+from usage_async.fastapi.writing import STEP_ROWS
+
+T = TypeVar("T")
 
 _OTHER = "other"
 """Label of the groups beyond the largest ones."""
@@ -37,8 +42,26 @@ _MOST_SCOPES = 100
 """Scopes whose figures are held."""
 
 _Labels = tuple[str, ...]
+_Values = Mapping[_Labels, Decimal]
 _Key = tuple[str, str]
 """Endpoint and period."""
+
+
+@attrs.frozen
+class _Read:
+    """What the gauges show of a summary: scrapes are frequent, and a summary may be large.
+
+    Attributes:
+        as_of: Instant of the reading, Unix seconds.
+        settled_through: End of what is not expected to change, Unix seconds; None if all is.
+        spend: Amounts by project, model and currency.
+        usage: Metrics by project and model.
+    """
+
+    as_of: float
+    settled_through: float | None
+    spend: _Values
+    usage: Mapping[str, _Values]
 
 
 @attrs.define(eq=False)
@@ -46,13 +69,13 @@ class _Figures:
     """What was read for one scope.
 
     Attributes:
-        read: The last answers, by endpoint and period.
+        read: What was read last, by endpoint and period.
         failed: Questions whose last reading failed.
         due: Instant of the next reading on the monotonic clock.
         is_running: True while it is read.
     """
 
-    read: dict[_Key, Summary[Any]] = attrs.field(factory=dict)
+    read: dict[_Key, _Read] = attrs.field(factory=dict)
     failed: set[_Key] = attrs.field(factory=set)
     due: float = 0.0
     is_running: bool = False
@@ -101,7 +124,7 @@ class _Board:
                     key = (name, word)
                     try:
                         query = client.query(name, period=period, group_by=by)
-                        figures.read[key] = await query.summary()
+                        figures.read[key] = await _shown(query, self.top)
                         figures.failed.discard(key)
                     except UsageError as error:
                         figures.failed.add(key)
@@ -164,7 +187,7 @@ def metrics_router(
     async def metrics(request: Request, allowed: Any, base: UsageClient) -> Response:
         figures = board.figures(base, allowed, request)
         registry = CollectorRegistry()
-        registry.register(_Collected([*_told(figures, top)]))
+        registry.register(_Collected([*_told(figures)]))
         if allowed is ALL:
             registry.register(_Collected([*_service(request, base)]))
         headers = {"Cache-Control": "no-store"}
@@ -184,7 +207,36 @@ class _Collected:
         return self.metrics
 
 
-def _told(figures: _Figures, top: int) -> Iterator[Metric]:
+async def _shown(query: UsageQuery[Any], top: int) -> _Read:
+    """Read a summary, and give what the gauges show of it; the cache holds no more."""
+
+    async def read(now: int | None) -> tuple[_Read, bool]:
+        summary, is_settled = await query._summary(query.group_by, now)  # noqa: SLF001 - as above
+        return await _shown_of(query.endpoint, summary, top), is_settled
+
+    arguments = (*query.group_by, str(top))
+    return await query._answer("summary", arguments, read, is_rendered=True)  # noqa: SLF001
+
+
+async def _shown_of(endpoint: Endpoint, summary: Summary[Any], top: int) -> _Read:
+    spend: _Values = {}
+    usage: dict[str, _Values] = {}
+    if endpoint.name == "costs":
+        spend = await _largest(await _spend(summary.groups), top)
+    else:
+        more = (each for each in _METRICS if hasattr(summary.total, each))
+        for metric in (endpoint.measure, *more):
+            usage[metric] = await _largest(await _usage(summary.groups, metric), top)
+    settled = summary.settled_through
+    return _Read(
+        as_of=summary.as_of.timestamp(),
+        settled_through=None if settled is None else settled.timestamp(),
+        spend=spend,
+        usage=usage,
+    )
+
+
+def _told(figures: _Figures) -> Iterator[Metric]:
     """Give the gauges of a scope."""
     by = ("period", "project_id", "model")
     spend = GaugeMetricFamily(
@@ -205,51 +257,60 @@ def _told(figures: _Figures, top: int) -> Iterator[Metric]:
     failed = GaugeMetricFamily(
         "usage_async_reading_failed", "1 if the last reading failed.", labels=question
     )
-    for key, summary in figures.read.items():
+    for key, read in figures.read.items():
         name, period = key
-        as_of.add_metric(key, summary.as_of.timestamp())
-        if summary.settled_through is not None:
-            settled.add_metric(key, summary.settled_through.timestamp())
-        if name == "costs":
-            for labels, value in _largest(_spend(summary.groups), top):
-                spend.add_metric([period, *labels], float(value))
-            continue
-        measure = ENDPOINTS[name].measure
-        for metric in (measure, *(each for each in _METRICS if hasattr(summary.total, each))):
-            for labels, count in _largest(_usage(summary.groups, metric), top):
-                usage.add_metric([name, metric, period, *labels], float(count))
+        as_of.add_metric(key, read.as_of)
+        if read.settled_through is not None:
+            settled.add_metric(key, read.settled_through)
+        for labels, value in read.spend.items():
+            spend.add_metric([period, *labels], float(value))
+        for metric, counts in read.usage.items():
+            for labels, value in counts.items():
+                usage.add_metric([name, metric, period, *labels], float(value))
     for key in sorted({*figures.read, *figures.failed}):
         failed.add_metric(key, float(key in figures.failed))
     yield from (spend, usage, as_of, settled, failed)
 
 
-def _spend(groups: Sequence[CostsResult]) -> dict[_Labels, Decimal]:
+async def _spend(groups: Sequence[CostsResult]) -> _Values:
     """Add amounts up by project, model and currency; line items without a model are their own."""
     found: dict[_Labels, Decimal] = {}
-    for row in groups:
-        if row.amount is not None:
-            model = row.derived_line_item.model or row.line_item or ""
-            labels = (row.project_id or "", model, row.amount.currency)
-            found[labels] = add(found.get(labels, Decimal(0)), row.amount.value)
+    async for some in _steps(groups):
+        for row in some:
+            if row.amount is not None:
+                model = row.derived_line_item.model or row.line_item or ""
+                labels = (row.project_id or "", model, row.amount.currency)
+                found[labels] = add(found.get(labels, Decimal(0)), row.amount.value)
     return found
 
 
-def _usage(groups: Sequence[Any], metric: str) -> dict[_Labels, Decimal]:
-    return {
-        (row.project_id or "", row.model or ""): Decimal(getattr(row, metric) or 0)
-        for row in groups
-    }
+async def _usage(groups: Sequence[Any], metric: str) -> _Values:
+    found: dict[_Labels, Decimal] = {}
+    async for some in _steps(groups):
+        for row in some:
+            labels = (row.project_id or "", row.model or "")
+            found[labels] = Decimal(getattr(row, metric) or 0)
+    return found
 
 
-def _largest(found: dict[_Labels, Decimal], top: int) -> Iterator[tuple[_Labels, Decimal]]:
+async def _largest(found: _Values, top: int) -> _Values:
     """Give the largest groups, and the sum of the others of each currency."""
-    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    yield from ranked[:top]
+    largest: list[tuple[_Labels, Decimal]] = []
     others: dict[_Labels, Decimal] = {}
-    for (_, _, *currency), value in ranked[top:]:
-        labels = (_OTHER, _OTHER, *currency)
-        others[labels] = add(others.get(labels, Decimal(0)), value)
-    yield from others.items()
+    async for some in _steps(list(found.items())):
+        ranked = sorted([*largest, *some], key=lambda item: (-item[1], item[0]))
+        largest = ranked[:top]
+        for (_, _, *currency), value in ranked[top:]:
+            labels = (_OTHER, _OTHER, *currency)
+            others[labels] = add(others.get(labels, Decimal(0)), value)
+    return {**dict(largest), **others}
+
+
+async def _steps(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """Give some items at a time, with turns of the event loop between."""
+    for start in range(0, len(items), STEP_ROWS):
+        yield items[start : start + STEP_ROWS]
+        await asyncio.sleep(0)
 
 
 def _service(request: Request, base: UsageClient) -> Iterator[Metric]:

@@ -1,16 +1,23 @@
 """Replies that equal questions share: JSON that is read and written once, with its tag.
 
 Writing a large reply takes longer than sending it. Therefore the cache holds the text, beside the
-values that handlers ask for, and within the same bound of bytes.
+values that handlers ask for, and within the same bound of bytes. A text stays in the parts in which
+it was written: joining or sending many megabytes at once would stall the event loop, and each browser
+would have a copy of them to be sent.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from secrets import token_hex
 from typing import Any
 
 import attrs
+from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from usage_async._api.endpoints import WIDTH_SECONDS
 from usage_async._client.client import UsageClient
@@ -23,11 +30,14 @@ from usage_async.fastapi.writing import buckets_as_json, summary_as_json
 from usage_async.report.compute import compute_report
 from usage_async.report.json import report_as_json
 from usage_async.report.reading import read_sections
-from usage_async.report.spec import day_end, report_spec
+from usage_async.report.spec import ReportSpec, day_end, report_spec
 from usage_async.report.values import Report, Sections, View
 
+JSON = "application/json"
 MAX_BUCKETS = 10_000
 """Buckets of a reply in JSON, which is held in memory; streams have no such bound."""
+_PART = 1 << 16
+"""Bytes of a part at least, except for the last."""
 
 
 @attrs.frozen
@@ -35,14 +45,61 @@ class Written:
     """A reply.
 
     Attributes:
-        body: Its JSON.
+        parts: Its JSON.
         tag: Its entity tag, made by chance. A digest of the body would tell a tenant whether the
             figures of another one are equal. Another reading has another tag in any case, since
             the body tells as of when its figures are.
     """
 
-    body: bytes
+    parts: tuple[bytes, ...]
     tag: str = attrs.field(factory=lambda: f'"{token_hex(16)}"')
+
+    def response(self, headers: Mapping[str, str]) -> Response:
+        """Make the response."""
+        headers = {**headers, "ETag": self.tag}
+        if len(self.parts) == 1:
+            return Response(self.parts[0], media_type=JSON, headers=headers)
+        return _InParts(self.parts, headers)
+
+
+class _InParts(Response):
+    """A response whose parts are sent as the browser takes them."""
+
+    media_type = JSON
+
+    def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        self.status_code, self.background, self._parts = 200, None, parts
+        self.init_headers({**headers, "Content-Length": str(sum(map(len, parts)))})
+
+    async def __call__(self, _scope: ASGIScope, _receive: Receive, send: Send) -> None:
+        """Send the response."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        for number, part in enumerate(self._parts, 1):
+            more = {"body": part, "more_body": number < len(self._parts)}
+            await send({"type": "http.response.body", **more})
+
+
+async def _written(pieces: AsyncIterator[bytes]) -> Written:
+    """Join small pieces to parts."""
+    parts: list[bytes] = []
+    pending: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        pending.append(piece)
+        size += len(piece)
+        if size >= _PART:
+            parts.append(b"".join(pending))
+            pending.clear()
+            size = 0
+    parts.append(b"".join(pending))
+    return Written(tuple(parts))
+
+
+async def _cut(text: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(text), _PART):
+        yield text[start : start + _PART]
+        await asyncio.sleep(0)
 
 
 async def summary_reply(query: UsageQuery[Any]) -> Written:
@@ -50,9 +107,9 @@ async def summary_reply(query: UsageQuery[Any]) -> Written:
 
     async def read(now: int | None) -> tuple[Written, bool]:
         summary, is_settled = await query._summary(query.group_by, now)  # noqa: SLF001 - see Question
-        return Written(await summary_as_json(summary)), is_settled
+        return await _written(summary_as_json(summary)), is_settled
 
-    return await query._answer("summary", query.group_by, read, is_written=True)  # noqa: SLF001
+    return await query._answer("summary", query.group_by, read, is_rendered=True)  # noqa: SLF001
 
 
 async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
@@ -81,9 +138,9 @@ async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
             "buckets": [],
             "notices": [to_dict(notice) for notice in stream.notices],
         }
-        return query._made(Written(await buckets_as_json(buckets, about)), stream)  # noqa: SLF001
+        return query._made(await _written(buckets_as_json(buckets, about)), stream)  # noqa: SLF001
 
-    return await query._answer("collect", (), read, is_written=True)  # noqa: SLF001
+    return await query._answer("collect", (), read, is_rendered=True)  # noqa: SLF001
 
 
 async def report_reply(client: UsageClient, parameters: ReportParameters) -> Written:
@@ -95,14 +152,20 @@ async def report_reply(client: UsageClient, parameters: ReportParameters) -> Wri
         spec = report_spec(
             at, by=parameters.by, period=parameters.period, compare=parameters.compare
         )
-        report = compute_report(spec, _without_words(await read_sections(client, spec)))
-        body = report_as_json(report, View())
-        return Written(body), _is_settled(report, engine.settle_after)
+        sections = _without_words(await read_sections(client, spec))
+        # In a thread, since it takes seconds if there are many groups.
+        report, text = await asyncio.to_thread(_computed, spec, sections)
+        return await _written(_cut(text)), _is_settled(report, engine.settle_after)
 
     # All queries of a report are of the same days, so that one of them stands for the question.
     costs = client.costs(period=parameters.period)
     arguments = (parameters.by, *(["compare"] if parameters.compare else []))
-    return await costs._answer("report", arguments, read, is_written=True)  # noqa: SLF001
+    return await costs._answer("report", arguments, read, is_rendered=True)  # noqa: SLF001
+
+
+def _computed(spec: ReportSpec, sections: Sections) -> tuple[Report, bytes]:
+    report = compute_report(spec, sections)
+    return report, report_as_json(report, View())
 
 
 def _is_settled(report: Report, settle_after: timedelta) -> bool:

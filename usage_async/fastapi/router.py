@@ -26,12 +26,11 @@ from usage_async.errors import UsageError
 from usage_async.fastapi.failures import BusyError, failure_response
 from usage_async.fastapi.lifespan import scoped_usage
 from usage_async.fastapi.parameters import Parameters, ReportParameters, parameters_of
-from usage_async.fastapi.replies import Written, buckets_reply, report_reply, summary_reply
+from usage_async.fastapi.replies import JSON, Written, buckets_reply, report_reply, summary_reply
 from usage_async.fastapi.streaming import ARROW, NDJSON, StreamedResponse, arrow_of, lines_of
 
 R = TypeVar("R", bound=UsageResult)
 
-JSON = "application/json"
 _PIECES = {NDJSON: lines_of, ARROW: arrow_of}
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 
@@ -228,11 +227,10 @@ def typed(function: Any, types: Mapping[str, Any]) -> Any:
 
 def _answer(request: Request, reply: Written) -> Response:
     """Make the reply, or tell the browser that the one it has still holds."""
-    headers = {**_PRIVATE, "ETag": reply.tag}
     known = request.headers.get("if-none-match", "")
     if reply.tag in (each.strip().removeprefix("W/") for each in known.split(",")):
-        return Response(status_code=304, headers=headers)
-    return Response(reply.body, media_type=JSON, headers=headers)
+        return Response(status_code=304, headers={**_PRIVATE, "ETag": reply.tag})
+    return reply.response(_PRIVATE)
 
 
 def _accepted(request: Request) -> str:

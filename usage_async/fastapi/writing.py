@@ -1,4 +1,4 @@
-"""Writing of large values as JSON, some rows in each turn of the event loop."""
+"""Writing of large values as JSON, in pieces: some rows in each turn of the event loop."""
 
 from __future__ import annotations
 
@@ -27,30 +27,35 @@ def parts_of(bucket: UsageTimeBucket[Any]) -> Sequence[UsageTimeBucket[Any]]:
     ]
 
 
-async def summary_as_json(summary: Summary[Any]) -> bytes:
+def summary_as_json(summary: Summary[Any]) -> AsyncIterator[bytes]:
     """Write a summary as `dumps` does."""
     shell = to_dict(attrs.evolve(summary, groups=()))
-    return await _object(shell, "groups", _written(summary.groups))
+    return _object(shell, "groups", _written(summary.groups))
 
 
-async def buckets_as_json(buckets: Sequence[UsageTimeBucket[Any]], about: dict[str, Any]) -> bytes:
+def buckets_as_json(
+    buckets: Sequence[UsageTimeBucket[Any]], about: dict[str, Any]
+) -> AsyncIterator[bytes]:
     """Write an object with the `buckets` and other fields.
 
     Args:
         buckets: The buckets.
         about: The object with all fields, whose `buckets` are replaced.
     """
-    return await _object(about, "buckets", _written_buckets(buckets))
+    return _object(about, "buckets", _written_buckets(buckets))
 
 
 async def _written_buckets(buckets: Sequence[UsageTimeBucket[Any]]) -> AsyncIterator[bytes]:
     rows = 0
-    for bucket in buckets:
+    for number, bucket in enumerate(buckets):
+        if number:
+            yield b","
         rows += len(bucket.results) + len(bucket.other_results) + 1
         if len(bucket.results) + len(bucket.other_results) > STEP_ROWS:
             shell = to_dict(attrs.evolve(bucket, results=(), other_results=()))
             all_rows = (*bucket.results, *bucket.other_results)
-            yield await _object(shell, "results", _written(all_rows))
+            async for piece in _object(shell, "results", _written(all_rows)):
+                yield piece
         else:
             yield dumps(bucket)
         if rows > STEP_ROWS:
@@ -61,16 +66,24 @@ async def _written_buckets(buckets: Sequence[UsageTimeBucket[Any]]) -> AsyncIter
 async def _written(rows: Sequence[Any]) -> AsyncIterator[bytes]:
     for start in range(0, len(rows), STEP_ROWS):
         if start:
+            yield b","
             await asyncio.sleep(0)
         yield b",".join(map(dumps, rows[start : start + STEP_ROWS]))
 
 
-async def _object(shell: dict[str, Any], field: str, items: AsyncIterator[bytes]) -> bytes:
+async def _object(
+    shell: dict[str, Any], field: str, items: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
     """Write an object, and items in place of one field."""
-    written = [
-        dumps(name) + b":" + (b"[" + b",".join([one async for one in items]) + b"]")
-        if name == field
-        else dumps(name) + b":" + dumps(value)
-        for name, value in shell.items()
-    ]
-    return b"{" + b",".join(written) + b"}"
+    before = b"{"
+    for name, value in shell.items():
+        yield before + dumps(name) + b":"
+        before = b","
+        if name != field:
+            yield dumps(value)
+            continue
+        yield b"["
+        async for piece in items:
+            yield piece
+        yield b"]"
+    yield b"}"

@@ -36,7 +36,7 @@ class Figures:
         rss_mb: Peak of the resident memory of the process.
         held_mb: Peak of the memory that Python and Arrow had allocated since the start of the work.
         p99_s: Time that 99 of 100 requests took at most; their `wall_s` is then the median.
-        runs: The most runs of a query that began within a ttl.
+        runs: Runs of a query that several processes asked for, in each ttl.
     """
 
     wall_s: float

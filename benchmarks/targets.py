@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
+from benchmarks import web
 from benchmarks.race import ratio
 from benchmarks.scenarios import BATCHES, OFFICIAL, OFFICIAL_PANDAS, OURS, TO_ARROW, Row
 
@@ -72,6 +73,22 @@ def _stall_ms(place: _Place) -> Callable[[_Places], float | None]:
         return None if stall_s is None else stall_s * 1e3
 
     return measure
+
+
+def _p99_of_median(place: _Place) -> Callable[[_Places], float | None]:
+    """Measure how many times the median the 99th percentile is."""
+
+    def measure(places: _Places) -> float | None:
+        if place not in places:
+            return None
+        p99_s, p50_s = places[place].median("p99_s"), places[place].median("wall_s")
+        return None if p99_s is None or p50_s is None else p99_s / p50_s
+
+    return measure
+
+
+def _runs(place: _Place) -> Callable[[_Places], float | None]:
+    return lambda places: places[place].median("runs") if place in places else None
 
 
 def _rows_a_second(place: _Place) -> Callable[[_Places], float | None]:
@@ -253,6 +270,42 @@ TARGETS = (
         text="from usage_async import UsageClient / import aiohttp, wall",
         measure=_ratio(("import", f"{OURS}, its client"), ("import", "aiohttp"), "wall_s"),
         bound=1.2,
+    ),
+    *(
+        Target(
+            scenario="web",
+            text=f"{web.AT_RATE}, p50: {ours} / {text}",
+            measure=_ratio((web.AT_RATE, ours), (web.AT_RATE, constant), "wall_s"),
+            bound=1.5,
+        )
+        for ours, constant, text in (
+            (web.HANDLER, web.CONSTANT, "constant rows"),
+            (web.SUMMARY, web.SUMMARY_TEXT, "constant text"),
+        )
+    ),
+    *(
+        Target(
+            scenario="web",
+            text=f"{web.AT_RATE}, {ours}: p99 / p50",
+            measure=_p99_of_median((web.AT_RATE, ours)),
+            bound=5,
+        )
+        for ours in (web.HANDLER, web.SUMMARY)
+    ),
+    *(
+        Target(
+            scenario="web",
+            text=f"longest stall, ms: {what}",
+            measure=_stall_ms((web.BESIDE.format(what), OURS)),
+            bound=50,
+        )
+        for what in web.STALLS
+    ),
+    Target(
+        scenario="web",
+        text=f"runs in a ttl: {web.WORKERS}",
+        measure=_runs((web.WORKERS, OURS)),
+        bound=4,
     ),
 )
 

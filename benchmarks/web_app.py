@@ -6,6 +6,7 @@ Its environment names the service. `TICKING=1` measures stalls of the event loop
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import AsyncIterator
@@ -41,6 +42,7 @@ class _Stall:
 
 
 async def _own(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    gc.freeze()  # as the guide recommends
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(UsageClient())
 

@@ -30,7 +30,14 @@ from usage_async import (
     loads,
 )
 from usage_async.emulator import Emulator
-from usage_async.fastapi import ALL, Scope, usage_client, usage_lifespan, usage_router
+from usage_async.fastapi import (
+    ALL,
+    Scope,
+    replies,
+    usage_client,
+    usage_lifespan,
+    usage_router,
+)
 from usage_async.fastapi.parameters import parameters_of
 
 DAY = 86400
@@ -207,10 +214,27 @@ async def test_equal_questions_are_one_run_and_one_reply(path, params, requests)
     upstream = Leaky()
     async with served(app_of(upstream)) as browser:
         ask = partial(browser.get, path, params=params, headers=BOSS)
-        replies = [*await asyncio.gather(*(ask() for _ in range(50))), await ask()]
-    assert {reply.status_code for reply in replies} == {200}
-    assert len({(reply.content, reply.headers["etag"]) for reply in replies}) == 1
+        found = [*await asyncio.gather(*(ask() for _ in range(50))), await ask()]
+    assert {reply.status_code for reply in found} == {200}
+    assert len({(reply.content, reply.headers["etag"]) for reply in found}) == 1
     assert len(upstream.sent) == requests
+
+
+async def test_large_replies_are_sent_in_parts(monkeypatch):
+    found = []
+    for _ in range(2):
+        async with served(app_of(Leaky())) as browser:
+            found.append(
+                [
+                    await browser.get(path, params=params, headers=BOSS)
+                    for path, params, _ in JSON_REPLIES.values()
+                ]
+            )
+        monkeypatch.setattr(replies, "_PART", 100)
+    for whole, parts in zip(*found, strict=True):
+        assert parts.content == whole.content
+        assert parts.headers["etag"] == whole.headers["etag"]
+        assert int(parts.headers["content-length"]) == len(whole.content) > 200
 
 
 async def test_tenants_share_no_reply():
@@ -226,11 +250,11 @@ async def test_tenants_share_no_reply():
 async def test_questions_of_other_arguments_share_no_reply():
     asked = [{}, {"compare": "true"}, {"by": "model"}, {"period": "2026-02"}]
     async with served(app_of(Leaky())) as browser:
-        replies = [
+        found = [
             await browser.get("/report.json", params={"period": "2026-01", **each}, headers=BOSS)
             for each in asked
         ]
-    assert len({reply.content for reply in replies}) == len(asked)
+    assert len({reply.content for reply in found}) == len(asked)
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["complete", "with a gap"])

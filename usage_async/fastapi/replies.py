@@ -2,8 +2,8 @@
 
 Writing a large reply takes longer than sending it. Therefore the cache holds the text, beside the
 values that handlers ask for, and within the same bound of bytes. A text stays in the parts in which
-it was written: joining or sending many megabytes at once would stall the event loop, and each browser
-would have a copy of them to be sent.
+it was written: joining or sending many megabytes at once would stall the event loop, and each
+browser would have a copy of them to be sent.
 """
 
 from __future__ import annotations

@@ -233,7 +233,6 @@ async def test_large_replies_are_sent_in_parts(monkeypatch):
         monkeypatch.setattr(replies, "_PART", 100)
     for whole, parts in zip(*found, strict=True):
         assert parts.content == whole.content
-        assert parts.headers["etag"] == whole.headers["etag"]
         assert int(parts.headers["content-length"]) == len(whole.content) > 200
 
 

@@ -591,6 +591,15 @@ async def test_errors_keep_what_programs_go_by():
         error = await world.ask("collect", world.scoped.costs(**PERIOD))
         assert (error.status, error.retry_after) == (429, 999.0)
 
+    async def too_large(path, params, headers):
+        raise ResponseError(f"the reply is larger than {SECRET}", retryable=False)
+
+    world = Told(too_large)
+    async with world.client:
+        error = await world.ask("collect", world.scoped.costs(**PERIOD))
+        assert not error.retryable
+        world.check()
+
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("grouped", [True, False])

@@ -123,7 +123,8 @@ def usage_router(
 
     Args:
         scope: Dependency that returns the `Scope` of whoever asks, or `ALL`. It refuses who is not
-            signed in.
+            signed in. It takes headers, cookies or parts of the path, since the routes refuse
+            parameters of others.
         organization: As for `usage_of`, if there are several.
         max_waiting: The most questions that wait at a time; more are answered by 503.
     """

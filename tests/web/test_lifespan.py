@@ -26,6 +26,7 @@ from usage_async.fastapi import (
     usage_of,
     usage_router,
 )
+from usage_async.fastapi.scope import narrowed
 
 RUNTIME = Runtime(now=lambda: NOW)
 DAYS = {"start_time": START, "end_time": START + 86400}
@@ -334,6 +335,20 @@ async def test_a_stranger_does_not_learn_which_organizations_there_are():
 def test_a_scope_of_nothing_is_refused(ids):
     with pytest.raises(errors.ScopeError):
         Scope(ids)
+
+
+def test_people_are_allowed_by_name_only():
+    assert not Scope(["proj_a"]).people
+    assert Scope(["proj_a"], people=True).people
+    with pytest.raises(TypeError):
+        Scope(["proj_a"], True)
+
+
+@pytest.mark.parametrize("scope", [None, True, "ALL", ["proj_a"], {"project_ids": ["proj_a"]}])
+def test_what_is_no_scope_gives_no_client(scope):
+    client = UsageClient(**service())
+    with pytest.raises(errors.ConfigurationError, match=f"not {type(scope).__name__}$"):
+        narrowed(client, scope)
 
 
 async def test_a_hook_of_the_caller_is_called_as_well():

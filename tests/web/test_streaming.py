@@ -2,17 +2,28 @@
 
 import asyncio
 import json
+import zlib
 from decimal import Decimal
+from io import BytesIO
 
 import httpx
+import polars as pl
 import pyarrow as pa
 import pytest
 from fastapi import FastAPI
-from service import NOW, START, SlowService, page, serve
+from service import NOW, START, SlowService, days, over, page, serve
+from starlette.middleware.gzip import GZipMiddleware
 from web_server import served
 
 from usage_async import RetryPolicy, Runtime
-from usage_async.fastapi import Usage, arrow_stream, install_error_handlers, ndjson, usage_lifespan
+from usage_async.fastapi import (
+    Usage,
+    arrow_stream,
+    install_error_handlers,
+    ndjson,
+    streaming,
+    usage_lifespan,
+)
 
 DAY = 86400
 RUNTIME = Runtime(now=lambda: NOW)
@@ -203,6 +214,78 @@ async def test_arrow_that_broke_off_never_looks_finished():
     async with served(app_of(upstream, days=62, make=arrow_stream)) as browser:
         with pytest.raises(httpx.RemoteProtocolError):
             await browser.get("/rows")
+
+
+def passed_on(app):
+    @app.middleware("http")
+    async def pass_on(request, call_next):
+        return await call_next(request)
+
+
+def compressed(app):
+    app.add_middleware(GZipMiddleware, minimum_size=1)
+
+
+READERS = {
+    "pyarrow": lambda data: pa.ipc.open_stream(data).read_all().num_rows,
+    "polars": lambda data: pl.read_ipc_stream(BytesIO(data)).height,
+}
+
+UNREADABLE = (pa.ArrowInvalid, OSError, pl.exceptions.PolarsError)
+
+
+async def body_over(version, port):
+    """Give the body of `/rows` as a reader gets it, who looks at nothing but the bytes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    ask = f"GET /rows HTTP/{version}\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n"
+    writer.write(f"{ask}Connection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200")
+    if b"chunked" in head:
+        chunks = b""
+        while (size := int(body.partition(b"\r\n")[0] or b"0", 16)) > 0:
+            rest = body.partition(b"\r\n")[2]
+            chunks, body = chunks + rest[:size], rest[size + 2 :]
+        body = chunks
+    if b"content-encoding: gzip" in head:
+        body = zlib.decompressobj(31).decompress(body)
+    return body
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    "around",
+    [(), (passed_on,), (compressed,), (passed_on, compressed), (compressed, passed_on)],
+    ids=["bare", "base", "gzip", "base-in-gzip", "gzip-in-base"],
+)
+async def test_no_reader_takes_broken_arrow_for_whole(around, version):
+    whole, broken = Service(), Service(31, (200, {}, b"no page"))
+    for upstream in (whole, broken):
+        app = app_of(upstream, days=62, make=arrow_stream)
+        for add in around:
+            add(app)
+        async with served(app) as browser:
+            body = await body_over(version, browser.base_url.port)
+        for read in READERS.values():
+            if upstream is whole:
+                assert read(body) == 62
+            else:
+                with pytest.raises(UNREADABLE):
+                    read(body)
+    # Some readers take the mark of a message alone for the end.
+    assert body.endswith(b"\xff\xff\xff\xff\x08\0\0\0" + bytes(4))
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+async def test_arrow_that_ends_behind_any_piece_is_broken(read):
+    async with over(SlowService(1)) as client:
+        pieces = [piece async for piece in streaming.arrow_of(days(client, 100))]
+    assert len(pieces) > 3
+    assert read(b"".join(pieces)) == 100
+    for count in range(len(pieces)):
+        with pytest.raises(UNREADABLE):
+            read(b"".join(pieces[:count]))
 
 
 @pytest.mark.parametrize("make", [ndjson, arrow_stream], ids=["lines", "arrow"])

@@ -8,7 +8,11 @@ status of its own. The invariants:
   end cancels the other, and with it the run.
 - *No more than the browser takes*: the next piece is asked for when the server has taken the last.
 - *Nothing broken off looks finished*: lines end with one that says complete or why not. Arrow's
-  stream has no such line; after an error the connection ends without an end of the reply.
+  stream has no such line, and its readers take the end of a body for that of the stream. HTTP/1.0
+  and middleware that ends a body after an error (Starlette's `BaseHTTPMiddleware`) show them such
+  an end. So every piece of Arrow's stream but the last ends within a message: with the mark that
+  begins each one. An error adds a length and less bytes than that, since some readers take a mark
+  alone for the end. Then the connection ends without an end of the reply.
 """
 
 from __future__ import annotations
@@ -45,6 +49,11 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 _NAMES = tuple(a.name for a in fields_of(UsageRow))
 _UNKNOWN = Failure(500, "failed", "the figures could not be computed")
+
+_MARK = b"\xff\xff\xff\xff"
+"""Begins every message of Arrow's stream, and its end."""
+_CUT = b"\x08\x00\x00\x00" + bytes(4)
+"""What follows the mark of a message that is cut: it has 8 bytes, of which 4 come."""
 
 OnFailure = Callable[[Request, UsageError], Response]
 Guard = Callable[[], AbstractContextManager[object]]
@@ -191,7 +200,7 @@ def arrow_stream(query: UsageQuery[Any]) -> Response:
 
 
 async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
-    """Read a query, and give pieces of Arrow's IPC stream."""
+    """Read a query, and give pieces of Arrow's IPC stream; after an error, a cut message."""
     from usage_async._codec.schemas import arrow_schema
 
     # The first import of pyarrow takes 0.2 s, which would stall the event loop.
@@ -199,25 +208,35 @@ async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
     sink = _Sink()
     open_writer: Any = WRITERS["arrow"]
     writer = None
-    async with query.arrow_batches() as stream:
-        async for batch in stream:
-            if writer is None:
-                writer = open_writer(sink, batch.schema)
-            await asyncio.to_thread(writer.write, batch)
-            yield sink.taken()
-    if writer is None:
-        writer = open_writer(sink, schema)
-    writer.close({})
+    try:
+        async with query.arrow_batches() as stream:
+            async for batch in stream:
+                if writer is None:
+                    writer = open_writer(sink, batch.schema)
+                await asyncio.to_thread(writer.write, batch)
+                yield sink.taken() + _MARK
+        if writer is None:
+            writer = open_writer(sink, schema)
+        writer.close({})
+    except Exception:
+        if sink.is_begun:
+            yield _CUT
+        raise
     yield sink.taken()
 
 
 class _Sink:
-    """A file that holds what was written since it was last taken."""
+    """A file that holds what was written since it was last taken.
+
+    Attributes:
+        is_begun: True if a piece was taken. Its taker has added the mark of the next one.
+    """
 
     closed = False
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self.is_begun = False
 
     def write(self, data: Any) -> int:
         self._parts.append(bytes(data))
@@ -228,4 +247,6 @@ class _Sink:
 
     def taken(self) -> bytes:
         taken, self._parts = b"".join(self._parts), []
-        return taken
+        start = len(_MARK) if self.is_begun else 0
+        self.is_begun = True
+        return taken[start:]

@@ -288,6 +288,38 @@ async def test_arrow_that_ends_behind_any_piece_is_broken(read):
             read(b"".join(pieces[:count]))
 
 
+def without_a_bucket(data):
+    return data[1:]
+
+
+def with_another_kind(data):
+    other = {"object": "organization.usage.riddles.result", "riddles": 7, "of": "words"}
+    return [{**data[0], "results": [*data[0]["results"], other]}, *data[1:]]
+
+
+@pytest.mark.parametrize("change", [without_a_bucket, with_another_kind])
+@pytest.mark.parametrize("begin", [0, 31], ids=["at-first", "in-the-middle"])
+async def test_arrow_that_lacks_rows_is_broken(change, begin):
+    async def changed(path, params, headers):
+        data = json.loads(serve(params))["data"]
+        is_due = (data[0]["start_time"] - START) // DAY >= begin
+        return 200, {}, page(change(data) if is_due else data)
+
+    async with served(app_of(changed, days=62, make=arrow_stream)) as browser:
+        if begin:
+            body = await body_over("1.0", browser.base_url.port)
+            for read in READERS.values():
+                with pytest.raises(UNREADABLE):
+                    read(body)
+        else:
+            reply = await browser.get("/rows")
+            assert reply.status_code == 502
+            [told] = reply.json()["detail"]
+            assert told["type"] == "incomplete"
+            assert "take NDJSON" in told["msg"]
+            assert "riddles" not in told["msg"]
+
+
 @pytest.mark.parametrize("make", [ndjson, arrow_stream], ids=["lines", "arrow"])
 @pytest.mark.parametrize("most", [0, 31], ids=["before-the-first-row", "in-the-middle"])
 async def test_requests_end_within_a_second_of_the_browser_leaving(most, make, nothing_left):

@@ -77,6 +77,10 @@ class BusyError(UsageError):
     """Too many questions are waiting in this process."""
 
 
+class LackingError(IncompleteError):
+    """A table would lack rows, and has no place to say so."""
+
+
 _TIMES = frozenset({"start_time", "end_time"})
 
 _OWN = ""
@@ -101,6 +105,7 @@ _KINDS: tuple[tuple[tuple[type[UsageError], ...], int, str, str], ...] = (
     ((APITimeoutError,), 504, "upstream_timeout", "the usage service took too long"),
     ((APIConnectionError,), 502, "upstream_unreachable", "the usage service cannot be reached"),
     ((APIStatusError, ResponseError), 502, "upstream_failed", "the usage service failed"),
+    ((LackingError,), 502, "incomplete", _OWN),
     ((IncompleteError,), 502, "incomplete", "these figures cannot be added up completely"),
     (
         (MixedCurrencyError,),

@@ -12,14 +12,15 @@ status of its own. The invariants:
   and middleware that ends a body after an error (Starlette's `BaseHTTPMiddleware`) show them such
   an end. So every piece of Arrow's stream but the last ends within a message: with the mark that
   begins each one. An error adds a length and less bytes than that, since some readers take a mark
-  alone for the end. Then the connection ends without an end of the reply.
+  alone for the end. Then the connection ends without an end of the reply. A table that lacks rows
+  is such an error, since the stream has no place for a notice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, nullcontext
 from functools import partial
 from typing import Any
@@ -32,6 +33,7 @@ from starlette.types import Scope as ASGIScope
 
 from usage_async._api.exact import NO_EXTRA
 from usage_async._api.fields import fields_of
+from usage_async._api.pages import Notice
 from usage_async._api.results import UsageRow
 from usage_async._client.query import UsageQuery
 from usage_async._codec.converter import converter, to_dict
@@ -39,7 +41,7 @@ from usage_async._codec.formats import WRITERS
 from usage_async._engine.stream import Stream
 from usage_async._query.times import iso
 from usage_async.errors import UsageError
-from usage_async.fastapi.failures import Failure, failure_of
+from usage_async.fastapi.failures import Failure, LackingError, failure_of
 from usage_async.fastapi.writing import parts_of
 
 _log = logging.getLogger("usage_async")
@@ -54,6 +56,12 @@ _MARK = b"\xff\xff\xff\xff"
 """Begins every message of Arrow's stream, and its end."""
 _CUT = b"\x08\x00\x00\x00" + bytes(4)
 """What follows the mark of a message that is cut: it has 8 bytes, of which 4 come."""
+
+_LACKS = {
+    "missing-bucket": "the usage service has left buckets out",
+    "other-results": "the usage service has sent rows of kinds that the table has no place for",
+}
+"""Reasons why a table lacks rows, by the code of the notice."""
 
 OnFailure = Callable[[Request, UsageError], Response]
 Guard = Callable[[], AbstractContextManager[object]]
@@ -193,6 +201,11 @@ def _told(error: Exception) -> dict[str, Any]:
 def arrow_stream(query: UsageQuery[Any]) -> Response:
     """Reply with every row of a query as Arrow's IPC stream, while they are read.
 
+    The stream has no place for notices, and a table that lacks rows must not look whole. So missing
+    buckets and rows of other kinds are errors here, where lines and JSON give notices. An error
+    before the first piece is raised, so that it has a status; after one that comes later, no reader
+    takes the stream for whole.
+
     Args:
         query: The query. It is read once for each reply, whatever the client's cache holds.
     """
@@ -211,10 +224,12 @@ async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
     try:
         async with query.arrow_batches() as stream:
             async for batch in stream:
+                _check_whole(stream.notices)
                 if writer is None:
                     writer = open_writer(sink, batch.schema)
                 await asyncio.to_thread(writer.write, batch)
                 yield sink.taken() + _MARK
+        _check_whole(stream.notices)
         if writer is None:
             writer = open_writer(sink, schema)
         writer.close({})
@@ -223,6 +238,20 @@ async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
             yield _CUT
         raise
     yield sink.taken()
+
+
+def _check_whole(notices: Sequence[Notice]) -> None:
+    """Refuse to go on with a table that lacks rows.
+
+    Raises:
+        LackingError: A bucket is missing, or a row is of another kind.
+    """
+    for notice in notices:
+        if (why := _LACKS.get(notice.code)) is not None:
+            raise LackingError(
+                f"{why}, and Arrow's stream cannot say so: take NDJSON or JSON",
+                missing=notice.starts,
+            )
 
 
 class _Sink:

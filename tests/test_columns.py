@@ -50,7 +50,7 @@ from usage_async._codec.columns import Chunks, ColumnDecoder, Columns
 from usage_async._codec.converter import make_converter
 from usage_async._codec.pages import decode
 from usage_async._codec.redactor import NO_KEY, Redactor
-from usage_async._codec.schemas import pyarrow
+from usage_async._codec.schemas import MisfitError, pyarrow
 
 TOLERANT = make_converter(fast=False)
 
@@ -403,7 +403,7 @@ def test_a_figure_beyond_int64_is_an_error_with_its_name_and_bucket():
     )
     for fast in (True, False):
         assert outcome(read, one_page(fits, broken), UsageCompletionsResult, fast=fast) == (
-            UsageError,
+            MisfitError,
             message,
         )
 
@@ -416,7 +416,7 @@ def test_a_nineteenth_decimal_place_is_an_error_that_names_the_way_out(as_number
         "amount of the bucket that starts at 2024-11-01T00:00:00Z has 19 decimal places, and a"
         " table has 18: exact=True rounds it, and keeps all digits as text in amount_exact"
     )
-    assert outcome(read, body, CostsResult, exact=False) == (UsageError, message)
+    assert outcome(read, body, CostsResult, exact=False) == (MisfitError, message)
     (row,) = read(body, CostsResult).to_pylist()
     assert row["amount"] == Decimal("1.234567890123456790")
     assert row["amount_exact"] == text
@@ -451,7 +451,7 @@ def test_with_exact_money_is_rounded_half_to_even_and_kept_whole(text, rounded):
 def test_an_amount_too_large_for_a_column_is_an_error(text, exact):
     with localcontext(HOSTILE):
         kind, message = outcome(read, costs_page("1", text), CostsResult, exact=exact)
-    assert kind is UsageError
+    assert kind is MisfitError
     shown = f"{Decimal(text):f}"
     shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
     assert message == (

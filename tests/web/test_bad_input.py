@@ -12,10 +12,10 @@ from web_server import direct
 
 from usage_async import ENDPOINTS, RetryPolicy, Runtime
 from usage_async.fastapi import ALL, Scope, usage_lifespan, usage_router
-from usage_async.fastapi.parameters import ReportParameters, parameters_of
+from usage_async.fastapi.parameters import ReportParameters, buckets_parameters_of, parameters_of
 
 ROUTES = {
-    **{f"/usage/{name}": parameters_of(ENDPOINTS[name]) for name in NAMES},
+    **{f"/usage/{name}": buckets_parameters_of(ENDPOINTS[name]) for name in NAMES},
     **{f"/usage/{name}/totals": parameters_of(ENDPOINTS[name]) for name in NAMES},
     "/costs/summary": parameters_of(ENDPOINTS["costs"]),
     "/report.json": ReportParameters,
@@ -39,6 +39,7 @@ WORDS = {
     "group_by": ["", "colour", "PROJECT_ID", "project_id,model"],
     "clamp": ["", "maybe", "2"],
     "batch": ["", "maybe", "2"],
+    "exact": ["", "maybe", "2"],
     "by": ["", "colour", "MODEL"],
     "compare": ["", "maybe"],
 }

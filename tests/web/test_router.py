@@ -507,6 +507,42 @@ def test_a_tenant_never_sees_another_project(service):
     look()
 
 
+ARROW = {**BOSS, "accept": "application/vnd.apache.arrow.stream"}
+
+
+async def test_an_exact_table_is_asked_for_by_a_parameter():
+    digits = "0.1234567890123456785"
+
+    async def long(path, params, headers):
+        body = json.loads(serve(params))
+        amount = {"value": digits, "currency": "usd"}
+        for bucket in body["data"]:
+            bucket["results"] = [{"object": "organization.costs.result", "amount": amount}]
+        return 200, {}, json.dumps(body).encode()
+
+    exact = {**RANGE, "exact": "true"}
+    async with served(app_of(long)) as browser:
+        refused = await browser.get("/usage/costs", params=RANGE, headers=ARROW)
+        asked = await browser.get("/usage/costs", params=exact, headers=ARROW)
+        lines = await browser.get(
+            "/usage/costs", params=exact, headers={**BOSS, "accept": "application/x-ndjson"}
+        )
+        as_json = await browser.get("/usage/costs", params=exact, headers=BOSS)
+        totals = await browser.get("/costs/summary", params=exact, headers=BOSS)
+        described = (await browser.get("/openapi.json")).json()["paths"]["/usage/costs"]["get"]
+    assert refused.status_code == 422
+    [told] = refused.json()["detail"]
+    assert told["loc"] == ["query", "exact"]
+    assert "exact=true" in told["msg"]
+    table = pa.ipc.open_stream(asked.content).read_all()
+    assert set(table["amount_exact"].to_pylist()) == {digits}
+    assert json.loads(lines.text.splitlines()[0])["amount"] == digits
+    assert as_json.json()["buckets"][0]["results"][0]["amount"]["value"] == digits
+    assert totals.status_code == 422
+    [parameter] = [each for each in described["parameters"] if each["name"] == "exact"]
+    assert parameter["schema"]["type"] == "boolean"
+
+
 async def test_arrow_holds_the_rows_of_the_scope_only():
     async with served(app_of(Leaky())) as browser:
         headers = {"token": "own", "accept": "application/vnd.apache.arrow.stream"}

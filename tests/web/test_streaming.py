@@ -288,6 +288,61 @@ async def test_arrow_that_ends_behind_any_piece_is_broken(read):
             read(b"".join(pieces[:count]))
 
 
+class Digits:
+    """A service that sends an amount of 19 decimal places, on the days from `begin` on."""
+
+    def __init__(self, value="0.1234567890123456785", begin=0):
+        self.value, self.begin = value, begin
+
+    async def __call__(self, path, params, headers):
+        data = json.loads(serve(params))["data"]
+        for bucket in data:
+            is_due = (bucket["start_time"] - START) // DAY >= self.begin
+            value = self.value if is_due else "1"
+            amount = {"value": value, "currency": "usd"}
+            bucket["results"] = [{"object": "organization.costs.result", "amount": amount}]
+        return 200, {}, page(data)
+
+
+def costs_app(upstream, **options):
+    app = FastAPI(lifespan=usage_lifespan(transport=upstream, runtime=RUNTIME))
+    install_error_handlers(app)
+
+    @app.get("/rows")
+    async def rows(usage: Usage):
+        return arrow_stream(usage.costs(start_time=START, end_time=START + 2 * DAY), **options)
+
+    return app
+
+
+async def test_what_has_too_many_places_for_a_table_is_told_apart():
+    for value, words in (("0.1234567890123456785", "exact=true"), ("9" * 30, "NDJSON")):
+        async with served(costs_app(Digits(value))) as browser:
+            reply = await browser.get("/rows")
+        assert reply.status_code == 422
+        [told] = reply.json()["detail"]
+        assert told["type"] == "misfit"
+        assert words in told["msg"]
+        assert value not in told["msg"]
+
+
+async def test_an_exact_table_has_all_digits():
+    async with served(costs_app(Digits(), exact=True)) as browser:
+        table = pa.ipc.open_stream((await browser.get("/rows")).content).read_all()
+    assert table["amount"].to_pylist() == 2 * [Decimal("0.123456789012345678")]
+    assert table["amount_exact"].to_pylist() == 2 * ["0.1234567890123456785"]
+
+
+async def test_an_exact_table_of_nothing_has_its_columns():
+    async def empty(path, params, headers):
+        data = [{**each, "results": []} for each in json.loads(serve(params))["data"]]
+        return 200, {}, page(data)
+
+    async with served(costs_app(empty, exact=True)) as browser:
+        table = pa.ipc.open_stream((await browser.get("/rows")).content).read_all()
+    assert "amount_exact" in table.column_names
+
+
 def without_a_bucket(data):
     return data[1:]
 

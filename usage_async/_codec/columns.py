@@ -41,6 +41,7 @@ from usage_async._codec.parsing import READER
 from usage_async._codec.schemas import (
     MOST_WHOLE_DIGITS,
     SCALE,
+    MisfitError,
     column_type,
     column_types,
     columns_of,
@@ -355,7 +356,7 @@ def _misfit(
     values: Sequence[int | Decimal | None],
     buckets: Sequence[Any],
     kept: Sequence[Decimal | None] | None = None,
-) -> UsageError:
+) -> MisfitError:
     """Describe the first value that does not fit into its column.
 
     Args:
@@ -372,12 +373,13 @@ def _misfit(
     if kept is None or not fits_decimal(rounded(value)):
         text = str(value) if kept is None else plain(value)
         shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
-        return UsageError(
+        return MisfitError(
             f"{what} is {shown}, which the {column_types()[column.role]} of a table cannot hold"
         )
-    return UsageError(
+    return MisfitError(
         f"{what} has {-value.as_tuple().exponent} decimal places, and a table has {SCALE}:"
-        f" exact=True rounds it, and keeps all digits as text in {column.name}_exact"
+        f" exact=True rounds it, and keeps all digits as text in {column.name}_exact",
+        is_long=True,
     )
 
 

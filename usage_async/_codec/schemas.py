@@ -14,7 +14,7 @@ from usage_async._api.endpoints import ENDPOINTS, Endpoint, unknown_endpoint
 from usage_async._api.fields import FIELDS, fields_of
 from usage_async._api.results import CostsResultAmount, UsageRow
 from usage_async._codec.packing import Column, Role
-from usage_async.errors import ConfigurationError
+from usage_async.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +29,18 @@ SCALE = 18
 """Decimal places of a column of money."""
 MOST_WHOLE_DIGITS = 20
 """Digits before the point. With those behind it, the 38 that a decimal128 has."""
+
+
+class MisfitError(UsageError):
+    """A figure does not fit into its column.
+
+    Attributes:
+        is_long: True if it has too many decimal places, so that it fits with `exact`.
+    """
+
+    def __init__(self, message: str, *, is_long: bool = False) -> None:
+        super().__init__(message)
+        self.is_long = is_long
 
 
 @cache

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.requests import HTTPConnection
 
+from usage_async._codec.schemas import SCALE, MisfitError
 from usage_async.errors import (
     APIConnectionError,
     APIStatusError,
@@ -127,6 +128,14 @@ def failure_of(error: UsageError, parameters: Collection[str] = ()) -> Failure:
     if isinstance(error, RangeUnavailableError):
         text = f"the service has no data before {error.earliest.isoformat()}"
         return Failure(422, "range_unavailable", text, _place("start_time", parameters))
+    if isinstance(error, MisfitError):
+        if not error.is_long:
+            return Failure(422, "misfit", "a figure is too large for a table: take NDJSON or JSON")
+        text = (
+            f"a figure has more than {SCALE} decimal places: exact=true rounds it in the table, and"
+            " adds all digits as texts"
+        )
+        return Failure(422, "misfit", text, _place("exact", parameters))
     for kinds, status, kind, message in _KINDS:
         if isinstance(error, kinds):
             loc: tuple[str, ...] = ()

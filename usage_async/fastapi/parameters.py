@@ -37,7 +37,7 @@ class Parameters(BaseModel, extra="forbid"):
 
     def given(self) -> dict[str, Any]:
         """Give the parameters that were given, as a query takes them."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        return {name: getattr(self, name) for name in self.model_fields_set - {"exact"}}
 
     def check(self, sent: QueryParams) -> None:
         """Refuse a second value of what takes one: who reads the first would read another query.
@@ -65,6 +65,28 @@ def parameters_of(endpoint: Endpoint) -> type[Parameters]:
             fields[name] = (kind, Field(default, description=_doc(endpoint, name)))
     title = "".join(word.capitalize() for word in endpoint.name.split("_"))
     return create_model(f"{title}Parameters", __base__=Parameters, **fields)
+
+
+class BucketsParameters(Parameters):
+    """Parameters of a route whose reply may be a table."""
+
+    exact: bool = Field(
+        default=False,
+        description=(
+            "Of Arrow's stream: true to round money and quantities that have more than 18 decimal"
+            " places, and to add all digits as texts: `amount_exact`, `quantity_exact`. JSON and"
+            " NDJSON have all digits in any case."
+        ),
+    )
+
+
+@cache
+def buckets_parameters_of(endpoint: Endpoint) -> type[BucketsParameters]:
+    """Make the parameters of the buckets of an endpoint."""
+    shared = parameters_of(endpoint)
+    bases: Any = (BucketsParameters, shared)
+    made: type[BucketsParameters] = create_model(f"Buckets{shared.__name__}", __base__=bases)
+    return made
 
 
 def _typed(endpoint: Endpoint, name: str) -> tuple[Any, Any]:

@@ -25,13 +25,18 @@ from usage_async._sums.totals import Summary
 from usage_async.errors import UsageError
 from usage_async.fastapi.failures import BusyError, failure_response
 from usage_async.fastapi.lifespan import scoped_usage
-from usage_async.fastapi.parameters import Parameters, ReportParameters, parameters_of
+from usage_async.fastapi.parameters import (
+    BucketsParameters,
+    Parameters,
+    ReportParameters,
+    buckets_parameters_of,
+    parameters_of,
+)
 from usage_async.fastapi.replies import JSON, Written, buckets_reply, report_reply, summary_reply
 from usage_async.fastapi.streaming import ARROW, NDJSON, StreamedResponse, arrow_of, lines_of
 
 R = TypeVar("R", bound=UsageResult)
 
-_PIECES = {NDJSON: lines_of, ARROW: arrow_of}
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 
 
@@ -145,12 +150,16 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
         "parameters": Annotated[parameters_of(endpoint), Query()],
     }
 
-    async def buckets(request: Request, client: UsageClient, parameters: Parameters) -> Response:
+    async def buckets(
+        request: Request, client: UsageClient, parameters: BucketsParameters
+    ) -> Response:
         parameters.check(request.query_params)
         query = client.query(name, **parameters.given())
         media_type = _accepted(request)
         if media_type != JSON:
-            pieces = partial(_PIECES[media_type], query)
+            pieces = partial(lines_of, query)
+            if media_type == ARROW:
+                pieces = partial(arrow_of, query, exact=parameters.exact)
             failed = partial(failure_response, parameters=parameters.names())
             return StreamedResponse(pieces, media_type, failed, bound.waiter)
         with bound.waiter():
@@ -164,10 +173,11 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
         return _answer(request, reply)
 
     page: Any = Buckets
+    table: Any = buckets_parameters_of(endpoint)
     described = {"description": "Buckets.", "content": {JSON: {}, NDJSON: {}, ARROW: {}}}
     router.add_api_route(
         f"/usage/{name}",
-        typed(buckets, types),
+        typed(buckets, {**types, "parameters": Annotated[table, Query()]}),
         response_model=page[kind],
         responses={200: described},
         name=f"{name}_buckets",

@@ -198,7 +198,7 @@ def _told(error: Exception) -> dict[str, Any]:
     return {"status": failure.status, "detail": failure.detail()}
 
 
-def arrow_stream(query: UsageQuery[Any]) -> Response:
+def arrow_stream(query: UsageQuery[Any], *, exact: bool = False) -> Response:
     """Reply with every row of a query as Arrow's IPC stream, while they are read.
 
     The stream has no place for notices, and a table that lacks rows must not look whole. So missing
@@ -208,21 +208,23 @@ def arrow_stream(query: UsageQuery[Any]) -> Response:
 
     Args:
         query: The query. It is read once for each reply, whatever the client's cache holds.
+        exact: Round money and quantities that have more than 18 decimal places, half to even, and
+            add all digits as texts: `amount_exact`, `quantity_exact`. Without it they are an error.
     """
-    return StreamedResponse(partial(arrow_of, query), ARROW)
+    return StreamedResponse(partial(arrow_of, query, exact=exact), ARROW)
 
 
-async def arrow_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
+async def arrow_of(query: UsageQuery[Any], *, exact: bool = False) -> AsyncGenerator[bytes, None]:
     """Read a query, and give pieces of Arrow's IPC stream; after an error, a cut message."""
     from usage_async._codec.schemas import arrow_schema
 
     # The first import of pyarrow takes 0.2 s, which would stall the event loop.
-    schema = await asyncio.to_thread(arrow_schema, query.endpoint)
+    schema = await asyncio.to_thread(arrow_schema, query.endpoint, exact=exact)
     sink = _Sink()
     open_writer: Any = WRITERS["arrow"]
     writer = None
     try:
-        async with query.arrow_batches() as stream:
+        async with query.arrow_batches(exact=exact) as stream:
             async for batch in stream:
                 _check_whole(stream.notices)
                 if writer is None:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
+from usage_async._api.exact import EXACT
 from usage_async._api.fields import fields_of
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import CostsResult
@@ -116,14 +117,22 @@ def _sum(buckets: Iterable[UsageTimeBucket[CostsResult]], key: _Key) -> Amounts:
         for row in bucket.results:
             if row.amount is not None:
                 place = row.amount.currency, key(bucket, row)
-                sums[place] = add(sums.get(place, _ZERO), row.amount.value)
-    return sums
+                sums[place] = EXACT.add(sums.get(place, _ZERO), row.amount.value)
+    # Checked once each: the check takes as long as the addition.
+    return {place: add(amount, _ZERO) for place, amount in sums.items()}
 
 
 def _group_key(grouping: Grouping) -> _Key:
-    if grouping.derived:
-        return lambda _, row: row.derived_line_item.model or row.line_item
-    return lambda _, row: getattr(row, grouping.costs)
+    if not grouping.derived:
+        return lambda _, row: getattr(row, grouping.costs)
+    models: dict[str | None, str | None] = {}
+
+    def model_of(_: object, row: CostsResult) -> str | None:
+        if row.line_item not in models:
+            models[row.line_item] = row.derived_line_item.model or row.line_item
+        return models[row.line_item]
+
+    return model_of
 
 
 def _of_currency(sums: Amounts, currency: str) -> dict[Any, Decimal]:

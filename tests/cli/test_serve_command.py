@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
@@ -19,6 +20,7 @@ from usage_async._cli.commands import serve
 from usage_async._cli.connection import Connection
 from usage_async._cli.context import Context
 from usage_async.emulator import Emulator, Quirks, demo
+from usage_async.report.compute import compute_report
 from usage_async.report.html import Question
 
 from .conftest import NOW
@@ -184,6 +186,20 @@ async def test_a_page_has_the_notices_of_its_own_reading(capsys, bare):
             assert f"the first starts at 2026-{month}-" in str(told)
             assert f"the first starts at 2026-{other}-" not in str(told)
         assert len(context.warnings) == 1
+
+
+async def test_a_page_is_computed_beside_the_event_loop(capsys, monkeypatch):
+    threads = []
+
+    def watched(*given):
+        threads.append(threading.current_thread())
+        return compute_report(*given)
+
+    monkeypatch.setattr("usage_async.report.compute.compute_report", watched)
+    async with served(capsys) as (browser, url):
+        assert (await browser.get(url)).status_code == 200
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize("debug", [False, True])

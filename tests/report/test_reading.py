@@ -9,15 +9,17 @@ from usage_async import (
     AuthenticationError,
     BadRequestError,
     InternalServerError,
+    Names,
     RangeUnavailableError,
     RetryPolicy,
     TimeRange,
     UsageClient,
 )
-from usage_async.report.reading import query_count, read_sections
+from usage_async.report.reading import naming_rows, query_count, read_sections
 from usage_async.report.spec import ReportSpec
+from usage_async.report.values import Sections
 
-from .conftest import DAY
+from .conftest import DAY, cost, section
 
 NOW = 1_795_348_800  # 2026-11-22T12:00:00Z
 END = NOW - NOW % DAY
@@ -130,3 +132,15 @@ async def test_a_key_that_is_refused_ends_the_rest():
     async with _client(refuse) as client:
         with pytest.raises(AuthenticationError):
             await read_sections(client, SPEC)
+
+
+def test_rows_that_name_the_same_are_given_once_and_the_last_name_counts():
+    days = [
+        [cost("1", project_id="a", project_name=name), cost("1", user_id="u", project_id="a")]
+        for name in ("old", "new", "old")
+    ]
+    sections = Sections(costs=section(), costs_by=section(*days), usage={})
+    rows = naming_rows(sections)
+    assert len(rows) == 3
+    assert Names.from_rows(rows) == Names.from_rows(sections.grouped_rows())
+    assert Names.from_rows(rows).label("project_id", "a") == "old"

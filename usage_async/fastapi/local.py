@@ -41,6 +41,7 @@ from usage_async.fastapi.lifespan import Lifespan
 from usage_async.fastapi.metrics import metrics_router
 from usage_async.fastapi.router import usage_router
 from usage_async.fastapi.scope import ALL
+from usage_async.fastapi.worker import in_worker
 from usage_async.report.dimensions import find_dimension, word_of
 from usage_async.report.html import POLICY, Question, failed_page, report_page
 from usage_async.report.spec import GROUPINGS, ReportSpec, report_spec
@@ -219,7 +220,7 @@ def local_app(
         try:
             asked = _asked(request, question)
             spec = report_spec(int(now()), by=asked.by, period=asked.period, compare=True)
-            body = report_page(asked, *await read(spec))
+            body = await in_worker(report_page, asked, *await read(spec))
         except UsageError as error:
             status = HTTPStatus(failure_of(error).status)
             body = failed_page(asked, explain(error))

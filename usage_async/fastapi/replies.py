@@ -26,6 +26,7 @@ from usage_async._codec.converter import to_dict
 from usage_async._query.times import iso
 from usage_async.errors import QueryError
 from usage_async.fastapi.parameters import ReportParameters
+from usage_async.fastapi.worker import in_worker
 from usage_async.fastapi.writing import buckets_as_json, summary_as_json
 from usage_async.report.compute import compute_report
 from usage_async.report.json import report_as_json
@@ -153,8 +154,7 @@ async def report_reply(client: UsageClient, parameters: ReportParameters) -> Wri
             at, by=parameters.by, period=parameters.period, compare=parameters.compare
         )
         sections = _without_words(await read_sections(client, spec))
-        # In a thread, since it takes seconds if there are many groups.
-        report, text = await asyncio.to_thread(_computed, spec, sections)
+        report, text = await in_worker(_computed, spec, sections)
         return await _written(_cut(text)), _is_settled(report, engine.settle_after)
 
     # All queries of a report are of the same days, so that one of them stands for the question.

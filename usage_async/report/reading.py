@@ -13,6 +13,7 @@ import attrs
 
 from usage_async._api.endpoints import ENDPOINTS
 from usage_async._api.interval import DAY_S
+from usage_async._api.results import UsageResult
 from usage_async._client.client import UsageClient
 from usage_async._client.query import UsageQuery
 from usage_async._engine.engine import together
@@ -34,6 +35,8 @@ _REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
 """Answers that asking again would not change, and that concern one query only."""
 _CONCERN_ALL = (AuthenticationError, ConfigurationError, QueryError)
 """Errors that every query would meet; after any other, one section is blank and the rest comes."""
+
+_NAMING = ("project_id", "project_name", "user_id", "user_email", "api_key_id")
 
 
 @attrs.define
@@ -80,6 +83,16 @@ async def read_sections(
         **{name: task.section for name, task in costs.items()},
         usage={name: task.section for name, task in usage.items()},
     )
+
+
+def naming_rows(sections: Sections) -> list[UsageResult]:
+    """Give the last row of each combination of ids and names; a day's rows repeat those before."""
+    found: dict[tuple[str | None, ...], UsageResult] = {}
+    for row in sections.grouped_rows():
+        key = tuple([getattr(row, name, None) for name in _NAMING])
+        found.pop(key, None)  # of names that differ, the one that came last counts
+        found[key] = row
+    return list(found.values())
 
 
 def query_count(spec: ReportSpec) -> int:

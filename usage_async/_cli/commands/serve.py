@@ -153,17 +153,20 @@ async def _read(
     client: UsageClient, names: CommandNames | None, spec: ReportSpec, context: Context
 ) -> tuple[Report, View]:
     """Read a report, and what to say beside it."""
+    from usage_async.fastapi.worker import in_worker
     from usage_async.report.compute import compute_report
-    from usage_async.report.reading import read_sections
+    from usage_async.report.reading import naming_rows, read_sections
     from usage_async.report.values import View
 
     with _noted({}) as notes:
         sections = await read_sections(client, spec)
     # Told once, a list of names that is refused concerns every page from then on.
     with _noted(context.warnings):
-        known = None if names is None else await names.update(sections.grouped_rows())
+        known = None
+        if names is not None:
+            known = await names.update(await in_worker(naming_rows, sections))
     view = View(notices=(*context.warnings, *notes), top=_TOP)
-    return compute_report(spec, sections, known), view
+    return await in_worker(compute_report, spec, sections, known), view
 
 
 @contextmanager

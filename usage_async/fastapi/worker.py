@@ -1,0 +1,26 @@
+"""Worker: one thread for work on values that takes too long for a turn of the event loop.
+
+Threads of Python take turns of 5 ms. With one worker the event loop waits for one such turn; with
+eight, which is what eight reports at once get of the loop's own executor, it waited for up to 190
+ms. Work beyond the first queues, and a question that nobody waits for any more leaves the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_WORKER = ThreadPoolExecutor(1, "usage_async")
+"""Its thread begins with its first work, so that a fork after the imports has one of its own."""
+
+
+async def in_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a pure function in the worker, and return its value."""
+    work = partial(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_WORKER, work)

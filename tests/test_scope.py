@@ -146,6 +146,11 @@ def test_a_scope_is_part_of_a_query():
     narrow, wide = (query.within(scope) for scope in (SCOPE, OF_PEOPLE))
     assert len({query, narrow, wide, build("costs", {"period": "7d"}).within(SCOPE)}) == 4
     assert narrow == query.within(SCOPE)
+    both = [
+        build("completions", {"period": "7d", "models": ["m"], "project_ids": ids}).within(SCOPE)
+        for ids in (None, IDS)
+    ]
+    assert both[0] == both[1]
 
 
 def test_a_scope_error_is_a_query_error():

@@ -123,7 +123,7 @@ def test_everything_that_a_scope_gives_is_looked_at_here():
     def of(kind):
         return {name for name in dir(kind) if name[0] != "_"}
 
-    times = {"start_time", "end_time", "requested", "as_of"}
+    times = {"start_time", "end_time", "requested", "as_of", "settled_before"}
     assert of(Stream) == {*times, "notices", "aclose"}
     assert of(NamesBook) == {"names", "read", "update"}
     assert of(UsageCache) == {"stats"}

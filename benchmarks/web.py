@@ -94,6 +94,7 @@ def _application(service: str, workers: int = 1, **settings: str) -> Iterator[st
     """Run the application under uvicorn, and yield its URL."""
     environment = {"OPENAI_ADMIN_KEY": KEY, "USAGE_ASYNC_BASE_URL": service, **settings}
     options = ["--workers", str(workers), "--port", "0", "--no-access-log"]
+    options += ["--timeout-keep-alive", "60"]  # browsers use no connection that was closed
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "benchmarks.web_app:app", *options],
         cwd=ROOT,

@@ -5,6 +5,7 @@ import json
 import string
 from decimal import Decimal
 from functools import partial
+from math import inf
 from typing import Annotated
 
 import httpx
@@ -15,7 +16,7 @@ from asking import ORGANIZATION
 from fastapi import FastAPI, Header, HTTPException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from service import NOW, START, page, serve
+from service import NOW, START, ManualClock, page, serve, turns
 from values import NAMES
 from web_server import served
 
@@ -371,6 +372,83 @@ async def test_more_questions_than_the_bound_are_asked_to_come_again():
             "/usage/completions", params=RANGE, headers={**BOSS, "accept": "application/x-ndjson"}
         )
         assert again.status_code == 200
+
+
+STREAMED = ("application/x-ndjson", "application/vnd.apache.arrow.stream")
+
+
+@pytest.mark.parametrize("accept", ["application/json", *STREAMED])
+@pytest.mark.parametrize("is_throttled", [False, True])
+async def test_who_asks_waits_as_long_as_the_client_lets_them(accept, is_throttled):
+    clock, held = ManualClock(), asyncio.Event()
+
+    async def slow(path, params, headers):
+        held.set()
+        if not is_throttled:
+            await asyncio.Event().wait()
+        return 429, {"retry-after": "60"}, b"words"
+
+    options = {"runtime": clock.runtime, "wait_s": 5, "retry": RetryPolicy()}
+    async with served(app_of(slow, **options)) as browser:
+        path, headers = "/usage/completions", {**BOSS, "accept": accept}
+        asked = asyncio.ensure_future(browser.get(path, params=RANGE, headers=headers))
+        await held.wait()
+        await turns(20)
+        await clock.pass_by(4.9)
+        assert not asked.done()
+        await clock.pass_by(0.2)
+        reply = await asked
+    assert reply.status_code == (503 if is_throttled else 504)
+    assert reply.headers.get("retry-after") == ("55" if is_throttled else None)
+
+
+@pytest.mark.parametrize("accept", STREAMED)
+async def test_a_stream_waits_without_end_if_the_client_does(accept):
+    clock = ManualClock()
+    held, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(path, params, headers):
+        held.set()
+        await go.wait()
+        return 200, {}, serve(params)
+
+    async with served(app_of(slow, runtime=clock.runtime, wait_s=inf)) as browser:
+        path, headers = "/usage/completions", {**BOSS, "accept": accept}
+        asked = asyncio.ensure_future(browser.get(path, params=RANGE, headers=headers))
+        await held.wait()
+        await clock.pass_by(10**6)
+        go.set()
+        assert (await asked).status_code == 200
+
+
+@pytest.mark.parametrize("accept", STREAMED)
+async def test_a_stream_gives_its_place_back_when_its_first_piece_is_there(accept):
+    held, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(path, params, headers):
+        if int(dict(params)["start_time"]) > START:
+            held.set()
+            await go.wait()
+        return 200, {}, serve(params)
+
+    params = {"start_time": START, "end_time": START + 62 * DAY}
+    clock = ManualClock()
+    app = app_of(slow, max_waiting=1, wait_s=5, runtime=clock.runtime)
+    async with served(app) as browser:
+        headers = {**BOSS, "accept": accept}
+        ask = browser.stream("GET", "/usage/completions", params=params, headers=headers)
+        async with ask as reply:
+            await held.wait()
+            beside = await browser.get("/usage/completions", params=RANGE, headers=BOSS)
+            assert beside.status_code == 200
+            # The time to wait is that of the first piece.
+            await clock.pass_by(60)
+            go.set()
+            body = await reply.aread()
+    if accept == STREAMED[0]:
+        assert json.loads(body.splitlines()[-1])["complete"] is True
+    else:
+        assert pa.ipc.open_stream(body).read_all().num_rows == 62
 
 
 @pytest.mark.parametrize(

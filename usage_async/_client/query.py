@@ -327,6 +327,12 @@ class UsageQuery(Generic[R]):
         answer: T = await self._cache.answer(question, read)
         return answer
 
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait no longer than the `wait_s` of a cached client; others wait without end."""
+        if self._cache is None:
+            return await work
+        return await self._cache.in_time(work, self.endpoint.name)
+
     async def _first(self, now: int | None) -> Answer[UsageTimeBucket[R] | None]:
         # A cursor works with the limit that it was made with only.
         one = self._query if self._query.page else attrs.evolve(self._query, limit=1)

@@ -215,6 +215,33 @@ class Answers:
         tell("read" if run is None else "joined", None)
         return await self._wait(key, run or self._begin(key, read, now, policy), policy.wait_s)
 
+    async def in_time(self, work: Coroutine[Any, Any, T], endpoint: str, wait_s: float) -> T:
+        """Wait for work that nobody shares, and cancel it when its time is up.
+
+        Args:
+            work: The work.
+            endpoint: Name of the endpoint that it reads.
+            wait_s: Seconds to wait for it.
+
+        Raises:
+            APITimeoutError: It took longer.
+            RateLimitError: The same, while the service throttles the client.
+        """
+        if wait_s == inf:
+            return await work
+        fetcher = self.engine.fetcher
+        task = asyncio.ensure_future(work)
+        timer = asyncio.ensure_future(fetcher.runtime.sleep(wait_s))
+        try:
+            await asyncio.wait((task, timer), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            task.cancel()
+            timer.cancel()
+            await asyncio.gather(task, timer, return_exceptions=True)
+        raise self._late(fetcher.place(endpoint), wait_s, "it was given up")
+
     def size(self, scope: Scope | None) -> tuple[int, int]:
         """Give the number of entries and their bytes: those of a scope, or all."""
         if scope is None:
@@ -252,21 +279,21 @@ class Answers:
                 run.task.cancel()
             raise
         if not has_ended:
-            raise self._late(run, wait_s)
+            raise self._late(run.place, wait_s, "it is still being read")
         if run.error is not None:
             raise _copied(run.error)
         return _given(run.answer)
 
-    def _late(self, run: _Run, wait_s: float) -> UsageError:
-        """Make the error of a waiter whose time is up; the run goes on."""
+    def _late(self, place: str, wait_s: float, then: str) -> UsageError:
+        """Make the error of a waiter whose time is up."""
         fetcher = self.engine.fetcher
         pause_s = fetcher.limiter.cooldown_until - fetcher.runtime.monotonic()
-        late = f"{run.place}: no answer within {wait_s:g} s"
+        late = f"{place}: no answer within {wait_s:g} s"
         if pause_s > 0:
             text = f"{late}; the service throttles this client, for {ceil(pause_s)} s more"
             status = HTTPStatus.TOO_MANY_REQUESTS.value
             return RateLimitError(text, status=status, retry_after=pause_s)
-        return APITimeoutError(f"{late}; it is still being read")
+        return APITimeoutError(f"{late}; {then}")
 
     def _watch(self, run: _Run, waiter: asyncio.Future[bool], wait_s: float) -> None:
         """Wake a waiter when its time is up."""

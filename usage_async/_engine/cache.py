@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -13,6 +13,8 @@ from usage_async._api.exact import short_repr
 from usage_async._api.pydantic_schema import pydantic_schema
 from usage_async._engine.answers import Answers, CachePolicy, Method, Outcome, Question, Read
 from usage_async._query.scope import Scope
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -101,6 +103,10 @@ class CacheAccess:
         return await self._answers.answer(
             question, read, self._policy, partial(self._tell, question)
         )
+
+    async def in_time(self, work: Coroutine[Any, Any, T], endpoint: str) -> T:
+        """See `Answers.in_time`; the time is that of this client."""
+        return await self._answers.in_time(work, endpoint, self._policy.wait_s)
 
     def _tell(self, question: Question, outcome: Outcome, age_s: float | None) -> None:
         for counter in self.counters:

@@ -131,7 +131,10 @@ def usage_router(
             signed in. It takes headers, cookies or parts of the path, since the routes refuse
             parameters of others.
         organization: As for `usage_of`, if there are several.
-        max_waiting: The most questions that wait at a time; more are answered by 503.
+        max_waiting: The most questions that wait at a time; more are answered by 503. Lines and
+            Arrow's stream wait for their first piece only. While they are sent, the client's
+            `concurrency` bounds the requests of all of them together, and each stream holds at most
+            as many pages; the server bounds the connections, as `uvicorn --limit-concurrency`.
     """
     router = APIRouter(route_class=Route, responses=FAILURES, tags=["usage"])
     client = Annotated[UsageClient, scoped_usage(scope, organization=organization)]
@@ -157,11 +160,10 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
         query = client.query(name, **parameters.given())
         media_type = _accepted(request)
         if media_type != JSON:
-            pieces = partial(lines_of, query)
-            if media_type == ARROW:
-                pieces = partial(arrow_of, query, exact=parameters.exact)
+            is_table = media_type == ARROW
+            pieces = partial(arrow_of, exact=parameters.exact) if is_table else lines_of
             failed = partial(failure_response, parameters=parameters.names())
-            return StreamedResponse(pieces, media_type, failed, bound.waiter)
+            return StreamedResponse(query, pieces, media_type, failed, bound.waiter)
         with bound.waiter():
             reply = await buckets_reply(query, f"accept {NDJSON} or {ARROW}")
         return _answer(request, reply)

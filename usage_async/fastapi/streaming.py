@@ -2,7 +2,7 @@
 
 Theory of operation. The run is part of the sending of a reply. It begins when the server wants the
 reply, and its first piece is awaited before the headers are sent, so that an error up to then has a
-status of its own. The invariants:
+status of its own. A cached client waits for it no longer than `wait_s`. The invariants:
 
 - *Nobody reads for nobody*: sending and waiting for the browser's end are two tasks; the first to
   end cancels the other, and with it the run.
@@ -63,6 +63,7 @@ _LACKS = {
 }
 """Reasons why a table lacks rows, by the code of the notice."""
 
+Pieces = Callable[[UsageQuery[Any]], AsyncGenerator[bytes, None]]
 OnFailure = Callable[[Request, UsageError], Response]
 Guard = Callable[[], AbstractContextManager[object]]
 
@@ -71,16 +72,18 @@ class StreamedResponse(Response):
     """A reply that is read while it is sent.
 
     Args:
-        pieces: Begins the run, and gives the pieces of the body.
+        query: The query.
+        pieces: Begins its run, and gives the pieces of the body.
         media_type: Media type of the body.
         on_failure: Makes the reply after an error that comes before the first piece; None to raise
             it.
-        guard: Context of the run; what it raises on entry is an error before the first piece.
+        guard: Context of the waiting for the first piece; what it raises is an error before it.
     """
 
     def __init__(
         self,
-        pieces: Callable[[], AsyncGenerator[bytes, None]],
+        query: UsageQuery[Any],
+        pieces: Pieces,
         media_type: str,
         on_failure: OnFailure | None = None,
         guard: Guard = nullcontext,
@@ -88,6 +91,7 @@ class StreamedResponse(Response):
         self.status_code = 200
         self.media_type = media_type
         self.background: BackgroundTask | None = None
+        self._query = query
         self._pieces = pieces
         self._on_failure = on_failure
         self._guard = guard
@@ -110,9 +114,9 @@ class StreamedResponse(Response):
     async def _send(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         async with AsyncExitStack() as stack:
             try:
-                stack.enter_context(self._guard())
-                pieces = await stack.enter_async_context(aclosing(self._pieces()))
-                piece: bytes | None = await anext(pieces, None)
+                with self._guard():
+                    pieces = await stack.enter_async_context(aclosing(self._pieces(self._query)))
+                    piece = await self._query._in_time(_next(pieces))  # noqa: SLF001 - a limit of its client
             except UsageError as error:
                 if self._on_failure is None:
                     raise
@@ -123,8 +127,12 @@ class StreamedResponse(Response):
             await send({"type": "http.response.start", **start})
             while piece is not None:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-                piece = await anext(pieces, None)
+                piece = await _next(pieces)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _next(pieces: AsyncGenerator[bytes, None]) -> bytes | None:
+    return await anext(pieces, None)
 
 
 async def _gone(receive: Receive) -> None:
@@ -137,12 +145,13 @@ def ndjson(query: UsageQuery[Any]) -> Response:
 
     Nulls are left out, and money is an exact string. The last line has `complete`: true, or false
     with the `notices` or the `error` that tell why. A reply without this line broke off. An error
-    before the first row is raised, so that it has a status.
+    before the first row is raised, so that it has a status: also that no row came within the
+    client's `wait_s`.
 
     Args:
         query: The query. It is read once for each reply, whatever the client's cache holds.
     """
-    return StreamedResponse(partial(lines_of, query), NDJSON)
+    return StreamedResponse(query, lines_of, NDJSON)
 
 
 async def lines_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
@@ -203,15 +212,15 @@ def arrow_stream(query: UsageQuery[Any], *, exact: bool = False) -> Response:
 
     The stream has no place for notices, and a table that lacks rows must not look whole. So missing
     buckets and rows of other kinds are errors here, where lines and JSON give notices. An error
-    before the first piece is raised, so that it has a status; after one that comes later, no reader
-    takes the stream for whole.
+    before the first piece is raised, so that it has a status: also that none came within the
+    client's `wait_s`. After one that comes later, no reader takes the stream for whole.
 
     Args:
         query: The query. It is read once for each reply, whatever the client's cache holds.
         exact: Round money and quantities that have more than 18 decimal places, half to even, and
             add all digits as texts: `amount_exact`, `quantity_exact`. Without it they are an error.
     """
-    return StreamedResponse(partial(arrow_of, query, exact=exact), ARROW)
+    return StreamedResponse(query, partial(arrow_of, exact=exact), ARROW)
 
 
 async def arrow_of(query: UsageQuery[Any], *, exact: bool = False) -> AsyncGenerator[bytes, None]:

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pytest
 from asking import NOW as PRESENT
 from asking import ORGANIZATION
-from fastapi import FastAPI, Header, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query
+from fastapi.security import APIKeyQuery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field
 from service import NOW, START, ManualClock, page, serve, turns
 from values import NAMES
 from web_server import served
@@ -161,6 +163,90 @@ async def test_a_wrong_parameter_is_named(params, field, path, accept):
     assert first["loc"][:2] == ["query", field]
     assert {"type", "loc", "msg"} <= first.keys()
     assert not upstream.sent
+
+
+class Key(BaseModel):
+    token: str = Field(alias="x-token")
+
+
+async def by_name(token: Annotated[str, Query()]) -> object:
+    return await tenant(token)
+
+
+async def by_alias(token: Annotated[str, Query(alias="x-token")]) -> object:
+    return await tenant(token)
+
+
+async def by_model(key: Annotated[Key, Query()]) -> object:
+    return await tenant(key.token)
+
+
+async def by_scheme(token: Annotated[str, Depends(APIKeyQuery(name="x-token"))]) -> object:
+    return await tenant(token)
+
+
+async def by_another(scope: Annotated[object, Depends(by_scheme)]) -> object:
+    return scope
+
+
+async def acme(org: str) -> str:
+    return org
+
+
+@pytest.mark.parametrize("scope", [by_name, by_alias, by_model, by_scheme, by_another])
+@pytest.mark.parametrize("path", ["/usage/costs", "/costs/summary", "/report.json"])
+async def test_dependencies_may_read_the_query(scope, path):
+    async def audited(why: str = "") -> None:
+        pass
+
+    async def counted(n: int = 0) -> None:
+        pass
+
+    options = {"transport": Leaky(), "runtime": RUNTIME}
+    run = usage_lifespan(organizations={"acme": {}}, **options)
+    app = FastAPI(lifespan=run, dependencies=[Depends(counted)])
+    outer = APIRouter(dependencies=[Depends(audited)])
+    outer.include_router(usage_router(scope=scope, organization=acme), prefix="/inner")
+    app.include_router(outer, prefix="/outer")
+    name = "token" if scope is by_name else "x-token"
+    params = {"period": "2026-01", name: "boss", "org": "acme", "why": "x", "n": "1"}
+    async with served(app) as browser:
+        ask = partial(browser.get, f"/outer/inner{path}")
+        assert (await ask(params=params)).status_code == 200
+        assert (await ask(params={**params, name: "stranger"})).status_code == 401
+        more = {"key": "sk-secret", "why2": "1"}
+        refused = await ask(params=[*params.items(), *more.items(), *more.items()])
+    assert refused.status_code == 422
+    told = refused.json()["detail"]
+    assert [each["loc"] for each in told] == [["query", "key"], ["query", "why2"]]
+    assert {each["type"] for each in told} == {"extra_forbidden"}
+    assert "secret" not in refused.text
+    assert "boss" not in refused.text
+
+
+async def test_a_mounted_router_takes_what_it_declares():
+    app = FastAPI(lifespan=usage_lifespan(transport=Leaky(), runtime=RUNTIME))
+    app.mount("/mounted", usage_router(scope=by_name))
+    async with served(app) as browser:
+        params = {**RANGE, "token": "boss"}
+        reply = await browser.get("/mounted/usage/costs", params=params)
+    assert reply.status_code == 200
+
+
+async def test_what_one_application_declares_is_unknown_to_another():
+    async def audited(why: str = "") -> None:
+        pass
+
+    router = usage_router(scope=tenant)
+    run = usage_lifespan(transport=Leaky(), runtime=RUNTIME)
+    apps = [FastAPI(lifespan=run, dependencies=[Depends(audited)]), FastAPI(lifespan=run)]
+    found = []
+    for app in apps:
+        app.include_router(router)
+        async with served(app) as browser:
+            params = {**RANGE, "why": "x"}
+            found.append(await browser.get("/usage/costs", params=params, headers=BOSS))
+    assert [reply.status_code for reply in found] == [200, 422]
 
 
 async def test_without_a_token_there_is_nothing():

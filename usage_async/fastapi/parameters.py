@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, get_origin, get_type_hints
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, create_model
 from starlette.datastructures import QueryParams
 
@@ -32,19 +33,33 @@ _NOT_OF_THE_WEB = ("limit", "page")
 """Parameters of the requests to the service; a reply here is whole."""
 
 
-class Parameters(BaseModel, extra="forbid"):
-    """Base of the parameters of a route: a name that is not known is refused, not ignored."""
+class Parameters(BaseModel):
+    """Base of the parameters of a route: a name that is not known is refused, not ignored.
+
+    Not by pydantic, which does not know the parameters of the route's dependencies, and would quote
+    the value: that may be a key for signing in.
+    """
 
     def given(self) -> dict[str, Any]:
         """Give the parameters that were given, as a query takes them."""
         return {name: getattr(self, name) for name in self.model_fields_set - {"exact"}}
 
-    def check(self, sent: QueryParams) -> None:
-        """Refuse a second value of what takes one: who reads the first would read another query.
+    def check(self, sent: QueryParams, declared: Collection[str]) -> None:
+        """Refuse unknown names, and a second value of what takes one.
+
+        Who reads the first of two values would read another query.
+
+        Args:
+            sent: What was sent.
+            declared: Names that the route or its dependencies declare.
 
         Raises:
+            RequestValidationError: A name is not known.
             QueryError: A parameter is given twice.
         """
+        if unknown := dict.fromkeys(name for name in sent if name not in declared):
+            told = {"type": "extra_forbidden", "msg": "There is no such parameter"}
+            raise RequestValidationError([{**told, "loc": ("query", name)} for name in unknown])
         for name, field in type(self).model_fields.items():
             if get_origin(field.annotation) is not list and len(sent.getlist(name)) > 1:
                 raise QueryError(f"{name} takes one value, and is given several times")

@@ -10,11 +10,14 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from inspect import isclass
 from typing import Annotated, Any, Generic, TypeVar, get_args
+from weakref import WeakKeyDictionary
 
 import attrs
 from fastapi import APIRouter, HTTPException, Query, Request, Response
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.security import APIKeyQuery
 from pydantic import BaseModel
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
@@ -94,6 +97,22 @@ class _Bound:
 class Route(APIRoute):
     """A route that answers errors of this library itself: a router has no error handlers."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._declared: WeakKeyDictionary[Any, frozenset[str]] = WeakKeyDictionary()
+
+    def declared(self, app: Any) -> frozenset[str]:
+        """Give the names in the query that the route and its dependencies declare.
+
+        Args:
+            app: The application, which may add dependencies of its own.
+        """
+        if app not in self._declared:
+            here = (each for each in iter_route_contexts(app.routes) if each.original_route is self)
+            trees = [self.dependant, *(each.dependant for each in here)]
+            self._declared[app] = frozenset(name for tree in trees for name in _names_in(tree))
+        return self._declared[app]
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Make the handler of the route."""
         handle, names = super().get_route_handler(), _names(self.endpoint)
@@ -105,6 +124,26 @@ class Route(APIRoute):
                 return failure_response(request, error, names)
 
         return answer
+
+
+def _declared(request: Request) -> frozenset[str]:
+    found: frozenset[str] = request.scope["route"].declared(request.app)
+    return found
+
+
+def _names_in(dependant: Any) -> Iterator[str]:
+    """Give the names in the query that FastAPI reads for a dependency and for its own."""
+    for field in dependant.query_params:
+        kind = field.field_info.annotation
+        if isclass(kind) and issubclass(kind, BaseModel):
+            for name, info in kind.model_fields.items():
+                yield info.alias or name
+        else:
+            yield field.alias
+    if isinstance(dependant.call, APIKeyQuery):
+        yield dependant.call.model.name
+    for each in dependant.dependencies:
+        yield from _names_in(each)
 
 
 def _names(handler: Callable[..., Any]) -> tuple[str, ...]:
@@ -128,8 +167,8 @@ def usage_router(
 
     Args:
         scope: Dependency that returns the `Scope` of whoever asks, or `ALL`. It refuses who is not
-            signed in. It takes headers, cookies or parts of the path, since the routes refuse
-            parameters of others.
+            signed in. Names in the query that it and other dependencies declare are accepted; the
+            routes refuse any other, so what reads `request.query_params` itself declares nothing.
         organization: As for `usage_of`, if there are several.
         max_waiting: The most questions that wait at a time; more are answered by 503. Lines and
             Arrow's stream wait for their first piece only. While they are sent, the client's
@@ -156,7 +195,7 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
     async def buckets(
         request: Request, client: UsageClient, parameters: BucketsParameters
     ) -> Response:
-        parameters.check(request.query_params)
+        parameters.check(request.query_params, _declared(request))
         query = client.query(name, **parameters.given())
         media_type = _accepted(request)
         if media_type != JSON:
@@ -169,7 +208,7 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
         return _answer(request, reply)
 
     async def totals(request: Request, client: UsageClient, parameters: Parameters) -> Response:
-        parameters.check(request.query_params)
+        parameters.check(request.query_params, _declared(request))
         with bound.waiter():
             reply = await summary_reply(client.query(name, **parameters.given()))
         return _answer(request, reply)
@@ -221,7 +260,7 @@ def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
     async def report(
         request: Request, client: UsageClient, parameters: ReportParameters
     ) -> Response:
-        parameters.check(request.query_params)
+        parameters.check(request.query_params, _declared(request))
         with bound.waiter():
             reply = await report_reply(client, parameters)
         return _answer(request, reply)

@@ -6,12 +6,13 @@ import logging
 import sys
 from contextlib import asynccontextmanager
 from typing import Annotated
+from weakref import WeakSet
 
 import httpx
 import pytest
-from fastapi import FastAPI, Header, HTTPException, Request, WebSocket
-from service import KEY, NOW, START, SlowService, serve
-from web_server import served
+from fastapi import APIRouter, FastAPI, Header, HTTPException, Request, WebSocket
+from service import KEY, NOW, START, SlowService, bucket, page, serve
+from web_server import direct, served
 
 from usage_async import Runtime, UsageClient, UsageCompletionsResult, errors
 from usage_async.fastapi import (
@@ -19,6 +20,7 @@ from usage_async.fastapi import (
     Scope,
     Usage,
     install_error_handlers,
+    lifespan,
     metrics_router,
     scoped_usage,
     usage_client,
@@ -126,6 +128,139 @@ async def test_a_mounted_application_has_the_client():
     app.mount("/inner", inner)
     async with served(app) as browser:
         assert (await browser.get("/inner/total")).status_code == 200
+
+
+def one_of(name):
+    """Options of a lifespan whose client reads another organization's figures."""
+
+    async def transport(path, params, headers):
+        row = {"object": "organization.usage.completions.result", "input_tokens": ord(name)}
+        row |= {"output_tokens": 1, "num_model_requests": 1}
+        return 200, {}, page([{**bucket(START), "results": [row]}])
+
+    return {"transport": transport, "runtime": RUNTIME}
+
+
+async def read_by(app, path="/total"):
+    """The organization whose figures an application shows; None for a failure."""
+    async with direct(app) as browser:
+        reply = await browser.get(path)
+    return chr(reply.json()["input_tokens"]) if reply.status_code == 200 else None
+
+
+def with_total(app):
+    add_total(app)
+    return app
+
+
+async def started(app):
+    async with direct(app):
+        pass
+
+
+TWICE = "give one usage_lifespan all organizations"
+
+
+async def test_two_lifespans_within_each_other_are_refused_at_the_start():
+    inner = usage_lifespan(**one_of("b"))
+    with pytest.raises(errors.ConfigurationError, match=TWICE):
+        await started(FastAPI(lifespan=usage_lifespan(inner, **one_of("a"))))
+
+    @asynccontextmanager
+    async def both(app):
+        async with usage_lifespan(**one_of("a"))(app) as state, inner(app) as other:
+            yield {**state, **other}
+
+    with pytest.raises(errors.ConfigurationError, match=TWICE):
+        await started(FastAPI(lifespan=both))
+
+
+async def test_the_lifespan_of_an_included_router_is_that_of_the_application():
+    router = with_total(APIRouter(lifespan=usage_lifespan(**one_of("b"))))
+    around = APIRouter()
+    around.include_router(router, prefix="/deep")
+    app = FastAPI()
+    app.include_router(around)
+    assert await read_by(app, "/deep/total") == "b"
+    for beside in (usage_lifespan(**one_of("a")), None):
+        app = FastAPI(lifespan=beside)
+        app.include_router(around)
+        if beside is None:
+            app.include_router(APIRouter(lifespan=usage_lifespan(**one_of("c"))))
+        with pytest.raises(errors.ConfigurationError, match=TWICE):
+            await started(app)
+    app = with_total(FastAPI(lifespan=usage_lifespan(**one_of("a"))))
+    assert await read_by(app) == "a"
+
+
+async def test_a_router_that_is_included_too_late_to_begin_gets_no_client_of_others():
+    app, around = FastAPI(lifespan=usage_lifespan(**one_of("a"))), APIRouter()
+    app.include_router(around)
+    around.include_router(with_total(APIRouter(lifespan=usage_lifespan(**one_of("b")))))
+    assert await read_by(app) is None
+
+
+@asynccontextmanager
+async def no_state(app):
+    yield
+
+
+@pytest.mark.parametrize("kind", [FastAPI, APIRouter])
+@pytest.mark.parametrize("is_wrapped", [False, True])
+async def test_what_is_mounted_with_a_lifespan_gets_no_client_of_others(kind, is_wrapped):
+    own = usage_lifespan(**one_of("b"))
+
+    @asynccontextmanager
+    async def wrapped(app):
+        async with own(app) as state:
+            yield state
+
+    app = FastAPI(lifespan=usage_lifespan(**one_of("a")))
+    app.mount("/inner", with_total(kind(lifespan=wrapped if is_wrapped else own)))
+    assert await read_by(app, "/inner/total") is None
+
+
+@pytest.mark.parametrize("has_state", [False, True])
+async def test_a_mounted_application_whose_lifespan_is_begun_by_hand_has_its_own_client(has_state):
+    inner = with_total(FastAPI(lifespan=usage_lifespan(**one_of("b"))))
+
+    async def begin(app):
+        async with inner.router.lifespan_context(inner) as state:
+            yield state if has_state else {}
+
+    app = with_total(FastAPI(lifespan=usage_lifespan(begin, **one_of("a"))))
+    app.mount("/inner", inner)
+    assert await read_by(app) == "a"
+    assert await read_by(app, "/inner/total") == "b"
+    app = FastAPI(lifespan=asynccontextmanager(begin))
+    app.mount("/inner", inner)
+    assert await read_by(app, "/inner/total") == "b"
+
+
+@pytest.mark.parametrize("kind", [FastAPI, APIRouter])
+async def test_what_is_mounted_without_a_lifespan_of_ours_has_the_client_around_it(
+    kind, monkeypatch
+):
+    monkeypatch.setattr(lifespan, "_idle", WeakSet())  # of other tests, too
+    elsewhere = usage_lifespan(**one_of("c"))
+    inner = kind()
+    inner.include_router(with_total(APIRouter()))
+    app = FastAPI(lifespan=usage_lifespan(**one_of("a")))
+    app.mount("/inner", inner)
+    assert await read_by(app, "/inner/total") == "a"
+    app.mount("/other", with_total(kind(lifespan=no_state)))
+    assert await read_by(app, "/other/total") is None
+    async with elsewhere(FastAPI()):
+        assert await read_by(app, "/other/total") == "a"
+
+
+async def test_two_servers_of_an_application_have_clients_of_their_own():
+    app = with_total(FastAPI(lifespan=usage_lifespan(**one_of("a"))))
+    async with direct(app) as one:
+        async with direct(app) as other:
+            assert (await other.get("/total")).status_code == 200
+        assert (await one.get("/total")).status_code == 200
+    assert await read_by(app) == "a"
 
 
 def test_a_websocket_has_the_client():

@@ -1,15 +1,30 @@
 """Clients of an application: they live as long as it does, and handlers get them as dependencies.
 
-The clients are in the state of the lifespan, which the server puts into the scope of each request.
-Therefore mounted applications have them, too, and nothing is global.
+Theory of operation. The clients are in the state of the lifespan, which the server puts into the
+scope of each request. Therefore mounted applications have them, too. But a second lifespan would
+take the place of the first one in the state, or would never begin, and handlers would read another
+organization's figures. So it is known which application each lifespan is open for:
+
+- *One an application*: FastAPI runs the lifespans of included routers with that of the application,
+  and merges their states. A second one of ours is an error at the start.
+- *One's own before that of others*: nobody runs the lifespan of a mounted application, unless the
+  application around it does so by hand. Then handlers within get the clients of their own lifespan.
+- *None in place of one's own*: a mounted application or router with a lifespan gets no clients of
+  the application around it while a lifespan of ours exists that was not begun.
 """
 
 import inspect
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from functools import partial
 from typing import Annotated, Any
+from weakref import WeakSet
 
 import attrs
 from fastapi import Depends, HTTPException
@@ -36,10 +51,43 @@ class Clients:
     Attributes:
         by_name: Clients by the name of their organization.
         sent: Tries of requests, by client and outcome.
+        app: The application that they were opened for.
     """
 
     by_name: Mapping[str, UsageClient]
     sent: Counter[tuple[str, str]]
+    app: Any = attrs.field(repr=False)
+
+
+_idle: WeakSet[Lifespan] = WeakSet()
+"""Lifespans of ours that are not open."""
+_open: dict[int, list[tuple[Lifespan, Clients]]] = {}
+"""Lifespans that are open, by the id of their application, which lives longer than they are."""
+
+
+@contextmanager
+def _opening(lifespan: Lifespan, clients: Clients) -> Iterator[None]:
+    """Open a lifespan for an application, which several servers may run at the same time.
+
+    Raises:
+        ConfigurationError: Another one is open for it.
+    """
+    key, entry = id(clients.app), (lifespan, clients)
+    beside = _open.setdefault(key, [])
+    if any(other is not lifespan for other, _ in beside):
+        raise ConfigurationError(
+            "a usage_lifespan within another one, or of an included router beside the"
+            " application's: give one usage_lifespan all organizations=…"
+        )
+    beside.append(entry)
+    _idle.discard(lifespan)
+    try:
+        yield
+    finally:
+        _open[key] = [each for each in beside if each is not entry]
+        if not _open[key]:
+            del _open[key]
+        _idle.add(lifespan)
 
 
 def usage_lifespan(
@@ -51,6 +99,11 @@ def usage_lifespan(
 ) -> Lifespan:
     """Make a lifespan that opens one cached client an organization, and closes it at the end.
 
+    An application has one, its own or that of a router that it includes. A mounted application
+    without a lifespan has the clients of the application around it. If it has a `usage_lifespan`,
+    nobody begins it: the lifespan of the application around it must do so, by
+    `async with inner.router.lifespan_context(inner)`.
+
     Args:
         lifespan: The application's own lifespan, which runs within this one.
         organizations: Options of each organization's client, by name; by default there is one
@@ -59,7 +112,8 @@ def usage_lifespan(
 
     Raises:
         ConfigurationError: There is no such option. At the start of the application: there is no
-            key, or an option is invalid.
+            key, an option is invalid, or the application has two such lifespans. In a handler of a
+            mounted application: its own was not begun.
     """
     given = {_ONLY: options} if organizations is None else organizations
     made = {name: _concealed({**options, **own}) for name, own in given.items()}
@@ -70,14 +124,16 @@ def usage_lifespan(
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[dict[str, Any]]:
-        sent: Counter[tuple[str, str]] = Counter()
+        by_name: dict[str, UsageClient] = {}
+        clients = Clients(by_name, Counter(), app)
         async with AsyncExitStack() as stack:
-            clients = {}
+            stack.enter_context(_opening(run, clients))
             for name, each in made.items():
-                clients[name] = await _opened(stack, name, each, sent)
+                by_name[name] = await _opened(stack, name, each, clients.sent)
             state = await stack.enter_async_context(lifespan(app)) if lifespan else None
-            yield {**(state or {}), _STATE: Clients(clients, sent)}
+            yield {**(state or {}), _STATE: clients}
 
+    _idle.add(run)
     return run
 
 
@@ -132,8 +188,8 @@ def lifespan_of(client: UsageClient, sent: Counter[tuple[str, str]]) -> Lifespan
     """
 
     @asynccontextmanager
-    async def run(_app: Any) -> AsyncIterator[dict[str, Any]]:
-        yield {_STATE: Clients({_ONLY: client}, sent)}
+    async def run(app: Any) -> AsyncIterator[dict[str, Any]]:
+        yield {_STATE: Clients({_ONLY: client}, sent, app)}
 
     return run
 
@@ -147,19 +203,71 @@ def clients_of(connection: HTTPConnection) -> Clients:
     """Give the clients of the application.
 
     Raises:
-        ConfigurationError: It has no `usage_lifespan`.
+        ConfigurationError: It has no `usage_lifespan`, or one that was not begun.
     """
-    found: Clients | None = connection.scope.get("state", {}).get(_STATE)
+    found = _find(connection)
     if found is None:
         raise ConfigurationError(
             "this application has no client: FastAPI(lifespan=usage_lifespan())"
         )
+    if _idle and any(_not_begun(connection.scope.get("app"), found.app)):
+        raise ConfigurationError(
+            "the lifespan of a mounted application, or of a router, was not begun: let that of the"
+            " application around it begin it, or mount it without one"
+        )
     return found
+
+
+def _find(connection: HTTPConnection) -> Clients | None:
+    app = connection.scope.get("app")
+    found: Clients | None = connection.scope.get("state", {}).get(_STATE)
+    if found is not None and found.app is app:
+        return found
+    for _, own in _open.get(id(app), ()):
+        return own
+    return found
+
+
+def _not_begun(app: Any, begun: Any) -> Iterator[bool]:
+    """Tell of each lifespan that may concern an application if it can be an idle one of ours.
+
+    Args:
+        app: The application of the request, whose own lifespan is not open if it is mounted.
+        begun: The application whose lifespan is open.
+    """
+    if app is not begun and hasattr(app, "router"):
+        yield any(_parts(app.router.lifespan_context))
+    yield from _not_begun_within(getattr(app, "routes", ()))
+
+
+def _not_begun_within(routes: Iterable[Any]) -> Iterator[bool]:
+    """Do so for routers, whose requests show the application around them as their own."""
+    for route in routes:
+        mounted: Any = getattr(route, "app", None)
+        included: Any = getattr(route, "original_router", None)
+        if hasattr(mounted, "lifespan_context"):
+            # It may hold one of ours in any way.
+            yield any(_parts(mounted.lifespan_context))
+            yield from _not_begun_within(mounted.routes)
+        if included is not None:
+            # It is open, unless it was included in a router after that one was included.
+            yield any(part in _idle for part in _parts(included.lifespan_context))
+            yield from _not_begun_within(included.routes)
+
+
+def _parts(lifespan: Any) -> Iterator[Lifespan]:
+    """Give the lifespans that FastAPI merged to one, without the default ones."""
+    merged = inspect.unwrap(lifespan)
+    if getattr(merged, "__qualname__", "").startswith("_merge_lifespan_context."):
+        for part in inspect.getclosurevars(merged).nonlocals.values():
+            yield from _parts(part)
+    elif type(lifespan).__name__ != "_DefaultLifespan":
+        yield lifespan
 
 
 def sent_by(connection: HTTPConnection, client: UsageClient) -> Mapping[str, int]:
     """Count the tries of requests of a client of the application, by outcome."""
-    clients: Clients | None = connection.scope.get("state", {}).get(_STATE)
+    clients = _find(connection)
     if clients is None:
         return {}
     names = {name for name, each in clients.by_name.items() if each is client}

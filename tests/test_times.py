@@ -4,7 +4,7 @@ import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from values import DAY, START, utc_range
 
@@ -238,6 +238,54 @@ def test_what_is_no_period_is_refused_with_those_that_are(period):
     says = f'"this-year", "last-year"; not {period!r}'
     with pytest.raises(QueryError, match=re.escape(says)):
         parse_period(period)
+
+
+@pytest.mark.parametrize("period", ["9999-12-31", "99991231", "9999-W52-5"])
+def test_a_period_that_ends_after_the_last_year_is_refused(period):
+    with pytest.raises(QueryError, match=f"^period '{period}' ends after the year 9999$"):
+        parse_period(period)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["9999-12-31T23:59:59-23:59", datetime.max.replace(tzinfo=timezone(timedelta(minutes=-1)))],
+)
+def test_an_instant_after_the_last_year_is_refused(value):
+    with pytest.raises(QueryError, match=r"^end_time 9999-12-31T23:59:.* in UTC$"):
+        parse_time("end_time", value)
+
+
+def test_the_last_second_is_an_instant():
+    assert TimeRange(0, parse_time("end_time", "9999-12-31T23:59:59Z")).end.year == 9999
+
+
+ZONES = st.integers(1 - 24 * 60, 24 * 60 - 1).map(
+    lambda minutes: timezone(timedelta(minutes=minutes))
+)
+TEXTS = (
+    st.text()
+    | st.dates().map(str)
+    | st.dates().map("{:%Y%m%d}".format)
+    | st.dates().map("{0:%G}-W{0:%V}-{0:%u}".format)
+    | st.datetimes(timezones=ZONES).map(datetime.isoformat)
+    | st.from_regex(r"[0-9]{1,6}[mhd]|[0-9]{4}(-[QW]?[0-9]{1,2}){0,2}|[0-9]{1,20}", fullmatch=True)
+)
+
+
+@given(TEXTS)
+@example("9999-12-31")
+@example("9999-12-31T23:59:59-23:59")
+def test_any_text_is_a_range_or_refused(text):
+    for words in (
+        {"period": text},
+        {"start_time": text},
+        {"start_time": "2026-10-01", "end_time": text},
+    ):
+        try:
+            times = build("costs", words).resolve(NOW)
+        except QueryError:
+            continue
+        assert times.start < times.end
 
 
 def test_a_range_tells_its_ends_as_aware_datetimes():

@@ -14,6 +14,7 @@ import attrs
 
 from usage_async._api.interval import DAY_S, Interval
 from usage_async._api.pydantic_schema import pydantic_schema
+from usage_async._query.windows import YEAR_10000
 from usage_async.errors import QueryError
 
 Unit = Literal["day", "week", "month", "quarter", "year"]
@@ -86,7 +87,7 @@ def parse_time(name: str, value: object) -> int | timedelta:
         Unix seconds, or a time before now.
 
     Raises:
-        QueryError: The value is not an instant, or is a naive datetime.
+        QueryError: The value is not an instant, lies after the year 9999, or is a naive datetime.
     """
     if isinstance(value, str) and _SECONDS.fullmatch(value):
         value = int(value)
@@ -120,7 +121,7 @@ def parse_period(text: object) -> tuple[int | timedelta | Calendar, int | None]:
         Start and end. The end is None for a word of `CALENDAR` and for a period until now.
 
     Raises:
-        QueryError: The text is none of these.
+        QueryError: The text is none of these, or the period ends after the year 9999.
     """
     if isinstance(text, str):
         if text in CALENDAR:
@@ -129,6 +130,8 @@ def parse_period(text: object) -> tuple[int | timedelta | Calendar, int | None]:
             return ago, None
         if found := _parse_unit(text):
             unit, first = found
+            if first == date.max:
+                raise QueryError(f"period {text!r} ends after the year 9999")
             return _midnight(first), _midnight(_next(unit, first))
     words = ", ".join(f'"{word}"' for word in CALENDAR)
     raise QueryError(
@@ -258,7 +261,10 @@ def _aware(name: str, instant: datetime) -> int:
             f"{name} {instant.isoformat()} has no time zone, and buckets are UTC: write"
             f' "{instant.isoformat()}+00:00", or add tzinfo=UTC, or .astimezone() for local time'
         )
-    return int(instant.timestamp())
+    seconds = int(instant.timestamp())
+    if seconds >= YEAR_10000:
+        raise QueryError(f"{name} {instant.isoformat()} lies after the year 9999 in UTC")
+    return seconds
 
 
 def _midnight(day: date) -> int:

@@ -287,6 +287,34 @@ async def test_what_is_not_served_is_said(accept):
     assert "ndjson" in reply.json()["detail"][0]["msg"]
 
 
+PREFERENCES = [
+    ("", "406"),
+    ("*/*", "json"),
+    ("application/*", "json"),
+    ("application/json;q=0, */*;q=0.5", "ndjson"),
+    ("*/*, application/json;q=0, application/x-ndjson;q=0", "arrow"),
+    ("application/*;q=0, */*", "406"),
+    ("application/json;q=0", "406"),
+    ("application/json;q=0.1, application/*;q=0.2, */*;q=0.9", "ndjson"),
+    ("application/x-ndjson, application/json", "ndjson"),
+    ("application/json, application/x-ndjson", "json"),
+    ("Application/JSON;charset=utf-8;Q=0.2, application/x-ndjson;q=0.1", "json"),
+    ("application/x-ndjson;q=nan, application/json;q=0.1", "json"),
+    ("application/x-ndjson;q=7, application/json;q=0.1", "json"),
+    ("application/x-ndjson;q=x, application/json;q=0.1", "json"),
+    ("text/html, */*;q=0.1", "json"),
+]
+
+
+async def test_the_closest_range_says_how_much_a_type_is_liked():
+    async with served(app_of(Leaky())) as browser:
+        for accept, expected in PREFERENCES:
+            headers = {**BOSS, "accept": accept}
+            reply = await browser.get("/usage/completions", params=RANGE, headers=headers)
+            kind = "406" if reply.status_code == 406 else reply.headers["content-type"]
+            assert expected in kind, accept
+
+
 JSON_REPLIES = {
     "buckets": ("/usage/completions", RANGE, 1),
     "totals": ("/usage/completions/totals", RANGE, 1),

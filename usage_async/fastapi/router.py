@@ -291,20 +291,23 @@ def _accepted(request: Request) -> str:
     Raises:
         HTTPException: It takes none of those that are served.
     """
-    best, weight = "", 0.0
-    for one in ",".join(request.headers.getlist("accept") or ["*/*"]).split(","):
+    sent = ",".join(request.headers.getlist("accept") or ["*/*"])
+    liked: dict[str, float] = {}
+    for one in sent.split(","):
         kind, _, rest = one.partition(";")
-        found = _SERVED.get(kind.strip().lower())
-        if found is not None and (liked := _weight(rest)) > weight:
-            best, weight = found, liked
-    if not best:
+        liked.setdefault(kind.strip().lower(), _weight(rest))
+    places = {kind: place for place, kind in enumerate(liked)}
+    found = []
+    for order, served in enumerate((JSON, NDJSON, ARROW)):
+        # The closest of the ranges that match says how much a type is liked.
+        closest = next((each for each in (served, "application/*", "*/*") if each in liked), None)
+        if closest is not None and liked[closest] > 0:
+            found.append((-liked[closest], places[closest], order, served))
+    if not found:
         told = {"type": "not_acceptable", "loc": ["header", "accept"]}
         told["msg"] = f"this is served as {JSON}, {NDJSON} or {ARROW}"
         raise HTTPException(406, [told])
-    return best
-
-
-_SERVED = {"*/*": JSON, "application/*": JSON, JSON: JSON, NDJSON: NDJSON, ARROW: ARROW}
+    return min(found)[-1]
 
 
 def _weight(parameters: str) -> float:
@@ -312,7 +315,8 @@ def _weight(parameters: str) -> float:
         name, _, value = parameter.strip().partition("=")
         if name.lower() == "q":
             try:
-                return float(value)
+                weight = float(value)
             except ValueError:
                 return 0.0
+            return weight if 0 <= weight <= 1 else 0.0
     return 1.0

@@ -99,6 +99,23 @@ async def test_the_lifespan_of_the_application_runs_within(is_plain):
     assert told == ["begin", "end"]
 
 
+@pytest.mark.parametrize("name", [["acme"], {}, None, 7, "nobody", ""])
+async def test_what_names_no_organization_is_not_found(name):
+    app = FastAPI(lifespan=usage_lifespan(organizations={"acme": {}}, **service()))
+
+    async def organization() -> object:
+        return name
+
+    @app.get("/")
+    async def none(usage: Annotated[UsageClient, usage_of(organization)]) -> None:
+        pass
+
+    async with served(app) as browser:
+        reply = await browser.get("/")
+    assert reply.status_code == 404
+    assert reply.json()["detail"][0]["type"] == "no_organization"
+
+
 async def test_a_lifespan_of_the_application_may_hold_ours():
     @asynccontextmanager
     async def own(app):

@@ -296,15 +296,18 @@ def usage_of(organization: Callable[..., Any]) -> Any:
         AcmeUsage = Annotated[UsageClient, usage_of(organization)]
 
     Args:
-        organization: Dependency that returns the name of the organization. An unknown name is
-            answered by a 404.
+        organization: Dependency that returns the name of the organization. An unknown name, or
+            what is no name, is answered by a 404.
     """
 
-    async def pick(connection: HTTPConnection, name: str = Depends(organization)) -> UsageClient:
-        client = clients_of(connection).by_name.get(name)
-        if client is None:
-            raise HTTPException(404)
-        return client
+    async def pick(
+        connection: HTTPConnection, name: Annotated[Any, Depends(organization)]
+    ) -> UsageClient:
+        clients = clients_of(connection).by_name
+        if not isinstance(name, str) or name not in clients:
+            told = {"type": "no_organization", "loc": [], "msg": "there is no such organization"}
+            raise HTTPException(404, [told])
+        return clients[name]
 
     return Depends(pick)
 

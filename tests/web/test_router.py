@@ -413,6 +413,7 @@ async def test_a_browser_asks_whether_its_reply_still_holds():
         other = await browser.get(path, params=RANGE, headers={**BOSS, "if-none-match": '"x"'})
     assert other.status_code == 200
     assert first.headers["cache-control"] == "private, no-cache"
+    assert first.headers["vary"] == "Accept"
 
 
 async def test_the_tag_of_another_tenant_does_not_hold_even_if_the_figures_are_equal():

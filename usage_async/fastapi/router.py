@@ -40,7 +40,10 @@ from usage_async.fastapi.streaming import ARROW, NDJSON, StreamedResponse, arrow
 
 R = TypeVar("R", bound=UsageResult)
 
-_PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
+_PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept"}
+"""Headers of replies that browsers may keep. `Vary` does not name what signing in reads, which is
+not known here; `*` would forbid to keep them. It is not needed: no proxy may store a reply, a
+browser asks before each use, and the tag of a reply is of one tenant only."""
 
 
 class FailureDetail(BaseModel):

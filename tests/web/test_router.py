@@ -116,7 +116,7 @@ async def test_every_endpoint_has_its_buckets_and_totals(name):
         )
     assert buckets.status_code == 200
     body = buckets.json()
-    assert body["requested"] == RANGE
+    assert body["requested"] == body["covered"] == RANGE
     assert [each["start_time"] for each in body["buckets"]] == [START + n * DAY for n in range(3)]
     loads(json.dumps(body["buckets"][0]), UsageTimeBucket[kind])
     summary = loads(totals.content, Summary[kind])
@@ -333,6 +333,27 @@ async def test_equal_questions_are_one_run_and_one_reply(path, params, requests)
     assert {reply.status_code for reply in found} == {200}
     assert len({(reply.content, reply.headers["etag"]) for reply in found}) == 1
     assert len(upstream.sent) == requests
+
+
+async def test_what_is_covered_is_told_beside_what_was_asked_for():
+    async def later(path, params, headers):
+        return 200, {}, page(json.loads(serve(params))["data"][1:])
+
+    asked = {"start_time": START, "end_time": START + 2 * DAY + 1}
+    async with served(app_of(later)) as browser:
+        body = (await browser.get("/usage/completions", params=asked, headers=BOSS)).json()
+    assert body["requested"] == asked
+    assert body["covered"] == {"start_time": START + DAY, "end_time": START + 3 * DAY}
+    async with served(app_of(Nothing())) as browser:
+        body = (await browser.get("/usage/completions", params=asked, headers=BOSS)).json()
+    assert body["covered"] is None
+
+
+class Nothing:
+    """A service that leaves every bucket out."""
+
+    async def __call__(self, path, params, headers):
+        return 200, {}, page([])
 
 
 async def test_large_replies_are_sent_in_parts(monkeypatch):

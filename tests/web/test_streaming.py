@@ -92,6 +92,7 @@ async def test_every_row_is_a_line_without_nulls_and_the_last_says_complete():
     assert last["complete"] is True
     assert last["rows"] == 100
     assert last["requested"] == {"start_time": START, "end_time": START + 100 * DAY}
+    assert last["covered"] == last["requested"]
 
 
 async def test_a_missing_bucket_is_not_complete():
@@ -103,6 +104,7 @@ async def test_a_missing_bucket_is_not_complete():
         *rows, last = lines_of(await browser.get("/rows"))
     assert len(rows) == 2
     assert last["complete"] is False
+    assert last["covered"] == {"start_time": START + DAY, "end_time": START + 3 * DAY}
     assert [notice["code"] for notice in last["notices"]] == ["missing-bucket"]
 
 
@@ -126,6 +128,15 @@ async def test_money_and_unknown_fields_are_exact():
         first, _ = lines_of(await browser.get("/rows"))
     assert first["amount"] == value
     assert first["extra"] == {"new": [Decimal("1.10")]}
+
+
+async def test_of_nothing_no_range_is_covered():
+    async def nothing(path, params, headers):
+        return 200, {}, page([])
+
+    async with served(app_of(nothing, days=2)) as browser:
+        [last] = lines_of(await browser.get("/rows"))
+    assert (last["complete"], last["covered"]) == (False, None)
 
 
 async def test_no_rows_are_complete_as_well():

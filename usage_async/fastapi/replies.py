@@ -23,7 +23,7 @@ from usage_async._api.endpoints import WIDTH_SECONDS
 from usage_async._client.client import UsageClient
 from usage_async._client.query import UsageQuery
 from usage_async._codec.converter import to_dict
-from usage_async._query.times import iso
+from usage_async._query.times import TimeRange, iso
 from usage_async.errors import QueryError
 from usage_async.fastapi.parameters import ReportParameters
 from usage_async.fastapi.worker import in_worker
@@ -133,8 +133,10 @@ async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
                     f" has at most {MAX_BUCKETS}: take wider ones, or {otherwise}"
                 )
             buckets = [bucket async for bucket in stream]
+        covered = TimeRange(buckets[0].start_time, buckets[-1].end_time) if buckets else None
         about = {
             "requested": to_dict(stream.requested),
+            "covered": to_dict(covered),
             "as_of": iso(stream.as_of),
             "buckets": [],
             "notices": [to_dict(notice) for notice in stream.notices],

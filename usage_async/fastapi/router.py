@@ -242,12 +242,14 @@ class Buckets(BaseModel, Generic[R]):
 
     Attributes:
         requested: The range that was asked for, Unix seconds.
+        covered: The range from the first bucket to the end of the last; null if none came.
         as_of: Instant at which they were read.
         buckets: The buckets, in order of time.
         notices: Facts about the figures that a careful reader should know.
     """
 
     requested: dict[str, int]
+    covered: dict[str, int] | None
     as_of: str
     buckets: list[UsageTimeBucket[R]]
     notices: list[dict[str, Any]]

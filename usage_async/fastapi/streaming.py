@@ -39,7 +39,7 @@ from usage_async._client.query import UsageQuery
 from usage_async._codec.converter import converter, to_dict
 from usage_async._codec.formats import WRITERS
 from usage_async._engine.stream import Stream
-from usage_async._query.times import iso
+from usage_async._query.times import TimeRange, iso
 from usage_async.errors import UsageError
 from usage_async.fastapi.failures import Failure, LackingError, failure_of
 from usage_async.fastapi.writing import parts_of
@@ -156,17 +156,19 @@ def ndjson(query: UsageQuery[Any]) -> Response:
 
 async def lines_of(query: UsageQuery[Any]) -> AsyncGenerator[bytes, None]:
     """Read a query, and give lines of JSON as `ndjson` does."""
-    rows, encode = 0, converter.encoder.encode
+    rows, encode, covered = 0, converter.encoder.encode, None
     try:
         async with query.stream() as stream:
             async for bucket in stream:
+                begin = covered.start_time if covered else bucket.start_time
+                covered = TimeRange(begin, bucket.end_time)
                 for part in parts_of(bucket):
                     lines = [encode(_line(row)) + b"\n" for row in part.rows()]
                     rows += len(lines)
                     yield b"".join(lines)
                     # Sending need not suspend this task.
                     await asyncio.sleep(0)
-        last = _last(stream, rows)
+        last = _last(stream, rows, covered)
     except Exception as error:
         if not rows:
             raise
@@ -182,12 +184,13 @@ def _line(row: UsageRow) -> dict[str, Any]:
     return line
 
 
-def _last(stream: Stream[Any], rows: int) -> dict[str, Any]:
+def _last(stream: Stream[Any], rows: int, covered: TimeRange | None) -> dict[str, Any]:
     notices = stream.notices
     return {
         "complete": all(notice.code != "missing-bucket" for notice in notices),
         "rows": rows,
         "requested": to_dict(stream.requested),
+        "covered": to_dict(covered),
         "as_of": iso(stream.as_of),
         "notices": [to_dict(notice) for notice in notices],
     }

@@ -36,12 +36,14 @@ from usage_async.emulator import Emulator
 from usage_async.fastapi import (
     ALL,
     Scope,
+    metrics_router,
     replies,
     usage_client,
     usage_lifespan,
     usage_router,
 )
 from usage_async.fastapi.parameters import parameters_of
+from usage_async.fastapi.router import ReportBody
 
 DAY = 86400
 RUNTIME = Runtime(now=lambda: NOW)
@@ -333,6 +335,25 @@ async def test_equal_questions_are_one_run_and_one_reply(path, params, requests)
     assert {reply.status_code for reply in found} == {200}
     assert len({(reply.content, reply.headers["etag"]) for reply in found}) == 1
     assert len(upstream.sent) == requests
+
+
+async def test_the_schema_holds_every_status_and_the_fields_of_a_report():
+    app = app_of(Leaky())
+    app.include_router(metrics_router(scope=tenant))
+    async with served(app) as browser:
+        paths = (await browser.get("/openapi.json")).json()
+        reply = await browser.get("/report.json", params={"period": "2026-01"}, headers=BOSS)
+    schemas, paths = paths["components"]["schemas"], paths["paths"]
+    every = {"200", "403", "404", "422", "500", "502", "503", "504"}
+    for path, described in paths.items():
+        is_of_buckets = path.removeprefix("/usage/") in NAMES
+        known = every | ({"304"} if path != "/metrics" else set())
+        known |= {"406"} if is_of_buckets else set()
+        assert set(described["get"]["responses"]) == known, path
+    ok = paths["/report.json"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert ok["schema"] == {"$ref": "#/components/schemas/ReportBody"}
+    assert set(schemas["ReportBody"]["properties"]) == set(reply.json())
+    ReportBody.model_validate_json(reply.content)
 
 
 async def test_what_is_covered_is_told_beside_what_was_asked_for():

@@ -26,7 +26,7 @@ from usage_async._sums.totals import Summary, add
 from usage_async.errors import QueryError, UsageError
 from usage_async.fastapi.failures import log_failure
 from usage_async.fastapi.lifespan import sent_by, source_of
-from usage_async.fastapi.router import Route, typed
+from usage_async.fastapi.router import FAILURES, Route, typed
 from usage_async.fastapi.scope import ALL, narrowed
 from usage_async.fastapi.writing import STEP_ROWS
 
@@ -176,7 +176,8 @@ def metrics_router(
         if name not in ENDPOINTS or "model" not in ENDPOINTS[name].group_by:
             raise QueryError(f"{name} has no figures by model")
     board = _Board(tuple(endpoints), top, refresh_s)
-    router = APIRouter(route_class=Route, tags=["metrics"])
+    # A scrape waits for nothing, but a dependency of the application may ask the service.
+    router = APIRouter(route_class=Route, responses=FAILURES, tags=["metrics"])
     types = {
         "request": Request,
         # In this order a stranger does not learn which organizations there are.

@@ -61,22 +61,34 @@ class FailureDetail(BaseModel):
 
 
 class FailureBody(BaseModel):
-    """The body of every failed reply."""
+    """The body of a failed reply of these routes.
+
+    What refuses a request before them has bodies of its own: signing in, the server, a defect.
+    """
 
     detail: list[FailureDetail]
 
 
-FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": FailureBody, "description": description}
-    for status, description in {
+def _described(failures: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {
+        status: {"model": FailureBody, "description": description}
+        for status, description in failures.items()
+    }
+
+
+FAILURES = _described(
+    {
         403: "More than the scope allows.",
-        406: "None of the media types is served.",
+        404: "There is no such organization.",
         422: "A parameter is wrong, or the reply would be too large.",
+        500: "This server is not set up to answer.",
         502: "The usage service failed, or refuses this server.",
         503: "The usage service throttles this server, or too many questions wait; ask again.",
         504: "The usage service took too long.",
-    }.items()
-}
+    }
+)
+_UNSERVED = _described({406: "None of the media types is served."})
+_HELD: dict[int | str, dict[str, Any]] = {304: {"description": "What the browser has still holds."}}
 
 
 @attrs.define
@@ -218,12 +230,12 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
 
     page: Any = Buckets
     table: Any = buckets_parameters_of(endpoint)
-    described = {"description": "Buckets.", "content": {JSON: {}, NDJSON: {}, ARROW: {}}}
+    described = {"description": _BUCKETS, "content": {JSON: {}, NDJSON: {}, ARROW: {}}}
     router.add_api_route(
         f"/usage/{name}",
         typed(buckets, {**types, "parameters": Annotated[table, Query()]}),
         response_model=page[kind],
-        responses={200: described},
+        responses={200: described, **_HELD, **_UNSERVED},
         name=f"{name}_buckets",
     )
     summary: Any = Summary
@@ -233,8 +245,15 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
             path,
             typed(totals, types),
             response_model=summary[kind],
+            responses=_HELD,
             name=path.strip("/").replace("/", "_"),
         )
+
+
+_BUCKETS = (
+    "Buckets. NDJSON has a row a line, and a last line with `complete` and what limits it. Arrow's"
+    " stream has no place for that: where rows are missing, it ends as broken."
+)
 
 
 class Buckets(BaseModel, Generic[R]):
@@ -255,6 +274,47 @@ class Buckets(BaseModel, Generic[R]):
     notices: list[dict[str, Any]]
 
 
+class ReportBody(BaseModel):
+    """The report of the terminal; amounts are exact texts.
+
+    Attributes:
+        organization: Id and name.
+        start_time: Start of the period, Unix seconds, inclusive.
+        end_time: End of the period, Unix seconds, exclusive.
+        requested: The period that was asked for, Unix seconds.
+        as_of: Instant of the reading, Unix seconds.
+        by: Dimension that it is split by.
+        derived_from_line_items: True if the groups are read off the names of line items.
+        compared_with: The period before; null without a comparison.
+        groups_from: Start of the first day whose spend is known by group, Unix seconds; null if
+            all days are.
+        spend: Spend by currency; null if costs could not be read.
+        tokens: Tokens by group.
+        endpoints: Usage by endpoint.
+        refused: Sections that the service refuses to show, with the reason.
+        failed: Sections that could not be read, with the reason.
+        missing: Days that did not come, by section.
+        notices: Facts about the figures that a careful reader should know.
+    """
+
+    organization: dict[str, str | None]
+    start_time: int
+    end_time: int
+    requested: dict[str, int]
+    as_of: int
+    by: str
+    derived_from_line_items: bool
+    compared_with: dict[str, int] | None
+    groups_from: int | None
+    spend: list[dict[str, Any]] | None
+    tokens: list[dict[str, Any]]
+    endpoints: list[dict[str, Any]]
+    refused: list[dict[str, str]]
+    failed: list[dict[str, str]]
+    missing: list[dict[str, Any]]
+    notices: list[str]
+
+
 def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
     types = {
         "request": Request,
@@ -270,7 +330,13 @@ def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
             reply = await report_reply(client, parameters)
         return _answer(request, reply)
 
-    router.add_api_route("/report.json", typed(report, types), name="report")
+    router.add_api_route(
+        "/report.json",
+        typed(report, types),
+        response_model=ReportBody,
+        responses=_HELD,
+        name="report",
+    )
 
 
 def typed(function: Any, types: Mapping[str, Any]) -> Any:

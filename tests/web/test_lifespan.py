@@ -325,6 +325,37 @@ async def test_a_missing_key_fails_at_the_start_and_the_last_line_says_so(monkey
     assert any("OPENAI_ADMIN_KEY" in line for line in lines)
 
 
+async def test_behind_the_error_handlers_a_missing_key_is_one_line(monkeypatch, caplog):
+    monkeypatch.delenv("OPENAI_ADMIN_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_ADMIN_KEY_FILE", raising=False)
+    app = app_of()
+    install_error_handlers(app)
+    with caplog.at_level(logging.ERROR, "uvicorn.error"), pytest.raises(RuntimeError):
+        async with served(app):
+            pytest.fail("it started")
+    first, _ = [record.getMessage() for record in caplog.records]
+    assert first.startswith("no admin key: set OPENAI_ADMIN_KEY")
+    assert "\n" not in first
+    # Who starts it without a server gets the error itself.
+    with pytest.raises(errors.ConfigurationError):
+        async with app.router.lifespan_context(app):
+            pytest.fail("it started")
+
+
+async def test_behind_the_error_handlers_a_defect_at_the_start_has_its_traceback(caplog):
+    async def own(app):
+        raise ZeroDivisionError
+        yield
+
+    app = FastAPI(lifespan=usage_lifespan(own, **service()))
+    install_error_handlers(app)
+    with caplog.at_level(logging.ERROR, "uvicorn.error"), pytest.raises(RuntimeError):
+        async with served(app):
+            pytest.fail("it started")
+    assert "Traceback" in caplog.records[0].getMessage()
+    assert "ZeroDivisionError" in caplog.records[0].getMessage()
+
+
 async def test_an_organization_without_a_key_is_named(monkeypatch):
     monkeypatch.delenv("OPENAI_ADMIN_KEY", raising=False)
     run = usage_lifespan(organizations={"good": service(), "bad": {}})

@@ -11,6 +11,7 @@ logged, and not part of a reply.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection
 from http import HTTPStatus
 from math import ceil
@@ -20,6 +21,8 @@ import attrs
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from usage_async._codec.schemas import SCALE, MisfitError
 from usage_async.errors import (
@@ -172,12 +175,39 @@ def install_error_handlers(app: FastAPI) -> None:
     """Answer every `UsageError` of a handler by a status and a sentence of our own.
 
     401 and 403 of the service become 502, 429 a 503 with `Retry-After`, a timeout 504, any other
-    failure of the service 502, `QueryError` 422, `ScopeError` 403.
+    failure of the service 502, `QueryError` 422, `ScopeError` 403. A `ConfigurationError` at the
+    start of the application, such as a missing key, is one line in place of a traceback.
 
     Args:
         app: The application. Mounted applications need handlers of their own.
     """
     app.add_exception_handler(UsageError, _answer)
+    app.add_middleware(_PlainStart)
+
+
+class _PlainStart:
+    """Middleware that tells the server of a `ConfigurationError` at the start in one line.
+
+    Starlette sends the traceback as the message, whatever a lifespan does.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def tell(message: Message) -> None:
+            # Starlette sends this while it handles the error.
+            error = sys.exc_info()[1]
+            is_ours = isinstance(error, ConfigurationError)
+            if message["type"] == "lifespan.startup.failed" and is_ours:
+                message = {**message, "message": str(error)}
+            await send(message)
+
+        await self._app(scope, receive, tell)
 
 
 async def _answer(request: Any, error: Any) -> JSONResponse:

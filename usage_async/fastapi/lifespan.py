@@ -114,6 +114,8 @@ def usage_lifespan(
         ConfigurationError: There is no such option. At the start of the application: there is no
             key, an option is invalid, or the application has two such lifespans. In a handler of a
             mounted application: its own was not begun.
+            Starlette prints an error of the start behind a traceback, unless
+            `install_error_handlers` has made it one line.
     """
     given = {_ONLY: options} if organizations is None else organizations
     made = {name: _concealed({**options, **own}) for name, own in given.items()}

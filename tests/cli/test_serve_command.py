@@ -137,6 +137,27 @@ async def test_a_stream_in_flight_ends_with_the_server(capsys, nothing_left):
 
 
 @pytest.mark.slow
+def test_the_page_as_json_is_what_the_terminal_reports(capsys, serving, cli):
+    server = serving(Emulator(now=lambda: NOW, quirks=Quirks(refuse_names=True)))
+
+    async def shown():
+        async with served(capsys, Connection()) as (browser, url):
+            await browser.get(url)
+            await browser.get("/", params={"by": "user"})
+            sent = len(server.requests)
+            reply = await browser.get("/page.json", params={"by": "user"})
+            assert len(server.requests) == sent
+            return reply.json()
+
+    page = asyncio.run(shown())
+    given = ("--by", "user", "--compare", "--period", WEEK.period)
+    report = json.loads(cli("report", "--format", "json", *given).out)
+    assert "api.management.read" in str(page["notices"])
+    assert {*page.pop("notices")} == {*report.pop("notices")}
+    assert page == report
+
+
+@pytest.mark.slow
 async def test_names_are_beside_ids_and_are_kept_at_the_end(capsys, bare, tmp_path):
     bare.setenv("XDG_CACHE_HOME", str(tmp_path))
     async with Emulator(now=lambda: NOW) as server:

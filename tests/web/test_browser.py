@@ -74,7 +74,7 @@ def test_a_person_opens_the_page_and_changes_it(chromium, printed):
         assert page.get_by_label("Period").input_value() == "this-month"
         assert page.get_by_label("Grouped by").input_value() == "line-item"
         page.get_by_role("link", name="JSON").click()
-        assert page.url.startswith(f"{origin}report.json?period=this-month")
+        assert page.url.startswith(f"{origin}page.json?period=this-month")
         page.go_back()
         assert page.locator("h1").inner_text().startswith("Example Labs")
         assert window.complaints == []

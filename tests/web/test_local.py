@@ -1,5 +1,8 @@
 """The local application: who is let in, what every reply carries, and the page."""
 
+import re
+from html import unescape
+
 import httpx
 import pytest
 from hypothesis import given
@@ -13,6 +16,7 @@ from usage_async.fastapi.lifespan import lifespan_of
 from usage_async.fastapi.local import LocalGuard, local_app, new_token
 from usage_async.report.compute import compute_report
 from usage_async.report.html import POLICY, Question
+from usage_async.report.spec import report_spec
 from usage_async.report.values import Blank, Section, Sections, View
 
 PORT = 8123
@@ -287,7 +291,8 @@ def asked():
 
 @pytest.fixture
 async def pages(asked):
-    async def read(spec):
+    async def read(question):
+        spec = report_spec(NOW, by=question.by, period=question.period, compare=True)
         asked.append(spec)
         if spec.by == "user_id":
             raise AuthenticationError("the key is wrong", status=401)
@@ -299,7 +304,6 @@ async def pages(asked):
         lifespan_of(None, {}),
         question=Question("last-month", "project_id"),
         read=read,
-        now=lambda: NOW,
         explain=lambda error: f"explained: <{error}>",
     )
     async with browser_of(app) as browser:
@@ -336,12 +340,30 @@ async def test_what_cannot_be_shown_is_a_page_that_says_why(pages, params, statu
     assert 'action="/"' in reply.text
 
 
+async def test_the_page_as_json_is_what_its_link_gives(pages, asked):
+    page = (await pages.get("/", params={"period": "2026-08", "by": "model"})).text
+    link = unescape(re.search('<a href="([^"]*)">The same as JSON', page)[1])
+    reply = await pages.get(link)
+    assert reply.headers["content-type"] == "application/json"
+    assert asked[0] == asked[1]
+    assert reply.json()["by"] == "model"
+    assert "<a notice>" in reply.json()["notices"]
+    assert "upstream's words" in reply.text
+
+
+@pytest.mark.parametrize(("params", "status"), [({"by": "<i>"}, 422), ({"by": "user"}, 502)])
+async def test_what_cannot_be_shown_as_json_is_a_failure(pages, params, status):
+    reply = await pages.get("/page.json", params=params)
+    assert reply.status_code == status
+    assert reply.json()["detail"][0]["msg"]
+
+
 async def test_there_is_no_page_that_loads_scripts_from_elsewhere(pages):
     assert (await pages.get("/docs")).status_code == 404
     assert (await pages.get("/redoc")).status_code == 404
     paths = (await pages.get("/openapi.json")).json()["paths"]
     assert {"/metrics", "/report.json", "/usage/costs"} <= set(paths)
-    assert "/" not in paths
+    assert not {"/", "/page.json"} & set(paths)
 
 
 async def test_other_methods_are_refused(pages):

@@ -15,7 +15,8 @@ from usage_async.fastapi.lifespan import lifespan_of
 from usage_async.fastapi.local import local_app
 from usage_async.fastapi.worker import in_worker
 from usage_async.report.html import Question
-from usage_async.report.values import Report, View
+from usage_async.report.spec import report_spec
+from usage_async.report.values import OrganizationRef, Report, View
 
 PATIENCE_S = 30
 
@@ -75,8 +76,10 @@ def threads(monkeypatch):
 
         monkeypatch.setattr(place, watched)
 
-    for name in ("replies.compute_report", "replies.report_as_json", "local.report_page"):
+    for name in ("replies.compute_report", "local.report_page"):
         watch(f"usage_async.fastapi.{name}")
+    for home in ("replies", "local"):
+        watch(f"usage_async.fastapi.{home}.report_as_json")
     return found
 
 
@@ -91,19 +94,20 @@ async def test_a_report_is_computed_and_written_beside_the_event_loop(threads):
 
 
 async def test_a_page_is_written_beside_the_event_loop(threads):
-    async def read(spec):
-        blank = {"organization": None, "spends": (), "tokens": (), "uncounted": ()}
+    async def read(_):
+        spec = report_spec(NOW, period="7d")
+        blank = {"organization": OrganizationRef(), "spends": (), "tokens": (), "uncounted": ()}
         return Report(spec=spec, endpoints=(), blanks=(), **blank), View()
 
     app = local_app(
         lifespan_of(None, {}),
         question=Question("last-month", "project_id"),
         read=read,
-        now=lambda: NOW,
         explain=str,
     )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as browser:
-        await browser.get("/")
-    assert threads.keys() == {"report_page"}
+        assert (await browser.get("/")).status_code == 200
+        assert (await browser.get("/page.json")).status_code == 200
+    assert threads.keys() == {"report_page", "report_as_json"}
     assert threading.main_thread() not in threads.values()

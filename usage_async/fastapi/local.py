@@ -36,15 +36,17 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from usage_async.errors import QueryError, UsageError
-from usage_async.fastapi.failures import failure_of
+from usage_async.fastapi.failures import failure_of, install_error_handlers
 from usage_async.fastapi.lifespan import Lifespan
 from usage_async.fastapi.metrics import metrics_router
+from usage_async.fastapi.replies import JSON
 from usage_async.fastapi.router import usage_router
 from usage_async.fastapi.scope import ALL
 from usage_async.fastapi.worker import in_worker
 from usage_async.report.dimensions import find_dimension, word_of
-from usage_async.report.html import POLICY, Question, failed_page, report_page
-from usage_async.report.spec import GROUPINGS, ReportSpec, report_spec
+from usage_async.report.html import PAGE_AS_JSON, POLICY, Question, failed_page, report_page
+from usage_async.report.json import report_as_json
+from usage_async.report.spec import GROUPINGS
 from usage_async.report.values import Report, View
 
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -70,7 +72,7 @@ _FOREIGN_PAGE = (
     "Another site has asked for this. Open the URL that usage-async serve has printed by hand.\n"
 )
 
-Read = Callable[[ReportSpec], Awaitable[tuple[Report, View]]]
+Read = Callable[[Question], Awaitable[tuple[Report, View]]]
 
 
 def new_token() -> str:
@@ -197,7 +199,6 @@ def local_app(
     *,
     question: Question,
     read: Read,
-    now: Callable[[], float],
     explain: Callable[[Exception], str],
 ) -> FastAPI:
     """Make the application, without its guard.
@@ -205,8 +206,7 @@ def local_app(
     Args:
         lifespan: Gives the client of `usage_router` and `metrics_router`.
         question: The report that the page shows where it is not asked for another.
-        read: Reads a report, and what to say beside it.
-        now: Gives the time, Unix seconds.
+        read: Reads a report, compared with the period before, and what to say beside it.
         explain: Tells a person of an error, in one line.
     """
     # The pages of the documentation would load scripts from elsewhere.
@@ -219,14 +219,20 @@ def local_app(
         asked, status = question, HTTPStatus.OK
         try:
             asked = _asked(request, question)
-            spec = report_spec(int(now()), by=asked.by, period=asked.period, compare=True)
-            body = await in_worker(report_page, asked, *await read(spec))
+            body = await in_worker(report_page, asked, *await read(asked))
         except UsageError as error:
             status = HTTPStatus(failure_of(error).status)
             body = failed_page(asked, explain(error))
         return HTMLResponse(body, status, {"Content-Security-Policy": POLICY})
 
+    async def same_as_json(request: Request) -> Response:
+        body = await in_worker(report_as_json, *await read(_asked(request, question)))
+        return Response(body, media_type=JSON)
+
+    install_error_handlers(app)
     app.add_api_route("/", page, include_in_schema=False)
+    # Unlike /report.json it has the names, the notices and the service's words that the page has.
+    app.add_api_route(PAGE_AS_JSON, same_as_json, include_in_schema=False)
     app.include_router(usage_router(scope=everything))
     app.include_router(metrics_router(scope=everything))
     return app

@@ -9,10 +9,10 @@ browser would have a copy of them to be sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from starlette.responses import Response
@@ -31,8 +31,10 @@ from usage_async.fastapi.writing import buckets_as_json, summary_as_json
 from usage_async.report.compute import compute_report
 from usage_async.report.json import report_as_json
 from usage_async.report.reading import read_sections
-from usage_async.report.spec import ReportSpec, day_end, report_spec
+from usage_async.report.spec import By, ReportSpec, day_end, report_spec
 from usage_async.report.values import Report, Sections, View
+
+T = TypeVar("T")
 
 JSON = "application/json"
 MAX_BUCKETS = 10_000
@@ -148,21 +150,46 @@ async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
 
 async def report_reply(client: UsageClient, parameters: ReportParameters) -> Written:
     """Read a report, and write it."""
-    engine = client._engine  # noqa: SLF001 - the clock of all its runs
 
-    async def read(now: int | None) -> tuple[Written, bool]:
-        at = int(engine.fetcher.runtime.now()) if now is None else now
-        spec = report_spec(
-            at, by=parameters.by, period=parameters.period, compare=parameters.compare
-        )
+    async def read(spec: ReportSpec) -> tuple[Report, Written]:
         sections = _without_words(await read_sections(client, spec))
         report, text = await in_worker(_computed, spec, sections)
-        return await _written(_cut(text)), _is_settled(report, engine.settle_after)
+        return report, await _written(_cut(text))
+
+    by, period, compare = parameters.by, parameters.period, parameters.compare
+    return await cached_report(client, read, by=by, period=period, compare=compare)
+
+
+async def cached_report(
+    client: UsageClient,
+    read: Callable[[ReportSpec], Awaitable[tuple[Report, T]]],
+    *,
+    by: By,
+    period: str,
+    compare: bool,
+    form: str = "json",
+) -> T:
+    """Read a report, or give what the cache of the client has of it.
+
+    Args:
+        client: The client.
+        read: Reads a report, and gives it with what is made of it.
+        by: Dimension to split it by.
+        period: As `period=` of a query.
+        compare: True to compare with the period before.
+        form: Name of what is made of it.
+    """
+    engine = client._engine  # noqa: SLF001 - the clock of all its runs
+
+    async def answer(now: int | None) -> tuple[T, bool]:
+        at = int(engine.fetcher.runtime.now()) if now is None else now
+        report, made = await read(report_spec(at, by=by, period=period, compare=compare))
+        return made, _is_settled(report, engine.settle_after)
 
     # All queries of a report are of the same days, so that one of them stands for the question.
-    costs = client.costs(period=parameters.period)
-    arguments = (parameters.by, *(["compare"] if parameters.compare else []))
-    return await costs._answer("report", arguments, read, is_rendered=True)  # noqa: SLF001
+    costs = client.costs(period=period)
+    arguments = (form, by, *(["compare"] if compare else []))
+    return await costs._answer("report", arguments, answer, is_rendered=True)  # noqa: SLF001
 
 
 def _computed(spec: ReportSpec, sections: Sections) -> tuple[Report, bytes]:

@@ -117,6 +117,9 @@ POLICY = (
 )
 """Content-Security-Policy of the page: no script, no connection, and only its own style."""
 
+PAGE_AS_JSON = "/page.json"
+"""Path of the figures of the page as JSON."""
+
 _DAYS_HIGH = 100
 _WORDS = "figures"
 """Header of a column of words."""
@@ -403,13 +406,13 @@ def _about(question: Question, report: Report) -> str:
     """Tell what was asked, what the figures cover, and when they were read."""
     spec = report.spec
     asked = spec.requested or spec.period
-    words = urlencode({"period": question.period, "by": question.by, "compare": "true"})
+    words = urlencode({"period": question.period, "by": question.by})
     read = datetime.fromtimestamp(spec.now, UTC)
     covered = f"{iso(spec.period.start_time)} to {iso(spec.period.end_time)}"
     lines = (
         f"Asked for {_text(question.period)}: {iso(asked.start_time)} to {iso(asked.end_time)}.",
         f"Covered: {covered}.",
         f'Read at <time datetime="{iso(spec.now)}">{read:%Y-%m-%d %H:%M:%S} UTC</time>.',
-        f'<a href="/report.json?{escape(words)}">The same as JSON</a>',
+        f'<a href="{PAGE_AS_JSON}?{escape(words)}">The same as JSON</a>',
     )
     return f'<footer class="soft">{"".join(f"<p>{line}</p>" for line in lines)}</footer>'

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
 from inspect import Signature
+from math import inf
 from socket import create_server, socket
 from typing import TYPE_CHECKING, Any
 
@@ -95,21 +96,27 @@ async def run_server(
     """
     from usage_async.fastapi.lifespan import counter_of, lifespan_of
     from usage_async.fastapi.local import LocalGuard, local_app, new_token
+    from usage_async.fastapi.replies import cached_report
 
     sent: Counter[tuple[str, str]] = Counter()
     opened = _opened(connection, context, counter_of(sent), with_names=with_names)
     with _listening(port) as listener:
         async with opened as (client, names):
+            # Whoever reloads a page wants no old figures, and waits for those of a long period.
+            cached = client.cached(stale_s=0, wait_s=inf)
 
-            async def read(spec: ReportSpec) -> tuple[Report, View]:
-                return await _read(client, names, spec, context)
+            async def read(spec: ReportSpec) -> tuple[Report, tuple[Report, View]]:
+                report, view = await _read(client, names, spec, context)
+                return report, (report, view)
+
+            async def answer(asked: Question) -> tuple[Report, View]:
+                by, period = asked.by, asked.period
+                return await cached_report(
+                    cached, read, by=by, period=period, compare=True, form="page"
+                )
 
             app = local_app(
-                lifespan_of(client.cached(), sent),
-                question=question,
-                read=read,
-                now=context.runtime.now,
-                explain=explain,
+                lifespan_of(cached, sent), question=question, read=answer, explain=explain
             )
             port, token = listener.getsockname()[1], new_token()
             guard = LocalGuard(app, port, token, _teller(connection, context))

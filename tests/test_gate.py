@@ -15,7 +15,7 @@ from typing import get_args, get_type_hints
 import attrs
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyarrow import parquet
 from service import DAY, NOW, START, Clock
@@ -656,6 +656,11 @@ async def test_users_are_shown_to_a_scope_of_people():
         assert (result.user_id, result.input_tokens) == (SECRET, 7)
         assert (result.api_key_id, result.project_id, result.extra) == (None, None, Extra())
         assert (await query.verify()).compared == ("user_id",)
+        both = {"group_by": ["project_id", "user_id"]}
+        assert (await scoped.completions(**PERIOD, **both).verify()).compared == ("user_id",)
+        assert (await client.completions(**PERIOD, **both).verify()).compared == (
+            *both["group_by"],
+        )
     cost = own_row("costs", 1)
     async with Told(replying(page_of([bucket_of([cost], START)]))).client as client:
         query = client.scoped(project_ids=OWN, people=True).costs(
@@ -833,6 +838,14 @@ costs = st.builds(
 days = st.lists(st.lists(costs, max_size=5), min_size=1, max_size=3)
 
 
+def counted(unit):
+    return CostsResult(
+        amount=None, quantity=Decimal(1), quantity_unit=unit, line_item="a", project_id=OWN[0]
+    )
+
+
+# The units of the first day differ, so that its sum has no quantity, and neither has the whole.
+@example([[counted("tokens"), counted("calls")], [counted("tokens")]], ())
 @given(days, st.sampled_from([(), ("line_item",), ("project_id",), ("line_item", "project_id")]))
 def test_sums_over_a_scope_are_those_of_its_rows(days, group_by):
     buckets = [

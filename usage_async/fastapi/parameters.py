@@ -100,8 +100,9 @@ def buckets_parameters_of(endpoint: Endpoint) -> type[BucketsParameters]:
     """Make the parameters of the buckets of an endpoint."""
     shared = parameters_of(endpoint)
     bases: Any = (BucketsParameters, shared)
-    made: type[BucketsParameters] = create_model(f"Buckets{shared.__name__}", __base__=bases)
-    return made
+    made: Any = create_model(f"Buckets{shared.__name__}", __base__=bases)
+    kind: type[BucketsParameters] = made
+    return kind
 
 
 def _typed(endpoint: Endpoint, name: str) -> tuple[Any, Any]:

@@ -174,6 +174,82 @@ async def test_groups_beyond_the_largest_are_one():
     assert spend(found, "day", "other", "other") == pytest.approx(total - 2 * 0.5)
 
 
+class Rows(Service):
+    """A service with the same rows on every day."""
+
+    def __init__(self, costs=(), completions=()):
+        super().__init__()
+        self.rows = {"costs": costs, "completions": completions}
+
+    async def __call__(self, path, params, headers):
+        given = dict(params)
+        start, end = int(given["start_time"]), int(given["end_time"])
+        rows = self.rows[path.rpartition("/")[2]]
+        days = range(start - start % DAY, end, DAY)
+        data = [
+            {"object": "bucket", "start_time": day, "end_time": day + DAY, "results": rows}
+            for day in days
+        ]
+        return 200, {}, page(data)
+
+    @classmethod
+    def billed(cls, value, project, item, currency="usd"):
+        amount = {"value": value, "currency": currency}
+        return {**cls().cost(0, project), "line_item": item, "amount": amount}
+
+    @classmethod
+    def used(cls, tokens, project, model):
+        return {**cls().tokens(0, project), "model": model, "input_tokens": tokens}
+
+
+def shown(found, name, **wanted):
+    """The values of a metric of a settled day, by the labels that are not asked for."""
+    series = {}
+    for (each, *pairs), value in found.items():
+        labels = dict(pairs)
+        if each == name and wanted.items() <= labels.items() and labels["period"] == "settled_day":
+            rest = {key: text for key, text in labels.items() if key not in {*wanted, "period"}}
+            series[tuple(rest.values())] = value
+    return series
+
+
+TOKENS = {"endpoint": "completions", "metric": "input_tokens"}
+
+
+async def test_rows_without_a_project_and_with_an_empty_one_are_added():
+    rows = Rows(
+        [Rows.billed(1, None, "m, input"), Rows.billed(2, "", "m, output")],
+        [Rows.used(5, None, "m"), Rows.used(7, "", "m"), Rows.used(9, "", None)],
+    )
+    async with served(app_of(rows)) as browser:
+        found = await scraped(browser)
+    assert shown(found, "usage_async_spend", model="m", currency="usd") == {("",): 3}
+    assert shown(found, "usage_async_usage", **TOKENS) == {("m", ""): 12, ("", ""): 9}
+
+
+async def test_a_group_that_is_called_as_the_others_is_added_to_them():
+    names = ["other", *map(str, range(5))]
+    rows = Rows(
+        [Rows.billed(10 - n, name, name) for n, name in enumerate(names)],
+        [Rows.used(100 - n, name, name) for n, name in enumerate(names)],
+    )
+    async with served(app_of(rows, top=2)) as browser:
+        found = await scraped(browser)
+    spent = shown(found, "usage_async_spend", currency="usd")
+    assert spent == {("other", "other"): 10 + 8 + 7 + 6 + 5, ("0", "0"): 9}
+    used = shown(found, "usage_async_usage", **TOKENS)
+    assert used == {("other", "other"): 100 + 98 + 97 + 96 + 95, ("0", "0"): 99}
+
+
+async def test_each_currency_has_a_spend_of_its_own():
+    rows = Rows([Rows.billed(1, OWN, "m"), Rows.billed(2, OWN, "m", "eur")])
+    async with served(app_of(rows)) as browser:
+        found = await scraped(browser)
+    spent = shown(found, "usage_async_spend", project_id=OWN, model="m")
+    assert spent == {("usd",): 1, ("eur",): 2}
+    assert not any(v for (name, *_), v in found.items() if name == "usage_async_reading_failed")
+
+
 async def test_the_last_figures_stay_when_the_service_fails(caplog):
     upstream, ticks = Service(), [0.0]
     async with served(app_of(upstream, ticks=ticks)) as browser:

@@ -19,10 +19,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from usage_async._api.endpoints import ENDPOINTS, Endpoint
+from usage_async._api.fields import fields_of
 from usage_async._api.results import CostsResult
 from usage_async._client.client import UsageClient
 from usage_async._client.query import UsageQuery
-from usage_async._sums.totals import Summary, add
+from usage_async._http.fetch import in_turns
+from usage_async._sums.totals import add
 from usage_async.errors import QueryError, UsageError
 from usage_async.fastapi.failures import log_failure
 from usage_async.fastapi.lifespan import sent_by, source_of
@@ -166,7 +168,8 @@ def metrics_router(
         scope: As for `usage_router`. Only `ALL` is told of the cache and of requests.
         organization: As for `usage_of`, if there are several.
         endpoints: Endpoints of usage whose figures to show, by project and model.
-        top: The most groups of an endpoint and a period; the others are one, `other`.
+        top: The most groups of an endpoint and a period; the others are one, `other`, and one that
+            is really called so is added to it.
         refresh_s: Seconds after which figures are read again.
 
     Raises:
@@ -209,32 +212,39 @@ class _Collected:
 
 
 async def _shown(query: UsageQuery[Any], top: int) -> _Read:
-    """Read a summary, and give what the gauges show of it; the cache holds no more."""
+    """Read groups, and give what the gauges show of them; the cache holds no more.
+
+    Not by a summary, whose total amounts in several currencies do not have.
+    """
+    settle_after = query._engine.settle_after  # noqa: SLF001 - as above
 
     async def read(now: int | None) -> tuple[_Read, bool]:
-        summary, is_settled = await query._summary(query.group_by, now)  # noqa: SLF001 - as above
-        return await _shown_of(query.endpoint, summary, top), is_settled
+        settled = None
+        async with query._split(now) as stream:  # noqa: SLF001 - as of the instant of the question
+            totals = query._totals(query.group_by, stream.as_of)  # noqa: SLF001 - as above
+            as_of = datetime.fromtimestamp(stream.as_of, UTC)
+            async for bucket in stream:
+                await in_turns(totals.add_in_steps(bucket))
+                if bucket.is_settled(as_of, after=settle_after):
+                    settled = bucket.end
+        groups = await in_turns(totals.groups_in_steps())
+        shown = await _shown_of(query.endpoint, groups, top)
+        ends = None if settled is None else settled.timestamp()
+        return query._made(_Read(stream.as_of, ends, **shown), stream)  # noqa: SLF001 - as above
 
     arguments = (*query.group_by, str(top))
     return await query._answer("summary", arguments, read, is_rendered=True)  # noqa: SLF001
 
 
-async def _shown_of(endpoint: Endpoint, summary: Summary[Any], top: int) -> _Read:
-    spend: _Values = {}
-    usage: dict[str, _Values] = {}
+async def _shown_of(endpoint: Endpoint, groups: Sequence[Any], top: int) -> dict[str, Any]:
+    """Give the spend and the usage of groups."""
     if endpoint.name == "costs":
-        spend = await _largest(await _spend(summary.groups), top)
-    else:
-        more = (each for each in _METRICS if hasattr(summary.total, each))
-        for metric in (endpoint.measure, *more):
-            usage[metric] = await _largest(await _usage(summary.groups, metric), top)
-    settled = summary.settled_through
-    return _Read(
-        as_of=summary.as_of.timestamp(),
-        settled_through=None if settled is None else settled.timestamp(),
-        spend=spend,
-        usage=usage,
-    )
+        return {"spend": await _largest(await _spend(groups), top), "usage": {}}
+    usage: dict[str, _Values] = {}
+    fields = {a.name for a in fields_of(endpoint.result_class)}
+    for metric in (endpoint.measure, *(each for each in _METRICS if each in fields)):
+        usage[metric] = await _largest(await _usage(groups, metric), top)
+    return {"spend": {}, "usage": usage}
 
 
 def _told(figures: _Figures) -> Iterator[Metric]:
@@ -286,12 +296,14 @@ async def _spend(groups: Sequence[CostsResult]) -> _Values:
 
 
 async def _usage(groups: Sequence[Any], metric: str) -> _Values:
-    found: dict[_Labels, Decimal] = {}
+    """Add a metric up by project and model."""
+    found: dict[_Labels, int] = {}
     async for some in _steps(groups):
         for row in some:
+            # No id and an empty one are one label.
             labels = (row.project_id or "", row.model or "")
-            found[labels] = Decimal(getattr(row, metric) or 0)
-    return found
+            found[labels] = found.get(labels, 0) + (getattr(row, metric) or 0)
+    return {labels: Decimal(value) for labels, value in found.items()}
 
 
 async def _largest(found: _Values, top: int) -> _Values:
@@ -304,7 +316,11 @@ async def _largest(found: _Values, top: int) -> _Values:
         for (_, _, *currency), value in ranked[top:]:
             labels = (_OTHER, _OTHER, *currency)
             others[labels] = add(others.get(labels, Decimal(0)), value)
-    return {**dict(largest), **others}
+    shown = dict(largest)
+    for labels, value in others.items():
+        # A group may really be called so.
+        shown[labels] = add(shown.get(labels, Decimal(0)), value)
+    return shown
 
 
 async def _steps(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:

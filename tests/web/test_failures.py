@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 from fastapi import FastAPI
+from service import DAY, KEY, START, bucket, page
+from web_server import served
 
 from usage_async import errors
-from usage_async.fastapi import install_error_handlers
+from usage_async.fastapi import ALL, install_error_handlers, usage_lifespan, usage_router
 
 SECRET = "words of the service about proj_other"
 ID = {"request_id": "req_123"}
@@ -36,7 +38,7 @@ CASES = {
         "range_unavailable",
     ),
     "incomplete": (errors.IncompleteError(SECRET), 502, "incomplete"),
-    "currencies": (errors.MixedCurrencyError(SECRET), 422, "mixed_currency"),
+    "currencies": (errors.MixedCurrencyError(SECRET), 409, "mixed_currency"),
     "configuration": (errors.ConfigurationError(SECRET), 500, "misconfigured"),
     "other": (errors.UsageError(SECRET), 500, "failed"),
 }
@@ -114,3 +116,27 @@ async def test_a_line_break_forges_no_line_of_the_log(caplog):
     text = caplog.records[0].getMessage()
     assert "\n" not in text
     assert "\r" not in text
+
+
+async def in_two_currencies(path, params, headers):
+    rows = [
+        {"object": "organization.costs.result", "amount": {"value": 1, "currency": currency}}
+        for currency in ("usd", "eur")
+    ]
+    return 200, {}, page([{**bucket(START), "results": rows}])
+
+
+async def test_amounts_without_a_single_sum_are_no_wrong_question():
+    app = FastAPI(lifespan=usage_lifespan(admin_key=KEY, transport=in_two_currencies))
+    app.include_router(usage_router(scope=lambda: ALL))
+    day = {"start_time": START, "end_time": START + DAY}
+    async with served(app) as browser:
+        for path in ("/usage/costs/totals", "/costs/summary"):
+            reply = await browser.get(path, params=day)
+            assert reply.status_code == 409
+            assert "/usage/costs" in reply.json()["detail"][0]["msg"]
+        asked = await browser.get("/usage/costs", params=day)
+        told = (await browser.get("/openapi.json")).json()["paths"][path]["get"]["responses"]
+    rows = asked.json()["buckets"][0]["results"]
+    assert [row["amount"]["currency"] for row in rows] == ["usd", "eur"]
+    assert "several currencies" in told["409"]["description"]

@@ -113,9 +113,10 @@ _KINDS: tuple[tuple[tuple[type[UsageError], ...], int, str, str], ...] = (
     ((IncompleteError,), 502, "incomplete", "these figures cannot be added up completely"),
     (
         (MixedCurrencyError,),
-        422,
+        # No parameter is wrong: the same question had an answer until the service billed so.
+        409,
         "mixed_currency",
-        "there are amounts in several currencies, which have no single sum",
+        "the amounts are in several currencies, which /usage/costs and reports keep apart",
     ),
     ((ConfigurationError,), 500, "misconfigured", "this server is not set up to answer"),
 )
@@ -175,8 +176,9 @@ def install_error_handlers(app: FastAPI) -> None:
     """Answer every `UsageError` of a handler by a status and a sentence of our own.
 
     401 and 403 of the service become 502, 429 a 503 with `Retry-After`, a timeout 504, any other
-    failure of the service 502, `QueryError` 422, `ScopeError` 403. A `ConfigurationError` at the
-    start of the application, such as a missing key, is one line in place of a traceback.
+    failure of the service 502, `QueryError` 422, `ScopeError` 403, `MixedCurrencyError` 409. A
+    `ConfigurationError` at the start of the application, such as a missing key, is one line in
+    place of a traceback.
 
     Args:
         app: The application. Mounted applications need handlers of their own.

@@ -80,6 +80,7 @@ FAILURES = _described(
     {
         403: "More than the scope allows.",
         404: "There is no such organization.",
+        409: "There are amounts in several currencies, which have no single sum.",
         422: "A parameter is wrong, or the reply would be too large.",
         500: "This server is not set up to answer.",
         502: "The usage service failed, or refuses this server.",

@@ -11,7 +11,7 @@ status of its own. A cached client waits for it no longer than `wait_s`. The inv
   stream has no such line, and its readers take the end of a body for that of the stream. HTTP/1.0
   and middleware that ends a body after an error (Starlette's `BaseHTTPMiddleware`) show them such
   an end. So every piece of Arrow's stream but the last ends within a message: with the mark that
-  begins each one. An error adds a length and less bytes than that, since some readers take a mark
+  begins each one. An error adds a length and fewer bytes than that, since some readers take a mark
   alone for the end. Then the connection ends without an end of the reply. A table that lacks rows
   is such an error, since the stream has no place for a notice.
 """

@@ -80,7 +80,6 @@ FAILURES = _described(
     {
         403: "More than the scope allows.",
         404: "There is no such organization.",
-        409: "There are amounts in several currencies, which have no single sum.",
         422: "A parameter is wrong, or the reply would be too large.",
         500: "This server is not set up to answer.",
         502: "The usage service failed, or refuses this server.",
@@ -88,6 +87,7 @@ FAILURES = _described(
         504: "The usage service took too long.",
     }
 )
+_MIXED = _described({409: "There are amounts in several currencies, which have no single sum."})
 _UNSERVED = _described({406: "None of the media types is served."})
 _HELD: dict[int | str, dict[str, Any]] = {304: {"description": "What the browser has still holds."}}
 
@@ -246,7 +246,7 @@ def _add_endpoint(router: APIRouter, endpoint: Endpoint, client: Any, bound: _Bo
             path,
             typed(totals, types),
             response_model=summary[kind],
-            responses=_HELD,
+            responses={**_HELD, **_MIXED},
             name=path.strip("/").replace("/", "_"),
         )
 

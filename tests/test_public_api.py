@@ -120,12 +120,21 @@ def is_ours(kind: type) -> bool:
     return kind.__module__ == __name__ or kind.__module__.startswith("usage_async")
 
 
+def annotation_of(kind: type, attribute: attrs.Attribute[Any]) -> Any:
+    """Give the annotation of a field as it was written: whoever resolves it changes its `type`."""
+    name = attribute.name
+    annotations = (inspect.get_annotations(owner) for owner in kind.__mro__)
+    return next((found[name] for found in annotations if name in found), attribute.type)
+
+
 def members(kind: type) -> dict[str, str]:
     """Describe the constructor, fields and methods of a class, also those of private bases."""
     if typing.is_typeddict(kind):
         return {key: f"{key}: {text(hint)}" for key, hint in kind.__annotations__.items()}
     fields = attrs.fields(kind) if attrs.has(kind) else ()
-    found = {a.name: f"{a.name}: {text(a.type)}" for a in fields if a.name[0] != "_"}
+    found = {
+        a.name: f"{a.name}: {text(annotation_of(kind, a))}" for a in fields if a.name[0] != "_"
+    }
     # A class with private fields only is made by the library, not by its users.
     if not fields or any(a.init and a.name[0] != "_" for a in fields):
         found["__init__"] = function("__init__", kind)

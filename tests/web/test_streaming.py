@@ -15,13 +15,14 @@ from service import NOW, START, SlowService, days, over, page, serve
 from starlette.middleware.gzip import GZipMiddleware
 from web_server import served
 
-from usage_async import RetryPolicy, Runtime
+from usage_async import RetryPolicy, Runtime, UsageClient
 from usage_async.fastapi import (
     Usage,
     arrow_stream,
     install_error_handlers,
     ndjson,
     streaming,
+    usage_client,
     usage_lifespan,
 )
 
@@ -75,6 +76,19 @@ def app_of(upstream, *, days=100, make=ndjson, **options):
 def lines_of(reply):
     assert reply.headers["content-type"] == "application/x-ndjson"
     return [json.loads(line, parse_float=Decimal) for line in reply.text.splitlines()]
+
+
+@pytest.mark.parametrize("make", [ndjson, arrow_stream])
+async def test_a_client_without_a_cache_streams_too(make):
+    app = app_of(SlowService(1), days=3, make=make)
+    async with UsageClient(transport=SlowService(1), runtime=RUNTIME) as plain:
+        app.dependency_overrides[usage_client] = lambda: plain
+        async with served(app) as browser:
+            reply = await browser.get("/rows")
+    if make is ndjson:
+        assert lines_of(reply)[-1]["rows"] == 3
+    else:
+        assert pa.ipc.open_stream(reply.content).read_all().num_rows == 3
 
 
 async def test_every_row_is_a_line_without_nulls_and_the_last_says_complete():

@@ -30,7 +30,7 @@ from usage_async.fastapi.worker import in_worker
 from usage_async.fastapi.writing import buckets_as_json, summary_as_json
 from usage_async.report.compute import compute_report
 from usage_async.report.json import report_as_json
-from usage_async.report.reading import read_sections
+from usage_async.report.reading import buckets_of, let_go, read_sections
 from usage_async.report.spec import By, ReportSpec, day_end, report_spec
 from usage_async.report.values import Report, Sections, View
 
@@ -153,7 +153,10 @@ async def report_reply(client: UsageClient, parameters: ReportParameters) -> Wri
 
     async def read(spec: ReportSpec) -> tuple[Report, Written]:
         sections = _without_words(await read_sections(client, spec))
+        buckets = buckets_of(sections)
         report, text = await in_worker(_computed, spec, sections)
+        del sections
+        await let_go(buckets)
         return report, await _written(_cut(text))
 
     by, period, compare = parameters.by, parameters.period, parameters.compare

@@ -20,7 +20,11 @@ _WORKER = ThreadPoolExecutor(1, "usage_async")
 """Its thread begins with its first work, so that a fork after the imports has one of its own."""
 
 
-async def in_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a pure function in the worker, and return its value."""
-    work = partial(function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_WORKER, work)
+def in_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    """Call a pure function in the worker; who gets the value finds no argument held there."""
+    work = [partial(function, *args, **kwargs)]
+    return asyncio.get_running_loop().run_in_executor(_WORKER, _value_of, work)
+
+
+def _value_of(work: list[partial[T]]) -> T:
+    return work.pop()()

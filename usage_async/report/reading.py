@@ -6,6 +6,7 @@ every query, such as a wrong key, ends the whole.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import attrs
 
 from usage_async._api.endpoints import ENDPOINTS
 from usage_async._api.interval import DAY_S
+from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._client.client import UsageClient
 from usage_async._client.query import UsageQuery
@@ -93,6 +95,20 @@ def naming_rows(sections: Sections) -> list[UsageResult]:
         found.pop(key, None)  # of names that differ, the one that came last counts
         found[key] = row
     return list(found.values())
+
+
+def buckets_of(sections: Sections) -> list[UsageTimeBucket[Any]]:
+    """Give the buckets of all sections, for `let_go`."""
+    every = (sections.costs_before, sections.costs_by_before, sections.costs, sections.costs_by)
+    present = (section for section in (*every, *sections.usage.values()) if section is not None)
+    return [bucket for section in present for bucket in section.buckets]
+
+
+async def let_go(buckets: list[UsageTimeBucket[Any]]) -> None:
+    """Empty a list that holds buckets last; freeing 300,000 rows at once takes some 60 ms."""
+    while buckets:
+        buckets.pop()
+        await asyncio.sleep(0)
 
 
 def query_count(spec: ReportSpec) -> int:

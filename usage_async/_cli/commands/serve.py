@@ -162,7 +162,7 @@ async def _read(
     """Read a report, and what to say beside it."""
     from usage_async.fastapi.worker import in_worker
     from usage_async.report.compute import compute_report
-    from usage_async.report.reading import naming_rows, read_sections
+    from usage_async.report.reading import buckets_of, let_go, naming_rows, read_sections
     from usage_async.report.values import View
 
     with _noted({}) as notes:
@@ -173,7 +173,11 @@ async def _read(
         if names is not None:
             known = await names.update(await in_worker(naming_rows, sections))
     view = View(notices=(*context.warnings, *notes), top=_TOP)
-    return await in_worker(compute_report, spec, sections, known), view
+    buckets = buckets_of(sections)
+    report = await in_worker(compute_report, spec, sections, known)
+    del sections
+    await let_go(buckets)
+    return report, view
 
 
 @contextmanager

@@ -17,7 +17,7 @@ FLOORS = [
     {"_engine"},
     {"_client"},
     {"report"},
-    {"fastapi"},
+    {"fastapi", "collect"},
     {"emulator"},
     {"_cli"},
 ]
@@ -26,7 +26,9 @@ package; packages of one floor know nothing of each other. The door, `usage_asyn
 
 HOMES = {
     "aiohttp": {"_http", "emulator"},
-    "pyarrow": {"_codec"},
+    "pyarrow": {"_codec", "collect"},
+    "adbc_driver_postgresql": {"collect"},
+    "duckdb": {"collect"},
     "yarl": {"_http"},
     "cyclopts": {"_cli"},
     "rich": {"report"},

@@ -109,6 +109,8 @@ if TYPE_CHECKING:
         RateLimitError as RateLimitError,
         ResponseError as ResponseError,
         ScopeError as ScopeError,
+        StoreError as StoreError,
+        StoreMovedError as StoreMovedError,
         UsageError as UsageError,
     )
 
@@ -150,6 +152,8 @@ _HOMES = {
     "RetryPolicy": "_http.retry",
     "Runtime": "_http.runtime",
     "ScopeError": "errors",
+    "StoreError": "errors",
+    "StoreMovedError": "errors",
     "Stream": "_engine.stream",
     "Summary": "_sums.totals",
     "TimeRange": "_query.times",

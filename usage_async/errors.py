@@ -17,7 +17,9 @@
     ├── ResponseError                       2xx, but not a page: path, snippet, request_id
     │   └── PaginationError                 cursors or buckets contradict each other
     ├── IncompleteError                     figures cannot be proven complete: missing, differing
-    └── MixedCurrencyError                  several currencies have no single sum: currencies
+    ├── MixedCurrencyError                  several currencies have no single sum: currencies
+    └── StoreError                          a database of `usage_async.collect` cannot be used
+        └── StoreMovedError                 another run has written to it in the meantime
 
 Errors carry data besides their text, and they can be pickled. They never hold a key. What they
 quote of the service passes `_codec.redactor`, which knows the client's own key, and `redact`, which
@@ -227,6 +229,14 @@ class MixedCurrencyError(UsageError):
     def __init__(self, message: str, *, currencies: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.currencies: tuple[str, ...] = tuple(currencies)
+
+
+class StoreError(UsageError):
+    """A database of `usage_async.collect` cannot be opened, read or written to."""
+
+
+class StoreMovedError(StoreError):
+    """Another run has applied a snapshot since this one was begun. Read again, and apply that."""
 
 
 STATUS_ERRORS: Mapping[int, type[APIStatusError]] = {

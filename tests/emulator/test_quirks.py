@@ -231,6 +231,17 @@ async def test_given_buckets_can_be_missing(ask: Asker) -> None:
     assert len(odd["data"]) == 5
 
 
+async def test_given_buckets_can_be_empty(ask: Asker) -> None:
+    starts = (MIDNIGHT - 6 * DAY, MIDNIGHT - DAY)
+    plain, odd = await plain_and_odd(ask, COMPLETIONS, WEEK, empty_starts=starts)
+    for before, after in zip(plain["data"], odd["data"], strict=True):
+        is_empty = before["start_time"] in starts
+        assert after == {**before, "results": [] if is_empty else before["results"]}
+    assert sum(not bucket["results"] for bucket in odd["data"]) > sum(
+        not bucket["results"] for bucket in plain["data"]
+    )
+
+
 @pytest.mark.parametrize(
     ("where", "ungrouped", "grouped"), [("all", 6, 6), ("grouped", 7, 6), ("ungrouped", 6, 7)]
 )

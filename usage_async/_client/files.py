@@ -49,15 +49,15 @@ async def write_file(
     """
     opened = await _open_pipe(Path(path)) or replacing(Path(path))
     ended = asyncio.CancelledError()
-    file = await _in_thread(
+    file = await in_thread(
         opened.__enter__, undo=lambda _: opened.__exit__(type(ended), ended, None)
     )
     try:
         await write_batches(file, batches, schema, metadata, open_writer)
     except BaseException as error:
-        await _in_thread(opened.__exit__, type(error), error, error.__traceback__)
+        await in_thread(opened.__exit__, type(error), error, error.__traceback__)
         raise
-    await _in_thread(opened.__exit__, None, None, None)
+    await in_thread(opened.__exit__, None, None, None)
 
 
 async def write_batches(
@@ -85,16 +85,16 @@ async def write_batches(
         outlet.is_shut = True
         writer.close({})
 
-    writer = await _in_thread(open_writer, outlet, schema, undo=abandon)
+    writer = await in_thread(open_writer, outlet, schema, undo=abandon)
     try:
         async for batch in batches:
-            await _in_thread(writer.write, batch)
+            await in_thread(writer.write, batch)
     except BaseException:
         outlet.is_shut = True
         raise
     finally:
         # Also after a failure: a writer that is dropped would write into a closed file.
-        await _in_thread(writer.close, metadata())
+        await in_thread(writer.close, metadata())
 
 
 @attrs.define(eq=False)
@@ -141,7 +141,7 @@ async def _open_pipe(path: Path) -> IO[bytes] | None:
 
     A thread that opens it waits for the reader, and could not be broken off.
     """
-    if not await _in_thread(path.is_fifo):
+    if not await in_thread(path.is_fifo):
         return None
     while True:
         try:
@@ -155,7 +155,7 @@ async def _open_pipe(path: Path) -> IO[bytes] | None:
             return os.fdopen(handle, "wb", buffering=0)
 
 
-async def _in_thread(
+async def in_thread(
     work: Callable[..., T], *args: Any, undo: Callable[[T], object] | None = None
 ) -> T:
     """Run in a thread what cannot be broken off: a cancellation waits for its end.
@@ -175,7 +175,7 @@ async def _in_thread(
     if cancelled is not None:
         # Asking for the error keeps asyncio from logging it.
         if running.exception() is None and undo is not None:
-            await _in_thread(undo, running.result())
+            await in_thread(undo, running.result())
         raise cancelled
     return running.result()
 

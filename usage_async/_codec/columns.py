@@ -107,7 +107,7 @@ class ColumnBucket(msgspec.Struct, gc=False, eq=False):  # noqa: PLW1641 - its r
         return self.start_time, self.end_time, self.other_results, self.extra
 
     def _rows(self) -> Table:
-        table: Table = pyarrow().Table.from_batches(_slices([self]), self.batch.schema)
+        table: Table = pyarrow().Table.from_batches(slices([self]), self.batch.schema)
         return table
 
 
@@ -254,7 +254,7 @@ class Columns:
         """Give the rows of a page as stored batches, in the order of its buckets."""
         chunks = Chunks()
         buckets: Any = page.data
-        for batch in _slices(buckets):
+        for batch in slices(buckets):
             chunks.add(batch)
         return chunks.all()
 
@@ -331,7 +331,7 @@ class Chunks:
             self._short, self._rows = [], 0
 
 
-def _slices(buckets: Iterable[ColumnBucket]) -> Iterator[RecordBatch]:
+def slices(buckets: Iterable[ColumnBucket]) -> Iterator[RecordBatch]:
     """Give the rows of buckets, those that are side by side in one batch as one slice of it."""
     batch, start, stop = None, 0, 0
     for bucket in _parts(buckets):
@@ -463,7 +463,7 @@ _structs = cache(struct_decoder)
 
 
 @attrs.frozen
-class _Lane:
+class _ColumnReader:
     """The fast path into columns; `pages.decode` uses it in place of `READER`."""
 
     columns: Columns
@@ -509,5 +509,5 @@ class ColumnDecoder:
             ResponseError: It is not a page; `path` says where.
             UsageError: A figure does not fit into its column.
         """
-        using: Any = _Lane(self.columns)
+        using: Any = _ColumnReader(self.columns)
         return decode(body, self.columns.kind, using, redactor, self.columns)

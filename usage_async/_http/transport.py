@@ -135,6 +135,23 @@ def _quoted(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else quote(text, safe="")
 
 
+def open_session() -> Session:
+    """Open a session that keeps no cookies, reads no environment, and bounds no connections.
+
+    Several transports may share it. Their limiters bound the requests.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+
+
+def _is_unbounded(session: Session) -> bool:
+    connector = session.connector
+    return connector is not None and connector.limit == connector.limit_per_host == 0
+
+
 class AiohttpTransport:
     """Transport over an aiohttp session.
 
@@ -173,7 +190,7 @@ class AiohttpTransport:
         self._timeout = aiohttp.ClientTimeout(
             total=timeout.total_s,
             # It includes the wait for a free connection, of which a caller's session may have few.
-            connect=timeout.connect_s if session is None else None,
+            connect=timeout.connect_s if session is None or _is_unbounded(session) else None,
             sock_connect=timeout.connect_s,
             sock_read=timeout.read_s,
         )
@@ -278,11 +295,7 @@ class AiohttpTransport:
                 raise ConfigurationError("the session that was passed to the client is closed")
             return self._given_session
         if self._own_session is None:
-            self._own_session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
+            self._own_session = open_session()
         return self._own_session
 
     async def close(self) -> None:

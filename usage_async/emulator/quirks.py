@@ -35,6 +35,7 @@ class Quirks:
         hollow_pages: Number of pages with an empty `data` and a cursor between two other pages.
         missing_buckets: Every n-th bucket, counted from the epoch, is left out; 0: none.
         missing_starts: Starts of buckets that are left out, Unix seconds.
+        empty_starts: Starts of buckets that are sent without rows, Unix seconds.
         missing_in: Replies in which buckets are left out: `all`, only `grouped` ones, or only
             `ungrouped` ones.
         lossy_groups: In grouped replies every n-th bucket, counted from the epoch, lacks its last
@@ -74,6 +75,7 @@ class Quirks:
     )
     missing_buckets: int = 0
     missing_starts: tuple[int, ...] = ()
+    empty_starts: tuple[int, ...] = ()
     missing_in: Literal["all", "grouped", "ungrouped"] = "all"
     lossy_groups: int = 0
     cut_buckets: bool = False

@@ -35,6 +35,8 @@ def apply_quirks(
     if quirks.missing_in in ("all", "grouped" if is_grouped else "ungrouped"):
         buckets[:] = [bucket for bucket in buckets if not _is_missing(quirks, bucket)]
     for bucket in buckets:
+        if bucket["start_time"] in quirks.empty_starts:
+            bucket["results"] = []
         if is_grouped and _is_nth(bucket, quirks.lossy_groups):
             del bucket["results"][-1:]
     if quirks.foreign_buckets and buckets:

@@ -1,0 +1,1 @@
+"""Collecting: usage and costs of many organizations, into databases, again and again."""

@@ -1,0 +1,142 @@
+"""Reading of feeds: from the place of a store to the running bucket, as snapshots.
+
+Theory of operation. A feed is read from its place to the end, in steps of bounded memory. Each step
+is a snapshot: all buckets of a range that were sent, and the starts that were not. A store applies
+it whole and moves the place in the same transaction, but only if the place still has the number
+that the snapshot was read with. So a run can be killed, repeated, or done twice at once. The
+invariants:
+
+- *Read until settled*: the place passes a bucket only when its figures have settled, so that each
+  later run reads again what may still change. A bucket that was not sent holds the place for some
+  weeks.
+- *Forward*: the place never moves back, and only over ranges without a gap.
+- *One row a group*: rows of a bucket whose dimensions are equal are added, exactly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any
+
+from usage_async._client.client import UsageClient
+from usage_async._codec.columns import Chunks, ColumnBucket, ColumnDecoder, slices
+from usage_async._codec.converter import dumps
+from usage_async.collect.feed import Feed
+from usage_async.collect.rows import settled_rows
+from usage_async.collect.values import MISSING_FOR, OtherRow, Place, Snapshot
+
+MAX_ROWS = 100_000
+"""Rows after which a snapshot ends: some 20 MB as a table."""
+MAX_BUCKETS = 20_000
+"""Buckets after which a snapshot ends, if they are nearly empty."""
+
+
+async def snapshots(
+    client: UsageClient,
+    organization: str,
+    feed: Feed,
+    place: Place,
+    since: int,
+    *,
+    max_rows: int = MAX_ROWS,
+) -> AsyncGenerator[Snapshot, None]:
+    """Read a feed from its place to the running bucket, as snapshots.
+
+    Args:
+        client: Client of the organization.
+        organization: Its name, as in the store.
+        feed: The feed.
+        place: The place in the store. Each snapshot follows from the one before, so apply them in
+            order.
+        since: Unix seconds from which on figures are wanted. An earlier start than before reads
+            everything from there again; a later one changes nothing.
+        max_rows: Rows after which a snapshot ends.
+
+    Raises:
+        UsageError: The reading failed. What was given before it stays true.
+    """
+    engine, width = client._engine, feed.width_s  # noqa: SLF001 - its clock and its options
+    settle_s = engine.settle_after // timedelta(seconds=1)
+    missing_s = MISSING_FOR // timedelta(seconds=1)
+    # A clock that was set back must not turn the place into an error.
+    last = _floor(int(engine.fetcher.runtime.now()) - 1, width)
+    begun = min(_floor(since, width), last)
+    is_first = place.first_start is None or begun < place.first_start
+    start = begun if is_first or place.start_time is None else place.start_time
+    start = min(start, last)
+    query = client.query(feed.endpoint, start_time=start, clamp=True, **feed.parameters())
+    columns = await query._columns(exact=True)  # noqa: SLF001 - pages go straight into tables
+    data = attrgetter("data")
+    async with query._begin(ColumnDecoder(columns), data) as stream:  # noqa: SLF001 - as above
+        found: list[ColumnBucket] = []
+        rows, has_begun = 0, False
+
+        async def snapshot(end: int) -> Snapshot:
+            table = columns.table(_joined(found), {})
+            table, rounded = await asyncio.to_thread(settled_rows, table, columns.kind)
+            sent = tuple(bucket.start_time for bucket in found)
+            # A clock that is ahead must not settle what the service has not even sent.
+            newest = found[-1].end_time if found else start
+            present = min(stream.as_of, max(newest, stream.as_of - missing_s + settle_s))
+            ended = range(start, min(end, stream.as_of - width + 1), width)
+            return Snapshot(
+                organization=organization,
+                feed=feed,
+                start_time=start,
+                end_time=end,
+                table=table,
+                sent=sent,
+                missing=tuple(sorted({*ended}.difference(sent))),
+                other=_other(found),
+                settled_through=present - settle_s,
+                as_of=stream.as_of,
+                begun=begun,
+                rounded=rounded,
+                place=place,
+            )
+
+        async for bucket in stream:
+            if not has_begun:
+                # Before its history the service has nothing, so nothing is missing there.
+                has_begun, start = True, max(start, _floor(stream.start_time, width))
+            found.append(bucket)
+            rows += _count(bucket)
+            if rows >= max_rows or len(found) >= MAX_BUCKETS:
+                one = await snapshot(bucket.end_time)
+                yield one
+                place, start = one.next_place(), one.end_time
+                found, rows = [], 0
+        start = start if has_begun else max(start, _floor(stream.start_time, width))
+        end = max(found[-1].end_time if found else 0, _floor(stream.end_time, width))
+        if end > start:
+            yield await snapshot(end)
+
+
+def _floor(time: int, width: int) -> int:
+    return time - time % width
+
+
+def _joined(buckets: Sequence[ColumnBucket]) -> list[Any]:
+    chunks = Chunks()
+    for batch in slices(buckets):
+        chunks.add(batch)
+    return chunks.all()
+
+
+def _count(bucket: ColumnBucket) -> int:
+    return bucket.stop - bucket.start + sum(map(_count, bucket.more))
+
+
+def _other(buckets: Sequence[ColumnBucket]) -> tuple[OtherRow, ...]:
+    return tuple(
+        OtherRow(
+            start_time=bucket.start_time,
+            end_time=bucket.end_time,
+            row=dumps(row).decode(),
+        )
+        for bucket in buckets
+        for row in bucket.other_results
+    )

@@ -1,0 +1,287 @@
+"""Stores: databases to which snapshots are applied.
+
+A store is one async class around the blocking operations of a backend, which run in a thread, one
+at a time. Each operation is one transaction. `conformance` in the tests says what every backend
+must do.
+
+A transaction of a database takes some 10 to 40 ms whatever it does, and a run of 40 organizations
+has some 1,500 operations. Therefore those that wait while a transaction runs share the next one, if
+the backend can do so (`Batching`). If one of them fails, nothing of the shared transaction stays,
+and each is done on its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
+
+import attrs
+
+from usage_async._client.files import in_thread
+from usage_async.collect.feed import Feed
+from usage_async.collect.values import Applied, FeedState, Place, Run, Snapshot
+from usage_async.errors import StoreError
+
+if TYPE_CHECKING:
+    from usage_async._codec.schemas import Table
+
+T = TypeVar("T")
+
+_MOST_TOGETHER = 64
+"""Operations that share a transaction."""
+_MOST_ROWS = 50_000
+"""Rows after which no further operation joins them: they would be applied twice if one failed."""
+
+
+class Backend(Protocol):
+    """Blocking operations of a database. None is called while another runs.
+
+    Attributes:
+        keeps_names: False if `remember` and `named_at` are not for it.
+    """
+
+    keeps_names: bool
+
+    def place(self, organization: str, feed: Feed) -> Place:
+        """Give the place of a feed; that of a feed that was never collected has the number 0.
+
+        Raises:
+            StoreError: The table of the feed holds another feed.
+        """
+        ...
+
+    def apply(self, snapshot: Snapshot, seen_at: int) -> Applied:
+        """Apply a snapshot whole, in one transaction.
+
+        The rows of the organization in each bucket that was sent are replaced, and the place
+        becomes `snapshot.next_place()`. Of buckets that `snapshot.place.was_read`, each row that
+        has come, changed or gone is a revision.
+
+        Args:
+            snapshot: The snapshot.
+            seen_at: Unix seconds, for revisions.
+
+        Raises:
+            StoreMovedError: The place has another number than `snapshot.place`.
+            StoreError: It cannot be applied. Nothing has changed.
+        """
+        ...
+
+    def record(self, run: Run) -> None:
+        """Keep a run that has ended."""
+        ...
+
+    def remember(self, organization: str, names: Table, seen_at: int) -> None:
+        """Keep names, with the first and the last time that they were seen.
+
+        Args:
+            organization: Name of the organization.
+            names: Columns `dimension` (such as `project_id`), `id` and `name`.
+            seen_at: Unix seconds.
+        """
+        ...
+
+    def named_at(self, organization: str) -> int | None:
+        """Give the Unix seconds of the latest `remember` of an organization; None if never."""
+        ...
+
+    def states(self) -> list[FeedState]:
+        """Give what is known of each feed of each organization, sorted by both."""
+        ...
+
+    def close(self) -> None:
+        """Release what is open."""
+        ...
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """Backend that can do several operations in one transaction."""
+
+    def batch(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Do operations of this backend in one transaction, in order, and give their results.
+
+        Raises:
+            Exception: One of them failed. Nothing has changed.
+        """
+        ...
+
+
+@attrs.define(eq=False)
+class _Operation:
+    """Operation that waits for its turn.
+
+    Attributes:
+        work: Does it.
+        rows: Rows that it writes.
+        done: Gets its result.
+    """
+
+    work: Callable[[], Any]
+    rows: int
+    done: asyncio.Future[Any]
+
+
+class Store:
+    """A database that snapshots are applied to: an async context manager, made by `open_store`.
+
+    Args:
+        backend: Its blocking operations.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._waiting: deque[_Operation] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def resume_from(self, organization: str, feed: Feed) -> Place:
+        """Give the place from which a feed is read on.
+
+        Raises:
+            StoreError: The store cannot be read, or the table of the feed holds another feed.
+        """
+        return await self._in_turn(self._backend.place, organization, feed)
+
+    async def apply(self, snapshot: Snapshot, *, seen_at: int | None = None) -> Applied:
+        """Apply a snapshot, whole or not at all. A cancellation waits until it is applied.
+
+        Args:
+            snapshot: The snapshot.
+            seen_at: Unix seconds, for revisions; by default those at which its run began.
+
+        Raises:
+            StoreMovedError: Another run has applied a snapshot since this one was begun: read again
+                from `resume_from`.
+            StoreError: It cannot be applied. Nothing has changed.
+        """
+        seen_at = snapshot.as_of if seen_at is None else seen_at
+        rows = snapshot.table.num_rows
+        return await self._in_turn(self._backend.apply, snapshot, seen_at, rows=rows)
+
+    @property
+    def keeps_names(self) -> bool:
+        """True if names are worth reading for it."""
+        return self._backend.keeps_names
+
+    async def record(self, run: Run) -> None:
+        """Keep a run that has ended.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        await self._in_turn(self._backend.record, run)
+
+    async def remember(self, organization: str, names: Table, *, seen_at: int) -> None:
+        """Keep names, which stay when they are deleted upstream.
+
+        Args:
+            organization: Name of the organization.
+            names: A table of `Names.to_arrow()`.
+            seen_at: Unix seconds.
+
+        Raises:
+            StoreError: They cannot be written.
+        """
+        await self._in_turn(self._backend.remember, organization, names, seen_at)
+
+    async def named_at(self, organization: str) -> int | None:
+        """Give the Unix seconds at which names were kept last; None if they never were.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        return await self._in_turn(self._backend.named_at, organization)
+
+    async def states(self) -> list[FeedState]:
+        """Give what is known of each feed of each organization, sorted by both.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        return await self._in_turn(self._backend.states)
+
+    async def _in_turn(self, work: Callable[..., T], *args: Any, rows: int = 0) -> T:
+        """Do an operation after those before it. A cancellation drops it, or waits for its end."""
+        if self._is_closed:
+            raise StoreError("this store is closed")
+        loop = asyncio.get_running_loop()
+        operation = _Operation(partial(work, *args), rows, loop.create_future())
+        self._waiting.append(operation)
+        if self._worker is None:
+            self._worker = loop.create_task(self._work())
+        cancelled: asyncio.CancelledError | None = None
+        while not operation.done.done():
+            try:
+                await asyncio.wait((operation.done,))
+            except asyncio.CancelledError as error:
+                if operation in self._waiting:
+                    self._waiting.remove(operation)
+                    raise
+                cancelled = error
+        if cancelled is not None:
+            # Asking for the error keeps asyncio from logging it.
+            operation.done.exception()
+            raise cancelled
+        result: T = operation.done.result()
+        return result
+
+    async def _work(self) -> None:
+        """Do what waits, until nothing does."""
+        try:
+            while self._waiting:
+                together = self._next()
+                outcomes = await in_thread(_done, self._backend, together)
+                for operation, (result, failure) in zip(together, outcomes, strict=True):
+                    if failure is None:
+                        operation.done.set_result(result)
+                    else:
+                        operation.done.set_exception(failure)
+        finally:
+            self._worker = None
+
+    def _next(self) -> list[_Operation]:
+        """Take the operations that share the next transaction."""
+        most = _MOST_TOGETHER if isinstance(self._backend, Batching) else 1
+        together = [self._waiting.popleft()]
+        rows = together[0].rows
+        while self._waiting and len(together) < most and rows + self._waiting[0].rows <= _MOST_ROWS:
+            together.append(self._waiting.popleft())
+            rows += together[-1].rows
+        return together
+
+    async def close(self) -> None:
+        """Release what is open, after the operations that wait."""
+        if not self._is_closed:
+            self._is_closed = True
+            if self._worker is not None:
+                await asyncio.wait((self._worker,))
+            await in_thread(self._backend.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _done(backend: Any, operations: Sequence[_Operation]) -> list[tuple[Any, Exception | None]]:
+    """Do operations together, or each on its own if that fails: a result or an error of each."""
+    if len(operations) > 1:
+        try:
+            results = backend.batch([operation.work for operation in operations])
+        except Exception:  # noqa: BLE001, S110 - the one that failed will say so
+            pass
+        else:
+            return [(result, None) for result in results]
+    return [_outcome(operation.work) for operation in operations]
+
+
+def _outcome(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001 - it belongs to who waits for it
+        return None, error

@@ -1,0 +1,229 @@
+"""Values of collecting: places, snapshots, runs, and what a store says of its feeds. Pure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+
+from usage_async.collect.feed import Feed
+
+if TYPE_CHECKING:
+    from usage_async._codec.schemas import Table
+
+MISSING_FOR = timedelta(days=30)
+"""Age below which a bucket that was not sent is asked for again. The service was never seen to send
+one so late; after it, the place moves on, and the bucket stays listed as missing."""
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """The place of a feed in a store: how far it was collected, and where to resume.
+
+    Times are Unix seconds.
+
+    Attributes:
+        number: Number of snapshots that were applied.
+        first_start: Start from which on figures were asked for; None if none were.
+        start_time: Start of the first bucket to read again; None if nothing was read.
+        covered_to: End of what was read, exclusive.
+        ended_through: Each bucket that ended by then was read after its end.
+        settled_through: Instant before which no figure was expected to change.
+        missing: Starts of buckets that have ended and were not sent when they were last asked for.
+        unread: Those of them that were never sent after their end.
+        as_of: Instant at which the last run began.
+    """
+
+    number: int = 0
+    first_start: int | None = None
+    start_time: int | None = None
+    covered_to: int | None = None
+    ended_through: int | None = None
+    settled_through: int | None = None
+    missing: tuple[int, ...] = ()
+    unread: tuple[int, ...] = ()
+    as_of: int | None = None
+
+    def was_read(self, start_time: int, end_time: int) -> bool:
+        """Tell if a bucket was read after its end, so that other figures are a revision.
+
+        Args:
+            start_time: Start of the bucket.
+            end_time: Its end, exclusive.
+        """
+        if self.first_start is None or self.ended_through is None:
+            return False
+        is_within = self.first_start <= start_time and end_time <= self.ended_through
+        return is_within and start_time not in self.unread
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class OtherRow:
+    """A row of another or an unknown kind, which no table holds.
+
+    Attributes:
+        start_time: Start of its bucket, Unix seconds.
+        end_time: End of its bucket.
+        row: The row as JSON.
+    """
+
+    start_time: int
+    end_time: int
+    row: str
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Snapshot:
+    """What one reading of a range of a feed gave. Times are Unix seconds.
+
+    Attributes:
+        organization: Name of the organization.
+        feed: The feed.
+        start_time: Start of the range, inclusive, at the start of a bucket.
+        end_time: End of the range, exclusive.
+        table: Rows of the buckets that were sent, of `schema_of(feed)`. No two of one bucket have
+            equal dimensions. Money is rounded half to even to 18 decimal places; where this changes
+            it, `amount_exact` and `quantity_exact` hold all digits, and are null elsewhere.
+        sent: Starts of the buckets that were sent, rising.
+        missing: Starts of buckets that have ended and were not sent.
+        other: Rows of other kinds.
+        settled_through: Instant before which no figure is expected to change.
+        as_of: Instant at which the run began.
+        begun: Start that the run was asked for.
+        rounded: Number of figures that were rounded.
+        place: The place that a store must still have to apply it.
+    """
+
+    organization: str
+    feed: Feed
+    start_time: int
+    end_time: int
+    table: Table
+    sent: tuple[int, ...]
+    missing: tuple[int, ...]
+    other: tuple[OtherRow, ...]
+    settled_through: int
+    as_of: int
+    begun: int
+    rounded: int
+    place: Place
+
+    def __repr__(self) -> str:
+        return (
+            f"Snapshot({self.organization!r}, {str(self.feed)!r}, {self.start_time},"
+            f" {self.end_time}, rows={self.table.num_rows})"
+        )
+
+    def next_place(self) -> Place:
+        """Give the place after this was applied."""
+        before, width = self.place, self.feed.width_s
+        missing = {*before.missing}.difference(self.sent).union(self.missing)
+        unread = {start for start in self.missing if not before.was_read(start, start + width)}
+        unread.update({*before.unread}.difference(self.sent))
+        settled = min(self.settled_through, self.end_time)
+        settled -= settled % width
+        oldest = self.as_of - MISSING_FOR // timedelta(seconds=1)
+        resume = min([settled, *(start for start in missing if start >= oldest)])
+        first, start_time = before.first_start, before.start_time
+        if first is None or self.begun < first <= self.end_time:
+            # From the earlier start on there is no gap any more, and late figures are awaited.
+            first, start_time = self.begun, max(resume, self.begun)
+        else:
+            start_time = max(resume, start_time or resume)
+        return Place(
+            number=before.number + 1,
+            first_start=first,
+            start_time=start_time,
+            covered_to=max(before.covered_to or 0, self.end_time),
+            ended_through=max(before.ended_through or 0, min(self.as_of, self.end_time)),
+            settled_through=max(before.settled_through or 0, settled),
+            missing=tuple(sorted(missing)),
+            unread=tuple(sorted(unread)),
+            as_of=max(before.as_of or 0, self.as_of),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Applied:
+    """What a store did with a snapshot.
+
+    Attributes:
+        rows: Rows that were written.
+        revised: Rows that were added to the revisions.
+    """
+
+    rows: int = 0
+    revised: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One collecting of one feed of one organization.
+
+    Attributes:
+        organization: Name of the organization.
+        feed: The feed.
+        started_at: Unix seconds at which it began.
+        seconds: Its duration.
+        rows: Rows that were written.
+        buckets: Buckets that were sent.
+        requests: Requests that it took, with their retries.
+        revised: Figures of ended buckets that had changed.
+        rounded: Figures that were rounded to 18 decimal places.
+        missing: Buckets of the feed that have ended and were never sent.
+        error: One line that tells why it ended early; None if it did not. What was applied before
+            stays.
+    """
+
+    organization: str
+    feed: Feed
+    started_at: int
+    seconds: float
+    rows: int = 0
+    buckets: int = 0
+    requests: int = 0
+    revised: int = 0
+    rounded: int = 0
+    missing: int = 0
+    error: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """Progress of a feed.
+
+    Attributes:
+        organization: Name of the organization.
+        feed: The feed.
+        share: Part of its range that was collected, from 0 to 1.
+        rows: Rows that were written so far.
+        run: The run, once it has ended.
+    """
+
+    organization: str
+    feed: Feed
+    share: float
+    rows: int
+    run: Run | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FeedState:
+    """What a store knows of a feed of an organization.
+
+    Attributes:
+        organization: Name of the organization.
+        feed: The feed.
+        place: Its place.
+        rows: Rows of the organization in its table.
+        revisions: Rows of the feed in the revisions; None where a store keeps none.
+        run: The last run; None where a store keeps none, or before the first has ended.
+    """
+
+    organization: str
+    feed: Feed
+    place: Place
+    rows: int
+    revisions: int | None = None
+    run: Run | None = None

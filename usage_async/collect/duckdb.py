@@ -1,0 +1,224 @@
+"""Stores in DuckDB: one file, which is open only while it is read or written. Blocking.
+
+An open file shuts every other program out, readers included. Therefore each transaction attaches
+the file to a database in memory and detaches it again, which takes 2 ms (opening it as a database
+of its own takes 18), and waits for a file that another program has open.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+import attrs
+
+from usage_async.collect.layout import Dialect, quoted, quoted_text
+from usage_async.collect.sql import Session, SqlBackend
+from usage_async.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from usage_async._codec.schemas import Table
+
+T = TypeVar("T")
+
+WAIT_S = 10.0
+"""Seconds for which a file is waited for that another program has open."""
+_NEXT_TRY_S = 0.05
+_BUSY = ("Could not set lock on file", "Unique file handle conflict")
+"""Parts of the messages for a file that another program has open, or this one elsewhere."""
+_NAME = "usage_store"
+"""Name of the file's database while it is attached."""
+_ATTACH = f"ATTACH {{}} AS {_NAME} (TYPE duckdb, {{}})"
+"""With its type: DuckDB would look for extensions, in a network too, for a file of another kind."""
+
+_LOCKS: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
+"""Locks of files. Two connections of one process share a database, which would refuse the later
+one of two changes of a row."""
+
+
+class _Lock:
+    """Lock of a file within this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+@cache
+def duckdb() -> Any:
+    """Import duckdb.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    try:
+        import duckdb
+    except ImportError:
+        msg = "a store in DuckDB needs duckdb: pip install 'usage-async[collect]'"
+        raise ConfigurationError(msg) from None
+    return duckdb
+
+
+class DuckDB(SqlBackend):
+    """Backend of a store in a DuckDB file.
+
+    Args:
+        path: The file; it is made by the first snapshot.
+        monotonic: Clock of the waiting.
+        sleep: Sleeps for some seconds.
+    """
+
+    dialect = Dialect(
+        types={
+            "time": "timestamptz",
+            "figure": "bigint",
+            "text": "text",
+            "flag": "boolean",
+            "decimal": "decimal(38, 18)",
+            "exact": "text",
+            "extra": "text",
+        },
+        # A cast would need the time zone of the session to be UTC.
+        day="CAST(make_timestamp(epoch_us({})) AS date)",
+        has_all_digits=False,
+        is_indexed=False,
+    )
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__()
+        duckdb()
+        # An absolute path: DuckDB takes `md:…` and `https:…` for places in a network.
+        self._path = os.path.realpath(path)
+        self._monotonic, self._sleep = monotonic, sleep
+        self._memory: Any = None
+        self._turn = _LOCKS.setdefault(self._path, _Lock())
+
+    def __repr__(self) -> str:
+        return f"DuckDB({self._path!r})"
+
+    def transact(self, work: Callable[[Session], T], *, writes: bool) -> T:
+        """See `SqlBackend`."""
+        with self._turn.lock:
+            connection = self._open(writes=writes)
+            try:
+                connection.begin()
+                found = work(_Session(connection))
+                connection.commit()
+            except duckdb().Error as error:
+                failure = str(error)
+            except BaseException:
+                self.close()
+                raise
+            else:
+                connection.close()
+                try:
+                    self._run(f"DETACH {_NAME}")
+                except duckdb().Error:
+                    # The disk is full. What was committed is in the log beside the file.
+                    self.close()
+                return found
+            self.close()
+        raise self._failed(failure)
+
+    def close(self) -> None:
+        """See `Backend`. Between two transactions the file is not open."""
+        if self._memory is not None:
+            # An open transaction ends, and so does what an error has left behind.
+            self._memory.close()
+            self._memory = None
+
+    def _open(self, *, writes: bool) -> Any:
+        """Attach the file, and give a connection whose tables are those of the file."""
+        begun = self._monotonic()
+        while True:
+            try:
+                self._attach(writes=writes)
+                connection = self._memory.cursor()
+                connection.execute(f"USE {_NAME}")
+            except duckdb().Error as error:
+                failure = str(error)
+            else:
+                return connection
+            is_busy = any(part in failure for part in _BUSY)
+            if not is_busy or self._monotonic() - begun >= WAIT_S:
+                break
+            self._sleep(_NEXT_TRY_S)
+        self.close()
+        if is_busy:
+            failure = f"another program has had it open for {WAIT_S:.0f} s: {failure}"
+        raise self._failed(failure)
+
+    def _attach(self, *, writes: bool) -> None:
+        path, mode = self._path, "READ_WRITE" if writes else "READ_ONLY"
+        folder, name = os.path.split(path)
+        if not os.path.lexists(path):
+            if not os.path.isdir(folder):  # noqa: PTH112 - the path is a text
+                raise StoreError(f"{path}: there is no folder {folder}")
+            if writes:
+                # It takes its name when it is whole: after a kill, half of it would be none.
+                self._make(os.path.join(folder, f".{name}.{uuid4().hex}.part"))  # noqa: PTH118
+            else:
+                path, mode = ":memory:", "READ_WRITE"  # an empty database
+        self._run(_ATTACH.format(quoted_text(path), mode))
+
+    def _make(self, beside: str) -> None:
+        """Make an empty database beside the file, and let it take its name."""
+        try:
+            self._run(_ATTACH.format(quoted_text(beside), "READ_WRITE"))
+            self._run(f"DETACH {_NAME}")
+            # Another run may have made it in the meantime. Some file systems have no links, and
+            # there DuckDB makes it in place.
+            with suppress(OSError):
+                os.link(beside, self._path)
+        finally:
+            with suppress(OSError):
+                os.unlink(beside)  # noqa: PTH108
+
+    def _run(self, sql: str) -> None:
+        if self._memory is None:
+            # Threads take more memory, and no less time for so few rows.
+            self._memory = duckdb().connect(config={"threads": 1})
+        self._memory.execute(sql)
+
+    def _failed(self, failure: str) -> StoreError:
+        told = failure.strip().partition("\n")[0].partition(" See also ")[0]
+        return StoreError(f"{self._path}: {told}")
+
+
+@attrs.frozen
+class _Session:
+    connection: Any
+
+    def run(self, sql: str, *values: Any) -> None:
+        self.connection.execute(sql, values)
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = self.connection.execute(sql, values).fetchall()
+        return found
+
+    def stage(self, name: str, table: Table) -> None:
+        self.connection.register(name, table)
+
+    def columns(self, table: str) -> list[str]:
+        # An error ends a transaction, so this one has its own. Lists of all tables take 13 ms.
+        with self.connection.cursor() as cursor:
+            try:
+                described = cursor.execute(f"DESCRIBE {_NAME}.{quoted(table)}").fetchall()
+            except duckdb().CatalogException:
+                return []
+        return [row[0] for row in described]
+
+    def lock(self, name: str) -> None:
+        """Nothing else writes while this connection is open."""

@@ -1,0 +1,748 @@
+"""Store in Delta Lake: a folder, on this machine or in S3, with one Delta table a feed.
+
+Theory of operation. A commit to a Delta table is whole or not there, but no commit spans two
+tables. So all that must move together is in one commit to the table of the feed: the files that go,
+the files that come, and the place. The place is held by application transactions, which are numbers
+under a name; they outlive checkpoints and the clean-up of the log. The invariants:
+
+- *One writer an organization*: each commit sets the number of the place of its organization. Delta
+  refuses a commit if another one has set the same name since the table was read. Commits of other
+  organizations pass, since they touch other partitions.
+- *One range*: a commit replaces the rows of one organization in one range of time. Rows of buckets
+  that were not sent are read and written again with it, so the length of the condition does not
+  depend on the number of buckets.
+- *Nothing else writes*: replacing joins files, since it writes what it touches as one file a month.
+  `optimize.compact` of deltalake is not used: if two run at once, both succeed, and each row is
+  there twice (1.6.6).
+- *What is lost is read again*: if files of a table are gone, the commit that strikes them out moves
+  the places of their organizations back to before them.
+
+There are no names, revisions or runs, since they would need a transaction over tables. Rows of
+other kinds have a table of their own. It is written before the data: a run that is killed in
+between writes the same again, and one that loses a race has written a true reading of the same
+buckets.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+import attrs
+
+from usage_async._codec.redactor import Redactor, shortened
+from usage_async._codec.schemas import arrow_schema, pyarrow
+from usage_async.collect.feed import Feed
+from usage_async.collect.values import Applied, FeedState, Place, Run, Snapshot
+from usage_async.errors import ConfigurationError, StoreError, StoreMovedError, UsageError
+
+if TYPE_CHECKING:
+    from usage_async._codec.schemas import Schema, Table
+
+T = TypeVar("T")
+
+LAYOUT = 1
+"""Layout of the tables. A store of a higher one is refused."""
+
+_log = logging.getLogger("usage_async")
+
+_OURS = "usage_async."
+"""Beginning of the properties and application transactions that are ours."""
+_FEEDS, _OTHER = "usage_feeds", "usage_other"
+_PAIRS = (
+    ("number", "gaps"),
+    ("first_start", "start_time"),
+    ("covered_to", "ended_through"),
+    ("settled_through", "as_of"),
+)
+"""A place, two values in each number: the log is read again for each number that is asked for."""
+_LONGEST_NAME = 242
+"""Bytes of an organization's name in the name of a folder: 255, without `organization=`."""
+_ATTEMPTS = 20
+"""Commits that are tried again after another run has changed the table in between."""
+_RETRIES = 100
+"""Versions that a commit tries to get, while others that it does not touch take them."""
+_FEW_FILES = 20
+"""Files of the list of feeds above which it is written again as one."""
+_TIDY_EVERY_S = 86_400
+_TORN_AFTER_S = 60
+"""Age in seconds of a log file that cannot be read from which on nobody writes it any more."""
+_TIDIED = f"{_OURS}tidied"
+_AT_ONCE = 16
+"""Threads that read places. Each read of one waits for the log, not for the processor."""
+
+_PROPERTIES = {
+    "delta.checkpointInterval": "20",  # each read of a place reads the log since the last one
+    "delta.deletedFileRetentionDuration": "interval 1 days",
+    "delta.logRetentionDuration": "interval 1 days",
+    "delta.dataSkippingStatsColumns": "start_time",  # those of 20 figures would triple the log
+}
+_S3_OPTIONS = {"max_retries": "5", "retry_timeout": "60s"}
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
+
+_UNFIT = re.compile(r"[\x00-\x1f%\[\]\\^|]")
+"""Characters of a path that deltalake 1.6.6 takes for others, or panics at."""
+_HALF = 32
+"""Bits of each of two values in a number of the log, which has 64."""
+_MASK = (1 << _HALF) - 1
+_UNREAD = 1 << 31
+_BEFORE_ALL = -(2**30)
+"""1935. Seconds are counted from here, until 2072, and this one stands for none."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_DAMAGED = re.compile(r"Parquet error|not found|NoSuchKey")
+_S3_CODE = re.compile(r"<Code>(\w+)</Code>")
+_OS_ERROR = re.compile(r"os error (\d+)\)|Os \{ code: (\d+)")
+_STATUS = re.compile(r"\b([45]\d\d [A-Z]\w+(?: [A-Z]\w+)*)")
+_REASONS = (
+    ("169.254.169.254", "there are no credentials: set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"),
+    ("URL scheme is not allowed", "the endpoint is plain http: set AWS_ALLOW_HTTP=true to use it"),
+    ("operation timed out", "no answer in time"),
+)
+
+
+class _RaceError(StoreError):
+    """Another run has changed the table since it was read."""
+
+
+class _AbsentError(StoreError):
+    """There is no such table."""
+
+
+class _DamagedError(StoreError):
+    """A file of a table is gone or cut short."""
+
+
+@cache
+def _deltalake() -> Any:
+    """Import deltalake, which takes 0.1 s: by the first use, in its thread."""
+    return import_module("deltalake")
+
+
+def delta_backend(where: str) -> DeltaBackend:
+    """Open a folder of Delta tables, which need not exist.
+
+    Args:
+        where: Path of the folder, or `s3://BUCKET/FOLDER`. Credentials, region and endpoint come
+            from the environment (`AWS_...`).
+
+    Raises:
+        ConfigurationError: It is neither, or it holds credentials; or deltalake is not installed.
+    """
+    if find_spec("deltalake") is None:
+        raise ConfigurationError("Delta Lake needs deltalake: pip install 'usage-async[delta]'")
+    if where and "://" not in where:
+        root = str(Path(where).expanduser().absolute())
+        if found := _UNFIT.search(root):
+            raise ConfigurationError(f"delta: deltalake cannot open a path with {found[0]!r} in it")
+        return DeltaBackend(root, {}, is_local=True)
+    parts = urlsplit(where)
+    if parts.scheme not in {"s3", "s3a"} or not parts.netloc:
+        raise ConfigurationError("delta: takes a folder or s3://BUCKET/FOLDER")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigurationError(
+            "delta: takes credentials from the environment (AWS_ACCESS_KEY_ID,"
+            " AWS_SECRET_ACCESS_KEY), not from the URL"
+        )
+    root = f"s3://{parts.netloc}{parts.path}".rstrip("/")
+    if found := _UNFIT.search(root):
+        raise ConfigurationError(f"delta: deltalake cannot open a URL with {found[0]!r} in it")
+    return DeltaBackend(root, dict(_S3_OPTIONS), is_local=False)
+
+
+@attrs.define
+class DeltaBackend:
+    """A folder of Delta tables; see `Backend`. Opened by `delta_backend`.
+
+    It holds rows and places. Names, revisions and runs are not kept.
+    """
+
+    root: str
+    options: dict[str, str] = attrs.field(repr=False)
+    is_local: bool = attrs.field(kw_only=True)
+    _tables: dict[str, Any] = attrs.field(init=False, repr=False, factory=dict)
+    _places: dict[tuple[str, str], Place] = attrs.field(init=False, repr=False, factory=dict)
+    _noted: set[tuple[str, str]] = attrs.field(init=False, repr=False, factory=set)
+    _tidied: dict[str, int] = attrs.field(init=False, repr=False, factory=dict)
+
+    def place(self, organization: str, feed: Feed) -> Place:
+        """See `Backend`."""
+        self._check_name(organization)
+        return self._afresh(lambda: self._find_place(organization, feed))
+
+    def _find_place(self, organization: str, feed: Feed) -> Place:
+        table = self._of_feed(feed)
+        if table is None:
+            return Place()
+        known = self._places.get((table.metadata().id, organization))
+        if known is not None and known.number == self._number(table, organization):
+            return known
+        return self._read_places(table, feed, [organization])[0]
+
+    def apply(self, snapshot: Snapshot, seen_at: int) -> Applied:
+        """See `Backend`."""
+        del seen_at  # for revisions
+        self._check_name(snapshot.organization)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._apply(snapshot)
+            except _RaceError:
+                continue
+            except _DamagedError:
+                names = tuple(self._tables)
+                self._tables.clear()
+                if not [name for name in names if self._mended(name)] and attempt:
+                    raise
+        raise StoreError(f"{self.root}: other runs change {snapshot.feed.table} all the time")
+
+    def _apply(self, snapshot: Snapshot) -> Applied:
+        organization, feed = snapshot.organization, snapshot.feed
+        table = self._of_feed(feed)
+        number = 0 if table is None else self._number(table, organization)
+        if number != snapshot.place.number:
+            raise StoreMovedError(
+                f"{self.root}: another run has written {feed.table} of {organization!r}"
+            )
+        if table is None:
+            partitions = ["organization", "month"]
+            self._create(feed.table, _schema(feed), partitions, snapshot.as_of, _text_of(feed))
+            table = self._of_feed(feed)
+        if number == 0 or (organization, feed.table) not in self._noted:
+            self._note(organization, feed, snapshot.as_of)
+        self._put_other(snapshot)
+        following = snapshot.next_place()
+        within = [f"organization = {_quoted(organization)}", *_months(snapshot.sent)]
+        numbers = _numbers(organization, following, feed.width_s)
+        self._replace(table, _rows(snapshot), within, snapshot, numbers)
+        self._places[table.metadata().id, organization] = following
+        self._tidy(feed.table, table, snapshot.as_of)
+        return Applied(rows=snapshot.table.num_rows)
+
+    keeps_names = False
+
+    def record(self, run: Run) -> None:
+        """Keep nothing."""
+
+    def remember(self, organization: str, names: Table, seen_at: int) -> None:
+        """Keep nothing."""
+
+    def named_at(self, organization: str) -> int | None:
+        """Names are not kept."""
+
+    def states(self) -> list[FeedState]:
+        """See `Backend`."""
+        return self._afresh(self._find_states)
+
+    def _find_states(self) -> list[FeedState]:
+        by_table: dict[str, list[str]] = {}
+        for organization, name in self._read_noted():
+            by_table.setdefault(name, []).append(organization)
+        found = []
+        for name, organizations in by_table.items():
+            table = self._opened(name)
+            if table is None:
+                continue
+            feed = self._held(name, table)
+            rows: Counter[str] = Counter()
+            for action in self._actions(table):
+                rows[action["partition.organization"]] += action["num_records"]
+            places = self._read_places(table, feed, organizations)
+            found += [
+                FeedState(organization=each, feed=feed, place=place, rows=rows[each])
+                for each, place in zip(organizations, places, strict=True)
+                if place.number
+            ]
+        return sorted(found, key=lambda state: (state.organization, state.feed.table))
+
+    def close(self) -> None:
+        """See `Backend`."""
+        self._tables.clear()
+
+    def _afresh(self, work: Callable[[], T]) -> T:
+        """Read; if that fails, once more from tables opened anew.
+
+        An open table does not see that its folder was removed, or made again.
+        """
+        try:
+            return work()
+        except _DamagedError:
+            self._tables.clear()
+        return work()
+
+    def _check_name(self, organization: str) -> None:
+        """Refuse a name that cannot be that of a folder."""
+        if not organization or len(quote(organization, safe="")) > _LONGEST_NAME:
+            raise StoreError(
+                f"{self.root}: the name of an organization must have 1 to {_LONGEST_NAME} bytes"
+                " here, where one that is no ASCII letter or digit counts as three"
+            )
+
+    def _of_feed(self, feed: Feed) -> Any:
+        """Open the table of a feed; None if there is none."""
+        table = self._opened(feed.table)
+        if table is not None and (held := self._held(feed.table, table)) != feed:
+            raise StoreError(f"{self.root}: the table {feed.table} holds {held}, not {feed}")
+        return table
+
+    def _held(self, name: str, table: Any) -> Feed:
+        text = table.metadata().configuration.get(f"{_OURS}feed", "")
+        try:
+            given = json.loads(text)
+            given["filters"] = [(each, tuple(values)) for each, values in given["filters"]]
+            return Feed(**given, table=name)
+        except (KeyError, TypeError, ValueError, UsageError):
+            pass
+        raise StoreError(
+            f"{self.root}: {name} holds a feed that this release does not know: it was written by"
+            " a later release, so upgrade usage-async"
+        )
+
+    def _opened(self, name: str) -> Any:
+        """Open a table as it is at this moment; None if there is none."""
+        table = self._tables.pop(name, None)
+        try:
+            if table is None:
+                table = self._loaded(name)
+            else:
+                self._guarded(table.update_incremental)
+        except _AbsentError:
+            return None
+        except StoreError:
+            if not (self.is_local and _mended_log(Path(self.root, name))):
+                raise
+            table = self._loaded(name)
+        layout = table.metadata().configuration.get(f"{_OURS}layout", "")
+        if not layout.isdecimal():
+            raise StoreError(f"{self.root}: {name} is a Delta table that is not ours")
+        if int(layout) > LAYOUT:
+            raise StoreError(
+                f"{self.root}: {name} was written by a later release: upgrade usage-async"
+            )
+        self._tables[name] = table
+        return table
+
+    def _loaded(self, name: str) -> Any:
+        kind = _deltalake().DeltaTable
+        return self._guarded(kind, f"{self.root}/{name}", storage_options=self.options)
+
+    def _create(
+        self, name: str, schema: Schema, partitions: Sequence[str], now: int, feed: str = ""
+    ) -> None:
+        """Create a table, unless another run is faster."""
+        properties = {**_PROPERTIES, f"{_OURS}layout": str(LAYOUT)}
+        if feed:
+            properties[f"{_OURS}feed"] = feed
+        try:
+            self._guarded(
+                _deltalake().DeltaTable.create,
+                f"{self.root}/{name}",
+                schema=schema,
+                mode="ignore",
+                partition_by=partitions,
+                configuration=properties,
+                storage_options=self.options,
+                commit_properties=_commit({_TIDIED: now}),
+                raise_if_key_not_exists=False,
+            )
+        except StoreError:
+            if self._opened(name) is None:
+                raise
+
+    def _number(self, table: Any, organization: str) -> int:
+        found = self._guarded(table.transaction_version, _key("number", organization))
+        return _halves(found or 0)[0]
+
+    def _read_places(self, table: Any, feed: Feed, organizations: Sequence[str]) -> list[Place]:
+        """Read places out of the log."""
+        places, gaps = [], []
+        pairs = iter(
+            self._read(table, [_key(name, each) for each in organizations for name, _ in _PAIRS])
+        )
+        for organization in organizations:
+            number, count = _halves(next(pairs) or 0)
+            times = [_halves(next(pairs) or 0) for _ in _PAIRS[1:]]
+            values: list[Any] = [
+                half + _BEFORE_ALL if half else None for pair in times for half in pair
+            ]
+            names = [name for pair in _PAIRS[1:] for name in pair]
+            places.append(Place(number=number, **dict(zip(names, values, strict=True))))
+            gaps.append([_key(f"gap{each}", organization) for each in range(count)])
+        runs = iter(self._read(table, [key for keys in gaps for key in keys]))
+        found = [_unpacked([next(runs) for _ in keys], feed.width_s) for keys in gaps]
+        return [
+            attrs.evolve(place, missing=missing, unread=unread)
+            for place, (missing, unread) in zip(places, found, strict=True)
+        ]
+
+    def _read(self, table: Any, keys: Sequence[str]) -> list[Any]:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return self._guarded(list, pool.map(table.transaction_version, keys))
+
+    def _replace(
+        self,
+        table: Any,
+        rows: Table,
+        within: Sequence[str],
+        snapshot: Snapshot,
+        numbers: Mapping[str, int],
+    ) -> None:
+        """Replace the rows of the buckets that were sent, in one commit that sets numbers."""
+        sent, width = snapshot.sent, snapshot.feed.width_s
+        options: dict[str, Any] = {"mode": "append"}
+        if sent:
+            times = (f"start_time >= '{_iso(sent[0])}'", f"start_time <= '{_iso(sent[-1])}'")
+            where = " AND ".join([*within, *times])
+            options = {"mode": "overwrite", "schema_mode": "merge", "predicate": where}
+            if len(sent) < 1 + (sent[-1] - sent[0]) // width:
+                rows = self._with_those_not_sent(table, where, rows, sent)
+        self._guarded(
+            _deltalake().write_deltalake, table, rows, commit_properties=_commit(numbers), **options
+        )
+
+    def _with_those_not_sent(
+        self, table: Any, where: str, rows: Table, sent: Sequence[int]
+    ) -> Table:
+        pa, held = pyarrow(), self._scanned(table, predicate=where)
+        starts = pa.array([start * 1_000_000 for start in sent], pa.int64())
+        is_sent = pa.compute.is_in(held["start_time"].cast(pa.int64()), value_set=starts)
+        kept = held.filter(pa.compute.invert(is_sent))
+        joined: Table = pa.concat_tables([rows, kept], promote_options="default")
+        return joined
+
+    def _scanned(self, table: Any, **options: Any) -> Table:
+        pa = pyarrow()
+
+        def scan() -> Any:
+            return pa.RecordBatchReader.from_stream(table.scan(**options)).read_all()
+
+        found = self._guarded(scan)
+        fields = [
+            field.with_type(pa.string()) if field.type == pa.string_view() else field
+            for field in found.schema
+        ]
+        made: Table = found.cast(pa.schema(fields))
+        return made
+
+    def _actions(self, table: Any) -> list[dict[str, Any]]:
+        """Describe each file of a table."""
+        found: list[dict[str, Any]] = (
+            pyarrow().table(table.get_add_actions(flatten=True)).to_pylist()
+        )
+        return found
+
+    def _read_noted(self) -> set[tuple[str, str]]:
+        """Read the names of organizations and of their tables."""
+        table = self._opened(_FEEDS)
+        if table is None:
+            return set()
+        found = self._scanned(table).to_pylist()
+        return {(row["organization"], row["table_name"]) for row in found}
+
+    def _note(self, organization: str, feed: Feed, now: int) -> None:
+        """Note that an organization has a table, by which `states` finds it."""
+        entry = (organization, feed.table)
+        noted = self._read_noted()
+        if entry not in noted:
+            pa = pyarrow()
+            schema = pa.schema([("organization", pa.string()), ("table_name", pa.string())])
+            if _FEEDS not in self._tables:
+                self._create(_FEEDS, schema, [], now)
+            table = self._opened(_FEEDS)
+            are_many = len(table.file_uris()) >= _FEW_FILES
+            entries = sorted({*noted, entry}) if are_many else [entry]
+            columns = zip(*entries, strict=True)
+            self._guarded(
+                _deltalake().write_deltalake,
+                table,
+                pa.table([pa.array(column, pa.string()) for column in columns], schema),
+                mode="overwrite" if are_many else "append",
+                commit_properties=_commit({}),
+            )
+            self._tidy(_FEEDS, table, now)
+        self._noted = {*noted, entry}
+
+    def _put_other(self, snapshot: Snapshot) -> None:
+        """Replace the rows of other kinds."""
+        organization, name = snapshot.organization, snapshot.feed.table
+        table = self._opened(_OTHER)
+        if not snapshot.other:
+            if table is None:
+                return
+            actions = self._actions(table)
+            if not any(
+                each["partition.organization"] == organization
+                and each["partition.table_name"] == name
+                for each in actions
+            ):
+                return
+        pa = pyarrow()
+        instant = pa.timestamp("us", tz="UTC")
+        schema = pa.schema(
+            [
+                ("organization", pa.string()),
+                ("table_name", pa.string()),
+                ("start_time", instant),
+                ("end_time", instant),
+                ("content", pa.string()),
+            ]
+        )
+        if table is None:
+            self._create(_OTHER, schema, ["organization", "table_name"], snapshot.as_of)
+            table = self._opened(_OTHER)
+        rows = [
+            {
+                "organization": organization,
+                "table_name": name,
+                "start_time": row.start_time * 1_000_000,
+                "end_time": row.end_time * 1_000_000,
+                "content": row.row,
+            }
+            for row in snapshot.other
+        ]
+        within = [f"organization = {_quoted(organization)}", f"table_name = {_quoted(name)}"]
+        self._replace(table, pa.Table.from_pylist(rows, schema), within, snapshot, {})
+        self._tidy(_OTHER, table, snapshot.as_of)
+
+    def _tidy(self, name: str, table: Any, now: int) -> None:
+        """Remove files that no version of the last day needs, once a day."""
+        if abs(now - self._tidied.get(name, -_TIDY_EVERY_S)) < _TIDY_EVERY_S:
+            return
+        self._tidied[name] = now
+        try:
+            last = self._guarded(table.transaction_version, _TIDIED) or 0
+            if abs(now - last) < _TIDY_EVERY_S:
+                self._tidied[name] = last
+                return
+            nothing = pyarrow().schema(table.schema().to_arrow()).empty_table()
+            # Of several runs, one can set this number: that one tidies.
+            self._guarded(
+                _deltalake().write_deltalake,
+                table,
+                nothing,
+                mode="append",
+                commit_properties=_commit({_TIDIED: now}),
+            )
+            self._guarded(table.vacuum, dry_run=False, full=True)
+        except StoreError as error:
+            _log.debug("%s: old files stay for another day: %s", name, error)
+
+    def _mended(self, table_name: str) -> bool:
+        """Strike out files that are lost, and move the places back to before them."""
+        table, folder = self._opened(table_name), Path(self.root, table_name)
+        if table is None:
+            return False
+        actions = [{**each, "path": unquote(each["path"])} for each in self._actions(table)]
+        for each in actions if self.is_local else ():
+            file = folder / each["path"]
+            with suppress(FileNotFoundError):
+                if file.stat().st_size != each["size_bytes"]:
+                    file.rename(file.with_suffix(".torn"))
+        lost = {*self._guarded(table.repair, dry_run=True)["files_removed"]}
+        if not lost:
+            return False
+        _log.warning("%s: %d files of %s were lost", self.root, len(lost), table_name)
+        numbers: dict[str, int] = {}
+        if f"{_OURS}feed" in table.metadata().configuration:
+            months: dict[str, str] = {}
+            for each in sorted(
+                actions, key=lambda each: str(each["partition.month"]), reverse=True
+            ):
+                if each["path"] in lost:
+                    months[each["partition.organization"]] = each["partition.month"]
+            feed = self._held(table_name, table)
+            places = self._read_places(table, feed, [*months])
+            for organization, place in zip(months, places, strict=True):
+                begin = _start_of(months[organization])
+                start = max(begin, place.first_start or begin)
+                back = attrs.evolve(
+                    place,
+                    number=place.number + 1,
+                    start_time=min(start, place.start_time or start),
+                )
+                numbers |= _numbers(organization, back, feed.width_s)
+        self._guarded(table.repair, commit_properties=_commit(numbers))
+        return True
+
+    def _guarded(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Call what reads or writes a table.
+
+        The errors of deltalake quote requests and replies, so none is chained.
+        """
+        try:
+            return work(*args, **options)
+        except BaseException as error:
+            # A panic in Rust is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            failure = self._failure(error)
+        raise failure
+
+    def _failure(self, error: BaseException) -> StoreError:
+        kinds, text = _deltalake().exceptions, str(error)
+        code = _OS_ERROR.search(text)
+        number = int(code[1] or code[2]) if code else 0
+        kind = StoreError
+        if isinstance(error, kinds.CommitFailedError):
+            kind = _RaceError
+        elif isinstance(error, kinds.TableNotFoundError) and number in {0, errno.ENOENT}:
+            kind = _AbsentError
+        elif _DAMAGED.search(text):
+            kind = _DamagedError
+        return kind(f"{self.root}: {_reason(text, number)}")
+
+
+def _reason(text: str, number: int) -> str:
+    """Tell in one line why deltalake failed."""
+    for part, reason in _REASONS:
+        if part in text:
+            return reason
+    if number:
+        return os.strerror(number)
+    if found := _S3_CODE.search(text) or _STATUS.search(text):
+        return f"S3 answers {found[1]}"
+    keys = tuple(filter(None, map(os.environ.get, _SECRETS)))
+    lines = Redactor(keys).text(_ANSI.sub("", text)).splitlines()
+    return shortened(next(filter(None, map(str.strip, lines)), "unknown error"))
+
+
+def _commit(numbers: Mapping[str, int]) -> Any:
+    deltalake = _deltalake()
+    return deltalake.CommitProperties(
+        app_transactions=[deltalake.Transaction(name, each) for name, each in numbers.items()],
+        max_commit_retries=_RETRIES,
+    )
+
+
+def _schema(feed: Feed) -> Schema:
+    """Give the columns of the table of a feed."""
+    pa = pyarrow()
+    fields = [
+        field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
+        for field in arrow_schema(feed.described, exact=True)
+    ]
+    name, month = pa.field("organization", pa.string()), pa.field("month", pa.string())
+    schema: Schema = pa.schema([name, *fields, month])
+    return schema
+
+
+def _rows(snapshot: Snapshot) -> Table:
+    pa, rows = pyarrow(), snapshot.table
+    name = pa.repeat(pa.scalar(snapshot.organization, pa.string()), rows.num_rows)
+    month = pa.compute.strftime(rows["start_time"], "%Y-%m")
+    rows = rows.append_column("organization", name).append_column("month", month)
+    schema = _schema(snapshot.feed)
+    made: Table = rows.select(schema.names).cast(schema)
+    return made
+
+
+def _text_of(feed: Feed) -> str:
+    given = attrs.asdict(feed, filter=attrs.filters.exclude("table"))
+    return json.dumps(given, sort_keys=True)
+
+
+def _key(name: str, organization: str) -> str:
+    return f"{_OURS}{name}:{organization}"
+
+
+def _numbers(organization: str, place: Place, width: int) -> dict[str, int]:
+    """Give the application transactions that hold a place."""
+    runs = _packed(place.missing, {*place.unread}, width)
+    made = {_key(f"gap{number}", organization): run for number, run in enumerate(runs)}
+    made[_key("number", organization)] = (place.number << _HALF) + len(runs)
+    for one, other in _PAIRS[1:]:
+        values = [getattr(place, name) for name in (one, other)]
+        first, second = (0 if value is None else value - _BEFORE_ALL for value in values)
+        number = (first << _HALF) + second
+        made[_key(one, organization)] = number if number < 2**63 else number - 2**64
+    return made
+
+
+def _halves(number: int) -> tuple[int, int]:
+    return number >> _HALF & _MASK, number & _MASK
+
+
+def _packed(missing: Sequence[int], unread: AbstractSet[int], width: int) -> list[int]:
+    """Write rising starts as runs: the number of the first bucket, then how many there are.
+
+    The highest bit of the second half tells that they were never read.
+    """
+    runs: list[list[int]] = []
+    for start in missing:
+        number, flag = start // width, _UNREAD * (start in unread)
+        if runs and runs[-1] == [number - (runs[-1][1] & ~_UNREAD), runs[-1][1] & ~_UNREAD | flag]:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, flag + 1])
+    return [(first << _HALF) + count for first, count in runs]
+
+
+def _unpacked(runs: Iterable[int], width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    missing: list[int] = []
+    unread: list[int] = []
+    for run in runs:
+        first, count = run >> _HALF, run & (_UNREAD - 1)
+        starts = [number * width for number in range(first, first + count)]
+        missing += starts
+        if run & _UNREAD:
+            unread += starts
+    return tuple(missing), tuple(unread)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _months(sent: Sequence[int]) -> list[str]:
+    """Give the conditions by which only the files of these months are looked into."""
+    if not sent:
+        return []
+    return [f"month >= '{_iso(sent[0])[:7]}'", f"month <= '{_iso(sent[-1])[:7]}'"]
+
+
+def _start_of(month: str) -> int:
+    return int(datetime.fromisoformat(f"{month}-01T00:00:00+00:00").timestamp())
+
+
+def _mended_log(folder: Path) -> bool:
+    """Put aside what a power failure has left of the newest files of a log.
+
+    A commit that nobody can read has not happened, and so neither has the move of its place.
+    """
+    log = folder / "_delta_log"
+    commits, checkpoints = sorted(log.glob("*.json")), sorted(log.glob("*.checkpoint.parquet"))
+    torn = [file for file in commits[-1:] if not _is_whole_commit(file.read_bytes())]
+    if [file for file in checkpoints[-1:] if not file.read_bytes().endswith(b"PAR1")]:
+        # What names the newest checkpoint goes with it.
+        torn += [checkpoints[-1], *log.glob("_last_checkpoint")]
+    torn = [file for file in torn if time.time() - file.stat().st_mtime > _TORN_AFTER_S]
+    for file in torn:
+        _log.warning("%s is torn: put aside", file)
+        file.rename(file.with_name(f"{file.name}.torn"))
+    return bool(torn)
+
+
+def _is_whole_commit(data: bytes) -> bool:
+    try:
+        return all(json.loads(line) for line in data.splitlines())
+    except ValueError:
+        return False

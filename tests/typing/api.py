@@ -55,6 +55,14 @@ from usage_async import (
     loads,
     to_dict,
 )
+from usage_async.collect import (
+    Organization,
+    Run,
+    collect,
+    collect_organization,
+    load_organizations,
+    open_store,
+)
 from usage_async.fastapi import (
     ALL,
     Scope,
@@ -296,3 +304,16 @@ def web() -> None:
 
     app.get("/total")(total)
     app.get("/lines")(lines)
+
+
+async def collecting() -> None:
+    organizations = load_organizations("organizations.toml")
+    assert_type(organizations, list[Organization])
+    Organization(
+        "acme", key_command=["pass", "show", "acme"], feeds=["costs:1d"], settle_after="3d"
+    )
+    async with open_store("duckdb:usage.duckdb") as store:
+        runs = await collect(organizations, store, since="365d", concurrency=4)
+        assert_type(runs, list[Run])
+        assert_type(runs[0].error, str | None)
+    assert_type(collect_organization(organizations[0], "USAGE_STORE"), list[Run])

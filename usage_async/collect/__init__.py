@@ -1,1 +1,227 @@
-"""Collecting: usage and costs of many organizations, into databases, again and again."""
+"""Collecting: usage and costs of many organizations, into databases, again and again.
+
+    import asyncio
+
+    from usage_async.collect import collect, load_organizations, open_store
+
+    async def main():
+        organizations = load_organizations("organizations.toml")
+        async with open_store("duckdb:usage.duckdb") as store:
+            for run in await collect(organizations, store):
+                print(run.organization, run.feed, run.rows, run.error or "done")
+
+    asyncio.run(main())
+
+Run it every hour, or let `usage-async collect --every 1h` do so. Three words:
+
+- A *feed* is what is collected of an organization: endpoint, width, grouping and filters, written
+  `completions:1h:project+model`. Each feed has a table of its own, such as
+  `completions_by_project_model_1h`, so that a sum over a table never counts twice. A table whose
+  name ends with `_levels` holds levels, such as stored bytes, which must not be added up over time.
+- A *snapshot* is what one reading of a range gave: the rows of the buckets that were sent, and the
+  starts of those that were not.
+- A *store* is a database. It applies a snapshot whole or not at all: the rows of each bucket that
+  was sent are replaced, and the place to resume from moves, in one transaction. It refuses if
+  another run was faster. Therefore a run can be killed at any moment, repeated, or done twice at
+  once, without a lock.
+
+The first run of a feed reads 31 days, or from `since` on. Each later run reads again what may still
+be revised (3 days, `settle_after`), and what is new. A bucket that was not sent keeps its rows, and
+is asked for again for 30 days.
+
+
+The file of the organizations
+=============================
+
+    feeds = ["costs:1d:project+line_item", "completions:1h:project+model"]
+
+    [[organizations]]
+    name = "acme"
+    key_variable = "ACME_ADMIN_KEY"
+
+    [[organizations]]
+    name = "globex"
+    key_command = ["pass", "show", "openai/globex"]
+    settle_after = "5d"
+
+It names the source of each key (`key_variable`, `key_file`, `key_command`) and never holds one.
+Organizations share connections and a bound of 64 requests in flight, 16 of them are read at once.
+One that is refused, throttled or silent costs the others nothing: its runs have an `error`.
+
+- *Adding an organization*: add it. Its first run reads 31 days.
+- *Changing a grouping*: that is another feed with another table, which begins with a first run. The
+  old table stays as it is. Take the figures of one of the two.
+- *Changing filters, or a table's name*: the same.
+- *Dropping a feed*: leave it out. Its table stays. `status --organizations FILE` no longer counts
+  it; without the file, `status` reports it as stopped until its rows of `usage_feeds` are deleted.
+- *Renaming an organization*: do not. The name stands in every row, so the new one would be another
+  organization with the same figures.
+
+
+What a store holds
+==================
+
+A table a feed, with the columns of the endpoint's Arrow table after `organization`; a view
+`TABLE_named` with the names of projects, users and API keys joined in and a UTC `day`;
+`usage_names`; `usage_revisions`, with a row for each group of an ended bucket whose figures have
+changed; `usage_other`, with rows of other kinds as JSON; `usage_runs`; and `usage_feeds`, the
+places. Delta Lake holds the tables of feeds, `usage_other` and the places only.
+
+Money is exact: `amount` is a decimal of 18 places. A figure with more is rounded half to even, all
+its digits stand in `amount_exact`, and `run.rounded` counts it. In PostgreSQL `amount` has all
+digits.
+
+How late are figures revised? This tells by how much `settle_after` is too long or too short, in
+DuckDB and PostgreSQL:
+
+    SELECT table_name,
+           count(*) AS revisions,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY hours) AS median,
+           percentile_cont(0.95) WITHIN GROUP (ORDER BY hours) AS p95,
+           max(hours) AS latest
+    FROM (
+        SELECT r.table_name,
+               CAST(extract(epoch FROM r.seen_at - r.start_time) AS float8) / 3600
+               - CASE f.bucket_width WHEN '1d' THEN 24 WHEN '1h' THEN 1 ELSE 0 END AS hours
+        FROM usage_revisions AS r
+        JOIN usage_feeds AS f USING (organization, table_name)
+    ) AS late
+    GROUP BY table_name
+    ORDER BY table_name
+
+The hours count from the end of the bucket. What is revised after `settle_after` is not read again,
+so nothing tells of it: collect with a long one for some weeks first.
+
+
+Which store
+===========
+
+- *DuckDB*, `duckdb:usage.duckdb`: one file, one machine, one writer at a time. Nothing to set up.
+  The file is open only while a snapshot is applied, some 30 ms, so that others can read it.
+- *PostgreSQL*, `postgresql://host/database`: several writers, many readers, `GRANT`. Use it where
+  there is one.
+- *Delta Lake*, `delta:s3://bucket/usage` or `delta:folder`: many writers, no server. Read it with
+  polars, DuckDB or any engine that reads Delta.
+
+What grows: the tables of feeds, by rows a bucket and buckets a day. 20 groups at 1h are 175,200
+rows a year for each organization and feed. The revisions grow by what is revised. Other tables stay
+small.
+
+
+Beyond one machine
+==================
+
+One process reads some 570 pages a second. An hourly run of 500 organizations with 12 feeds is some
+6,000 pages, read in 11 seconds; storing takes longer, 20 to 40 ms of CPU a feed in DuckDB. More
+machines are worth it for more than that, for first runs of a year, or for keys that may not leave a
+machine. They need PostgreSQL or Delta Lake.
+
+The work of one organization is one function call over plain values, without key and password. On a
+Dask cluster, whose scheduler repeats the work of a worker that is lost:
+
+    from dask.distributed import Client
+
+    from usage_async.collect import collect_organization, load_organizations
+
+    def main(scheduler):
+        organizations = load_organizations("organizations.toml")
+        with Client(scheduler) as cluster:
+            work = cluster.map(
+                collect_organization, organizations, store_variable="USAGE_STORE", pure=False
+            )
+            return [run for runs in cluster.gather(work) for run in runs]
+
+Without an engine, each of five machines runs `usage-async collect --shard 2/5` with its number. The
+organizations of a shard are the same on every machine. With systemd, one machine:
+
+    [Service]
+    Type=oneshot
+    EnvironmentFile=/etc/usage-async.env
+    ExecStart=/opt/usage-async collect --organizations /etc/usage.toml --to-env USAGE_STORE
+
+    [Timer]
+    OnCalendar=hourly
+    RandomizedDelaySec=300
+    Persistent=true
+
+With Kubernetes, five shards:
+
+    apiVersion: batch/v1
+    kind: CronJob
+    metadata: {name: usage}
+    spec:
+      schedule: "7 * * * *"
+      concurrencyPolicy: Forbid
+      jobTemplate:
+        spec:
+          completions: 5
+          parallelism: 5
+          completionMode: Indexed
+          template:
+            spec:
+              restartPolicy: OnFailure
+              containers:
+                - name: collect
+                  image: example/usage
+                  envFrom: [{secretRef: {name: usage}}]
+                  command:
+                    - sh
+                    - -c
+                    - exec usage-async collect --organizations /etc/usage.toml
+                      --to-env USAGE_STORE --shard $((JOB_COMPLETION_INDEX + 1))/5
+
+`usage-async status --max-age 3h` ends with exit code 4 when a feed has stopped: let it raise the
+alarm.
+
+Before version 1.0, names of this package may change in minor releases.
+"""
+
+from typing import TYPE_CHECKING
+
+from usage_async._api.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from usage_async.collect.feed import Feed as Feed, default_feeds as default_feeds
+    from usage_async.collect.organizations import (
+        Organization as Organization,
+        load_organizations as load_organizations,
+    )
+    from usage_async.collect.open import open_store as open_store
+    from usage_async.collect.reading import snapshots as snapshots
+    from usage_async.collect.run import (
+        collect as collect,
+        collect_organization as collect_organization,
+    )
+    from usage_async.collect.store import Store as Store
+    from usage_async.collect.values import (
+        Applied as Applied,
+        FeedState as FeedState,
+        OtherRow as OtherRow,
+        Place as Place,
+        Progress as Progress,
+        Run as Run,
+        Snapshot as Snapshot,
+    )
+
+_HOMES = {
+    "Applied": "values",
+    "Feed": "feed",
+    "FeedState": "values",
+    "Organization": "organizations",
+    "OtherRow": "values",
+    "Place": "values",
+    "Progress": "values",
+    "Run": "values",
+    "Snapshot": "values",
+    "Store": "store",
+    "collect": "run",
+    "collect_organization": "run",
+    "default_feeds": "feed",
+    "load_organizations": "organizations",
+    "open_store": "open",
+    "snapshots": "reading",
+}
+
+if not TYPE_CHECKING:  # type checkers read the imports above
+    __all__ = list(_HOMES)
+    __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

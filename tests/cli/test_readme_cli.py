@@ -1,7 +1,7 @@
 """Every block of the README that begins with `$ usage-async …` shows what the command prints.
 
-The commands run in an empty folder, 80 columns wide, at the time of the tests. `in 0.3 s` and
-a port may differ, a line `…` stands for the rest. Run as a program, this file writes them anew.
+The commands run in an empty folder, 80 columns wide, at the time of the tests. `0.3 s` and a
+port may differ, a line `…` stands for the rest. Run as a program, this file writes them anew.
 """
 
 import re
@@ -29,7 +29,7 @@ def _parts(block: str) -> list[tuple[str, str]]:
 
 
 def _normal(text: str) -> str:
-    text = re.sub(r"\bin \d+\.\d s\b", "in 0.3 s", text)
+    text = re.sub(r"\b\d+\.\d s\b", "0.3 s", text)
     text = re.sub(r"\b127\.0\.0\.1:\d+", "127.0.0.1:8089", text)
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 

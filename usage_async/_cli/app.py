@@ -75,6 +75,14 @@ _FUNCTIONS = {
         "Show the figures in a browser on this machine, with routes and metrics for programs.",
         "usage-async serve --demo",
     ),
+    "collect": (
+        "Collect usage and costs into a database, again and again. Exit code 1 if a feed failed.",
+        "usage-async collect --to duckdb:usage.duckdb --every 1h",
+    ),
+    "status": (
+        "Tell how far a database is, by organization and feed. Exit code 4 if one has stopped.",
+        "usage-async status --max-age 3h",
+    ),
     "endpoints": (
         "List the figures, groups, filters and bucket widths of each endpoint.",
         "usage-async endpoints",

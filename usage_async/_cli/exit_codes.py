@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     DONE = 0, "done"
     FAILED = 1, "a service or a file failed, figures are missing, or a check is bad"
     WRONG = 2, "the command is wrong, or there is no key"
+    STOPPED = 4, "status: collecting has stopped, or failed"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
+from benchmarks.collect import Work, measure, stores
 from benchmarks.contestants import KEY
 from benchmarks.data import ENDPOINTS, Dataset
 from benchmarks.race import (
@@ -367,6 +368,70 @@ def web(*, quick: bool) -> list[Row]:
     return all_of(quick=quick)
 
 
+BACK_FILL = "365 days at 1h, 20 groups"
+HOURLY = "{} organizations x 12 endpoints, hourly, 100 ms"
+MANY = "{} organizations x 2 endpoints, hourly"
+BESIDE = "10 organizations x 4 endpoints, 100 ms"
+ALONE, DISTURBED = "alone", "beside 2 throttled and 2 hanging"
+FLOOR = "floor: INSERT into {}"
+
+
+def collect(*, quick: bool) -> list[Row]:
+    """Collecting into stores: a back-fill, hourly runs of many, and the bad beside the good.
+
+    Floors: the same pages as bytes, and the same rows inserted by the driver alone.
+    """
+    rounds = 1 if quick else 5
+    with stores() as urls:
+        rows = _back_fill(urls, rounds)
+        duckdb = urls["DuckDB"]
+        days = tuple(
+            # Three days: all of them may still be revised, so that each run reads all.
+            Dataset(name, "1d", rows=20, page_buckets=3)
+            if name == "costs"
+            else Dataset(name, "1h", rows=3, page_buckets=72)
+            for name in ENDPOINTS
+        )
+        with serving(days) as url:
+            few = 4 if quick else 40
+            work = Work(
+                store=duckdb, url=f"{url}/100", datasets=days, organizations=few, is_later=True
+            )
+            what = HOURLY.format(few)
+            rows.append(Row("collect", what, OURS, measure(work, rounds), None, work.requests))
+            entry = _at(url, 100, [("floor: bytes", 8)], datasets=days, clients=few)
+            rows += _rows("collect", what, entry, rounds, entry[0].name)
+            two = attrs.evolve(work, url=f"{url}/0", datasets=days[:2])
+            for number in (50, 500):
+                one = attrs.evolve(two, organizations=number)
+                outcome = measure(one, 1 if quick else 3)
+                what = MANY.format(number)
+                rows.append(Row("collect", what, OURS, outcome, None, one.requests))
+            four = attrs.evolve(work, organizations=10, datasets=days[:4])
+            for name, bad in ((ALONE, 0), (DISTURBED, 2)):
+                one = attrs.evolve(four, throttled=bad, hanging=bad)
+                rows.append(Row("collect", BESIDE, name, measure(one, rounds), None, one.requests))
+    return rows
+
+
+def _back_fill(urls: Mapping[str, str], rounds: int) -> list[Row]:
+    year = Dataset(width="1h", pages=52, rows=20)
+    found = []
+    with serving([year]) as url:
+        for name, store in urls.items():
+            work = Work(store=store, url=f"{url}/0", datasets=(year,))
+            for contestant, one in (
+                (name, attrs.evolve(work, warm=store)),
+                (f"{name}, a first run", work),
+                (FLOOR.format(name), attrs.evolve(work, is_floor=True)),
+            ):
+                outcome = measure(one, rounds)
+                found.append(Row("collect", BACK_FILL, contestant, outcome, None, work.rows))
+        entries = _at(url, 0, [("floor: bytes", 8)], datasets=(year,))
+        found += _rows("collect", BACK_FILL, entries, rounds, entries[0].name)
+    return found
+
+
 SCENARIOS: dict[str, Callable[..., list[Row]]] = {
     "import": imports,
     "decode": decode,
@@ -377,6 +442,7 @@ SCENARIOS: dict[str, Callable[..., list[Row]]] = {
     "fetch": fetch,
     "endpoints": endpoints,
     "clients": clients,
+    "collect": collect,
     "stall": stall,
     "memory": memory,
     "year": year,

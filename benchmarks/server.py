@@ -1,8 +1,8 @@
 """The server that the contestants read, in a process of its own, with little work of its own.
 
 All replies are rendered before the first request. The first segment of the path is the latency in
-milliseconds. `python -m benchmarks.server DATASETS` prints its port, and serves until it is
-terminated.
+milliseconds; with a `t` before it, every reply is a 429. `python -m benchmarks.server DATASETS`
+prints its port, and serves until it is terminated.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from benchmarks.race import ROOT
 _Key = tuple[bytes, bytes, bytes, bytes]
 """Path, start_time, end_time, page."""
 
-_REQUEST = re.compile(rb"GET /([0-9]+)([^? ]*)\?([^ ]*) HTTP/1\.1\r\n")
+_REQUEST = re.compile(rb"GET /(t?)([0-9]+)([^? ]*)\?([^ ]*) HTTP/1\.1\r\n")
 _ASKED = re.compile(rb"(?:^|&)(start_time|end_time|page)=([^&]*)")
 _STATUS = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
     b"x-request-id: req_0123456789abcdef\r\n\r\n"
+)
+_THROTTLED = (
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Content-Length: 2\r\n\r\n{}"
 )
 _FIRST = 1 << 16
 """Bytes that are sent together with the head, since two small packets would cost two reads."""
@@ -68,10 +72,10 @@ async def _serve(connection: socket.socket, replies: _Replies) -> None:
             request, _, waiting = waiting.partition(b"\r\n\r\n")
             match = _REQUEST.match(request)
             assert match is not None, request
-            asked = dict(_ASKED.findall(match[3]))
-            key = (match[2], asked[b"start_time"], asked[b"end_time"], asked.get(b"page", b""))
-            first, rest = replies[key]
-            if latency := int(match[1]):
+            asked = dict(_ASKED.findall(match[4]))
+            key = (match[3], asked[b"start_time"], asked[b"end_time"], asked.get(b"page", b""))
+            first, rest = (_THROTTLED, b"") if match[1] else replies[key]
+            if latency := int(match[2]):
                 await asyncio.sleep(latency / 1000)
             await loop.sock_sendall(connection, first)
             if rest:

@@ -8,7 +8,19 @@ import attrs
 
 from benchmarks import web
 from benchmarks.race import ratio
-from benchmarks.scenarios import BATCHES, OFFICIAL, OFFICIAL_PANDAS, OURS, TO_ARROW, Row
+from benchmarks.scenarios import (
+    ALONE,
+    BACK_FILL,
+    BATCHES,
+    BESIDE,
+    DISTURBED,
+    MANY,
+    OFFICIAL,
+    OFFICIAL_PANDAS,
+    OURS,
+    TO_ARROW,
+    Row,
+)
 
 _Place = tuple[str, str]
 """Work and contestant: a row of the table."""
@@ -91,10 +103,17 @@ def _runs(place: _Place) -> Callable[[_Places], float | None]:
     return lambda places: places[place].median("runs") if place in places else None
 
 
-def _rows_a_second(place: _Place) -> Callable[[_Places], float | None]:
+def _rows_a_second(place: _Place, figure: str = "cpu_s") -> Callable[[_Places], float | None]:
     def measure(places: _Places) -> float | None:
-        cpu_s = places[place].median("cpu_s") if place in places else None
-        return None if cpu_s is None else places[place].work / cpu_s
+        seconds = places[place].median(figure) if place in places else None
+        return None if seconds is None else places[place].work / seconds
+
+    return measure
+
+
+def _peak_mb(place: _Place) -> Callable[[_Places], float | None]:
+    def measure(places: _Places) -> float | None:
+        return places[place].median("rss_mb") if place in places else None
 
     return measure
 
@@ -269,6 +288,40 @@ TARGETS = (
         scenario="import",
         text="from usage_async import UsageClient / import aiohttp, wall",
         measure=_ratio(("import", f"{OURS}, its client"), ("import", "aiohttp"), "wall_s"),
+        bound=1.2,
+    ),
+    *(
+        Target(
+            scenario="collect",
+            text=f"{BACK_FILL} into {store}, rows a second of wall",
+            measure=_rows_a_second((BACK_FILL, store), "wall_s"),
+            bound=bound,
+            at_least=True,
+        )
+        for store, bound in (("DuckDB", 150_000), ("PostgreSQL", 120_000), ("Delta Lake", 100_000))
+    ),
+    Target(
+        scenario="collect",
+        text=f"{BACK_FILL} into DuckDB, peak of the process in MB",
+        measure=_peak_mb((BACK_FILL, "DuckDB, a first run")),
+        bound=300,
+    ),
+    Target(
+        scenario="collect",
+        text="500 organizations / 50, wall",
+        measure=_ratio((MANY.format(500), OURS), (MANY.format(50), OURS), "wall_s"),
+        bound=11,
+    ),
+    Target(
+        scenario="collect",
+        text="500 organizations / 50, peak of the process",
+        measure=_ratio((MANY.format(500), OURS), (MANY.format(50), OURS), "rss_mb"),
+        bound=1.2,
+    ),
+    Target(
+        scenario="collect",
+        text=f"10 organizations {DISTURBED} / {ALONE}, wall",
+        measure=_ratio((BESIDE, DISTURBED), (BESIDE, ALONE), "wall_s"),
         bound=1.2,
     ),
     *(

@@ -268,6 +268,24 @@ def test_a_disk_that_has_room_for_the_log_alone_loses_nothing(shelf):
     assert "usage.duckdb.wal" in in_a_process(shelf, code)
 
 
+def test_a_file_that_cannot_be_closed_keeps_what_was_committed(shelf, monkeypatch):
+    backend = shelf.open()
+    put(backend, [[usage(1)]])
+    run = DuckDB._run
+
+    def without_room(self, sql):
+        if sql.startswith("DETACH"):
+            raise duckdb.Error("No space left on device")
+        run(self, sql)
+
+    monkeypatch.setattr(DuckDB, "_run", without_room)
+    assert put(backend, [[usage(2)]]).rows == 1
+    monkeypatch.undo()
+    assert backend.place("acme", COMPLETIONS).number == 2
+    put(backend, [[usage(3)]])
+    assert [row["num_model_requests"] for row in shelf.rows(COMPLETIONS)] == [3]
+
+
 @pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start_leaves_no_file(shelf):
     code = """

@@ -200,7 +200,7 @@ def test_a_shard_is_a_part_of_the_organizations(cli, backend, organizations, bar
         (["--feed", "cost:1d"], "there is no endpoint 'cost'"),
         (["--since", "soon"], "since takes"),
         (["--since", "2030-01-01"], "is in the future"),
-        (["--name", "a/b"], "'a/b' is no name of an organization"),
+        (["--name", "a/b"], "'a/b' cannot be the name of an organization"),
     ],
 )
 @pytest.mark.usefixtures("backend", "server")

@@ -81,28 +81,37 @@ WRONG = {
     "no TOML": ("name = ", "is not TOML: Invalid value (at end of document)"),
     "no organizations": ("", "there are no [[organizations]]"),
     "one organization": ("organizations = 'acme'", "there are no [[organizations]]"),
-    "no table": ("organizations = [1]", "organization 1: it is no table"),
+    "no table": ("organizations = [1]", "organization 1: it must be a table"),
     "an unknown entry at the top": ("feed = []\n" + ONE, "there is no entry feed; there are"),
     "an unknown entry": (ONE + "colour = 1", "organization acme: there is no entry colour"),
-    "a key": (ONE + 'admin_key = "abc"', "no key stands in this file: name the variable"),
+    "a key": (ONE + 'admin_key = "abc"', "this file takes no key: name the variable"),
     "no name": ("[[organizations]]\nkey_variable = 'A'", "organization 1: name is missing"),
-    "a name that is no text": ("[[organizations]]\nname = 1", "organization 1: name is no text"),
-    "a name with a slash": (ONE.replace("acme", "a/b"), "'a/b' is no name of an organization"),
-    "an empty name": (ONE.replace("acme", ""), "'' is no name of an organization"),
+    "a name that is no text": (
+        "[[organizations]]\nname = 1",
+        "organization 1: name must be a text",
+    ),
+    "a name with a slash": (
+        ONE.replace("acme", "a/b"),
+        "'a/b' cannot be the name of an organization",
+    ),
+    "an empty name": (ONE.replace("acme", ""), "'' cannot be the name of an organization"),
     "a doubled name": (TWO.format("ACME") + 'key_file = "a"', "two organizations 'ACME'"),
     "a doubled key": (
         TWO.format("b") + 'key_variable = "ACME_KEY"',
-        "'acme' and 'b' have one key: the same figures would count twice",
+        "'acme' and 'b' have the same key, so their figures would count twice",
     ),
     "no source": (
         '[[organizations]]\nname = "a"',
         "the key is missing: add key_variable, key_file",
     ),
-    "two sources": (ONE + 'key_file = "a"', "the key has one source"),
-    "a variable that is none": (ONE.replace("ACME_KEY", "a b"), "not the name of a variable"),
+    "two sources": (ONE + 'key_file = "a"', "there are several sources of the key"),
+    "a variable that is none": (
+        ONE.replace("ACME_KEY", "a b"),
+        "not the name of an environment variable",
+    ),
     "a command that is a text": (
         ONE.replace("key_variable", "key_command"),
-        "key_command is no list",
+        "key_command must be a list such as",
     ),
     "a command of numbers": (
         '[[organizations]]\nname = "a"\nkey_command = [1]',
@@ -126,22 +135,22 @@ WRONG = {
     ),
     "a grouping that is a text": (
         ONE + 'feeds = [{ endpoint = "costs", group_by = "project_id" }]',
-        "group_by of a feed is no list",
+        "group_by of a feed must be a list",
     ),
     "filters that are a list": (
         ONE + 'feeds = [{ endpoint = "costs", filters = [] }]',
-        "filters of a feed is no dict",
+        "filters of a feed must be a table",
     ),
     "a feed twice": (
         ONE + 'feeds = ["costs:1d", "costs"]',
-        "the feeds costs:1d and costs:1d have one table",
+        "the feeds costs:1d and costs:1d have the same table, costs_1d",
     ),
     "a table of two feeds": (
         ONE
         + 'feeds = [{ endpoint = "costs", table = "t" }]\n'
         + '[[organizations]]\nname = "b"\nkey_file = "f"\n'
         + 'feeds = [{ endpoint = "images", table = "t" }]',
-        "the table t is that of two different feeds",
+        "two different feeds have the table t",
     ),
 }
 
@@ -196,7 +205,7 @@ def test_an_organization_takes_no_key(given):
 
 @pytest.mark.parametrize("given", [{"name": None}, {"name": "a", "key_file": 1}])
 def test_what_is_no_text_is_refused(given):
-    with pytest.raises(ConfigurationError, match="is no text"):
+    with pytest.raises(ConfigurationError, match="must be a text"):
         Organization(**given)
 
 
@@ -211,7 +220,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_feeds_are_given_as_values_or_texts_but_each_once():
     assert distinct(["costs", Feed("images")]) == (Feed("costs"), Feed("images"))
-    with pytest.raises(ConfigurationError, match="have one table"):
+    with pytest.raises(ConfigurationError, match="have the same table"):
         distinct(["costs", "costs:1d"])
     with pytest.raises(QueryError):
         distinct(["cost"])

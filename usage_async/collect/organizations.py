@@ -29,19 +29,19 @@ from usage_async.collect.feed import Feed, default_feeds
 from usage_async.errors import ConfigurationError, UsageError, redact
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-"""Names of organizations: they stand in paths of partitions."""
+"""Names of organizations. Delta Lake has them in the names of folders, so few characters do."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,62}")
-"""Variables that messages name. Another name may be the key by mistake."""
+"""Names of variables that messages show. Any other name may be a key, given by mistake."""
 _KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk|sess)-[A-Za-z0-9_-]{12,}")
 """The form of a key. `redact` also finds short ones, but takes `task-force` for one."""
 _SOURCES = ("key_variable", "key_file", "key_command")
 _ONE_SOURCE = "key_variable, key_file or key_command"
 _COMMAND_S = 30.0
-"""Seconds after which the command that gives a key is ended."""
+"""Seconds after which the command that prints a key is killed."""
 _TEXTS = ("name", "key_variable", "key_file", "base_url", "organization_id", "settle_after")
 _DEFAULTS = ("feeds", "settle_after", "base_url")
-"""Entries that also stand at the top of the file, for all organizations."""
+"""Entries that may also stand at the top of the file, as defaults of all organizations."""
 
 
 def _feeds(given: Any) -> tuple[Feed, ...]:
@@ -51,17 +51,20 @@ def _feeds(given: Any) -> tuple[Feed, ...]:
 
 
 def distinct(given: Iterable[Feed | str]) -> tuple[Feed, ...]:
-    """Read feeds, each of which has a table of its own.
+    """Read feeds, and check that each has a table of its own.
 
     Raises:
         QueryError: There is no such feed.
-        ConfigurationError: Two feeds have one table.
+        ConfigurationError: Two feeds have the same table.
     """
     feeds = tuple(Feed.parse(each) if isinstance(each, str) else each for each in given)
     tables: dict[str, Feed] = {}
     for feed in feeds:
         if feed.table in tables:
-            raise ConfigurationError(f"the feeds {tables[feed.table]} and {feed} have one table")
+            raise ConfigurationError(
+                f"the feeds {tables[feed.table]} and {feed} have the same table, {feed.table}:"
+                " leave one out, or name another table"
+            )
         tables[feed.table] = feed
     return feeds
 
@@ -78,16 +81,16 @@ def _feed(given: Any) -> Feed:
         )
     if unknown := sorted(given.keys() - known):
         raise ConfigurationError(f"a feed has no {', '.join(unknown)}; it has {', '.join(known)}")
-    for name, kind in (("group_by", list), ("filters", dict)):
+    for name, kind, word in (("group_by", list, "list"), ("filters", dict, "table")):
         if not isinstance(given.get(name, kind()), kind):
-            raise ConfigurationError(f"{name} of a feed is no {kind.__name__}: {given[name]!r}")
+            raise ConfigurationError(f"{name} of a feed must be a {word}, not {given[name]!r}")
     return Feed(**given)
 
 
 def _command(given: Any) -> tuple[str, ...]:
     if isinstance(given, str) or not all(isinstance(each, str) for each in given):
         raise ConfigurationError(
-            'key_command takes a list such as ["pass", "show", "openai"]: no shell runs it'
+            'key_command takes a list such as ["pass", "show", "openai"], which no shell reads'
         )
     return tuple(given)
 
@@ -107,12 +110,12 @@ class Organization:
         name: Its name in the store: letters, digits, `.`, `_` and `-`, at most 63.
         key_variable: Environment variable that holds the key.
         key_file: File that holds the key.
-        key_command: Command that prints the key, as a list of arguments; it is ended after 30
+        key_command: Command that prints the key, as a list of arguments; it is killed after 30
             seconds. Without any source the key is found as `UsageClient` finds it.
-        feeds: Its feeds, as `Feed` or as they are written; by default `default_feeds()`.
+        feeds: Its feeds, as `Feed` or as text such as `"costs:1d"`; by default `default_feeds()`.
         base_url: URL of the API, as for `UsageClient`.
-        organization_id: Id that is sent along, for a key of several organizations.
-        settle_after: Time for which figures may still be revised, also as `"3d"`.
+        organization_id: Id of the organization, for a key of several organizations.
+        settle_after: Time for which figures may still be revised, also as text such as `"3d"`.
 
     Raises:
         ConfigurationError: A value cannot be used, or looks like a key.
@@ -133,28 +136,29 @@ class Organization:
             raise ConfigurationError(wrong)
 
     def _wrong(self) -> str | None:
-        """Tell why the values cannot be used. The text quotes none that may be a key."""
+        """Describe the first value that cannot be used, without quoting one that may be a key."""
         for name in (*_TEXTS[:-1], "key_command"):
             if wrong := _wrong_text(getattr(self, name), is_needed=name == "name"):
                 return f"{name} {wrong}"
         if not _NAME.fullmatch(self.name):
             return (
-                f"{self.name!r} is no name of an organization: it takes letters, digits, '.', '_'"
-                " and '-', at most 63, and begins with a letter or a digit"
+                f"{self.name!r} cannot be the name of an organization: use letters, digits, '.',"
+                " '_' and '-', at most 63, and begin with a letter or a digit"
             )
         if len([name for name in _SOURCES if getattr(self, name)]) > 1:
-            return f"the key has one source: {_ONE_SOURCE}"
+            return f"there are several sources of the key: leave only one of {_ONE_SOURCE}"
         if self.key_variable and not _VARIABLE.fullmatch(self.key_variable):
-            return "key_variable is not the name of a variable"
+            return "key_variable is not the name of an environment variable"
         return None if self.base_url is None else _wrong_url(self.base_url)
 
 
 def _wrong_text(value: Any, *, is_needed: bool) -> str | None:
+    """Describe why a value, or one of a tuple, is no text or holds a key; None if it is fine."""
     texts = value if isinstance(value, tuple) else (value,)
     if any(isinstance(text, str) and _KEY.search(text) for text in texts):
         return f"holds a key: {_INSTEAD}"
     is_text = all(isinstance(text, str) or (text is None and not is_needed) for text in texts)
-    return None if is_text else "is no text"
+    return None if is_text else "must be a text"
 
 
 _INSTEAD = "name the variable, the file or the command that has it"
@@ -171,10 +175,11 @@ def _wrong_url(text: str) -> str | None:
 
 
 def check_organizations(organizations: Sequence[Organization]) -> None:
-    """Check that organizations do not get in each other's way in a store.
+    """Check that the figures of organizations do not mix in a store.
 
     Raises:
-        ConfigurationError: Two have one name or one key, or a table is of two feeds.
+        ConfigurationError: Two have the same name or the same key, or different feeds have the same
+            table.
     """
     names: set[str] = set()
     keys: dict[tuple[Any, ...], str] = {}
@@ -182,17 +187,22 @@ def check_organizations(organizations: Sequence[Organization]) -> None:
     for each in organizations:
         # Folders of some file systems differ in case only.
         if each.name.casefold() in names:
-            raise ConfigurationError(f"there are two organizations {each.name!r}")
+            raise ConfigurationError(
+                f"there are two organizations {each.name!r}: give each a name of its own"
+            )
         names.add(each.name.casefold())
         source = tuple(getattr(each, name) for name in _SOURCES)
         first = keys.setdefault((source, each.base_url, each.organization_id), each.name)
         if first != each.name:
             raise ConfigurationError(
-                f"{first!r} and {each.name!r} have one key: the same figures would count twice"
+                f"{first!r} and {each.name!r} have the same key, so their figures would count"
+                " twice: leave one out, or give each its organization_id"
             )
         for feed in each.feeds:
             if tables.setdefault(feed.table, feed) != feed:
-                raise ConfigurationError(f"the table {feed.table} is that of two different feeds")
+                raise ConfigurationError(
+                    f"two different feeds have the table {feed.table}: name another table for one"
+                )
 
 
 def load_organizations(path: str | os.PathLike[str]) -> list[Organization]:
@@ -210,13 +220,14 @@ def load_organizations(path: str | os.PathLike[str]) -> list[Organization]:
         feeds = ["costs:1d", { endpoint = "completions", filters = { models = ["gpt-5"] } }]
 
     Each has the entries of `Organization`. `feeds`, `settle_after` and `base_url` at the top hold
-    for all that have none of their own. A relative `key_file` is beside the file.
+    for all that have none of their own. A relative `key_file` is found from the folder of the file.
 
     Args:
         path: The file.
 
     Raises:
-        ConfigurationError: It cannot be read, holds a key, or says something that cannot be used.
+        ConfigurationError: It cannot be read, holds a key, or has an entry that cannot be used. The
+            message names the file and the organization.
     """
     found = _loaded(Path(path))
     if isinstance(found, ConfigurationError):
@@ -225,7 +236,7 @@ def load_organizations(path: str | os.PathLike[str]) -> list[Organization]:
 
 
 def _loaded(path: Path) -> list[Organization] | ConfigurationError:
-    """Read the file. A failure is returned: the frames of a traceback would show its text."""
+    """Read the file. A failure is returned: a traceback with locals would show the file's text."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -241,7 +252,7 @@ def _loaded(path: Path) -> list[Organization] | ConfigurationError:
         _check_names(given, (*_DEFAULTS, "organizations"))
         entries = given.pop("organizations", None)
         if not isinstance(entries, list) or not entries:
-            raise ConfigurationError("there are no [[organizations]]")
+            raise ConfigurationError("there are no [[organizations]]: add one for each")
         organizations = []
         for number, entry in enumerate(entries, start=1):
             name = entry.get("name") if isinstance(entry, dict) else None
@@ -258,16 +269,16 @@ def _loaded(path: Path) -> list[Organization] | ConfigurationError:
 
 def _organization(entry: Any, defaults: Mapping[str, Any], folder: Path) -> Organization:
     if not isinstance(entry, dict):
-        raise ConfigurationError("it is no table")
+        raise ConfigurationError("it must be a table: begin it with [[organizations]]")
     _check_names(entry, [a.name for a in attrs.fields(Organization)])
     given = {**defaults, **entry}
     for name in _TEXTS:
         if not isinstance(given.get(name, ""), str):
-            raise ConfigurationError(f"{name} is no text")
+            raise ConfigurationError(f"{name} must be a text")
     if "name" not in given:
         raise ConfigurationError("name is missing")
     if not isinstance(given.get("key_command", []), list):
-        raise ConfigurationError("key_command is no list")
+        raise ConfigurationError('key_command must be a list such as ["pass", "show", "openai"]')
     if not any(given.get(name) for name in _SOURCES):
         raise ConfigurationError(f"the key is missing: add {_ONE_SOURCE}")
     file = given.get("key_file")
@@ -279,18 +290,18 @@ def _organization(entry: Any, defaults: Mapping[str, Any], folder: Path) -> Orga
 def _check_names(given: Mapping[str, Any], known: Sequence[str]) -> None:
     if unknown := sorted(given.keys() - known):
         is_key = any(name in ("key", "admin_key", "api_key") for name in unknown)
-        hint = f"; no key stands in this file: {_INSTEAD}" if is_key else ""
+        hint = f"; this file takes no key: {_INSTEAD}" if is_key else ""
         raise ConfigurationError(
             f"there is no entry {', '.join(unknown)}; there are {', '.join(known)}{hint}"
         )
 
 
 def in_shard(name: str, number: int, count: int) -> bool:
-    """Tell if an organization belongs to a shard. The same on every machine, in every release.
+    """Tell if an organization belongs to a shard, the same on every machine and in every release.
 
     Args:
         name: Name of the organization.
-        number: Number of the shard, from 1.
+        number: Number of the shard, from 1 to `count`.
         count: Number of shards.
     """
     digest = sha256(name.encode()).digest()

@@ -24,7 +24,7 @@ from usage_async._codec.tables import to_arrow
 from usage_async.collect import Applied, Feed, FeedState, OtherRow, Place, Run, Snapshot
 from usage_async.collect.duckdb import DuckDB
 from usage_async.collect.open import open_store
-from usage_async.collect.rows import dimensions_of, figures_of, settled_rows
+from usage_async.collect.rows import dimensions_of, figures_of, summed_rows
 from usage_async.collect.store import Backend
 from usage_async.errors import StoreError, StoreMovedError
 
@@ -100,7 +100,7 @@ def snapshot(
         for each in sent
     ]
     raw = to_arrow(made, UsageTimeBucket[kind], exact=True)
-    table, rounded = settled_rows(raw.replace_schema_metadata({}), kind)
+    table, rounded = summed_rows(raw.replace_schema_metadata({}), kind)
     return Snapshot(
         organization=organization,
         feed=feed,

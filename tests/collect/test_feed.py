@@ -141,7 +141,7 @@ def test_a_table_can_have_a_name_of_its_own(name):
     ],
 )
 def test_other_names_of_tables_are_refused(name):
-    with pytest.raises(ConfigurationError, match="no name for the table"):
+    with pytest.raises(ConfigurationError, match="cannot be the name"):
         Feed("costs", table=name)
 
 

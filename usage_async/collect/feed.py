@@ -1,4 +1,4 @@
-"""Feeds: what is collected of an organization, and the name of the table that holds it. Pure."""
+"""Feeds: queries that are collected again and again, each into a table of its own. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from usage_async._query.request import build
 from usage_async.errors import ConfigurationError, QueryError
 
 _LONGEST = 57
-"""Characters of a name: PostgreSQL keeps 63, and the view of a table adds `_named` to it."""
+"""Most characters of a table's name: PostgreSQL keeps 63, and the table's view adds `_named`."""
 _NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{_LONGEST - 1}}}(?<!_named)")
-"""Names of tables: without quotes in every store, and unlike those of views."""
+"""Names of tables: no store needs quotes around them, and none is the name of a view."""
 _OURS = "usage_"
-"""Beginning of the names of tables that are no feed's."""
-_MARK = 6
-"""Hexadecimal digits that tell apart tables of feeds that differ in their filters only."""
+"""Prefix of the tables that a store has for itself."""
+_DIGEST = 6
+"""Hexadecimal digits of the digest in the names of tables whose feeds differ in filters only."""
 
 
 def _filters(given: Any) -> tuple[tuple[str, Any], ...]:
@@ -35,7 +35,7 @@ def _dimensions(given: Iterable[str]) -> tuple[str, ...]:
 
 @attrs.frozen
 class Feed:
-    """What is collected of an organization: an endpoint, its width, its grouping, its filters.
+    """A query that is collected again and again: an endpoint, a width, a grouping and filters.
 
     A feed is written `completions:1h:project+model`. Each feed has a table of its own, so that a
     sum over a table never counts twice.
@@ -45,12 +45,14 @@ class Feed:
         bucket_width: Width of a bucket.
         group_by: Dimensions to group by, in the order of the endpoint.
         filters: Values of the filters, as they are sent, by parameter.
-        table: Name of the table; by default `costs_by_project_1d` and so on. That of a level, which
-            must not be added up over time, ends with `_levels`. Filters add a digest of themselves.
+        table: Name of the table: lowercase letters, digits and `_`, at most 57. By default it is
+            made of the other attributes, such as `costs_by_project_1d`. It then ends with `_levels`
+            if the figures are levels, which must not be added up over time, and with a digest of
+            the filters if there are any.
 
     Raises:
-        QueryError: The endpoint does not take it.
-        ConfigurationError: The name cannot be that of a table.
+        QueryError: The endpoint does not take these values.
+        ConfigurationError: `table` is not allowed as a name.
     """
 
     endpoint: str
@@ -72,14 +74,14 @@ class Feed:
             object.__setattr__(self, "table", self._named())
         elif not _NAME.fullmatch(self.table) or self.table.startswith(_OURS):
             raise ConfigurationError(
-                f"{self.table!r} is no name for the table of a feed: it takes lowercase letters,"
-                f" digits and _, at most {_LONGEST}, begins with a letter, and neither begins with"
-                f" {_OURS} nor ends with _named"
+                f"{self.table!r} cannot be the name of a feed's table: use lowercase letters,"
+                f" digits and _, at most {_LONGEST}, and begin with a letter; names that begin with"
+                f" {_OURS} or end with _named are taken"
             )
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a feed as it is written: `endpoint`, `endpoint:width` or `endpoint:width:a+b`.
+        """Read a feed from `endpoint`, `endpoint:width` or `endpoint:width:dimension+dimension`.
 
         Raises:
             QueryError: There is no such endpoint, width or dimension.
@@ -103,10 +105,10 @@ class Feed:
 
     @property
     def described(self) -> Endpoint:
-        """The endpoint.
+        """Entry of its endpoint in the table of endpoints.
 
         Raises:
-            QueryError: There is none of this name.
+            QueryError: There is no endpoint of this name.
         """
         if self.endpoint not in ENDPOINTS:
             raise QueryError(f"there is no endpoint {self.endpoint!r}; there are {_ALL}")
@@ -140,11 +142,11 @@ class Feed:
         if self.is_level:
             parts.append("levels")
         if self.filters:
-            parts.append("f" + sha256(repr(self.filters).encode()).hexdigest()[:_MARK])
+            parts.append("f" + sha256(repr(self.filters).encode()).hexdigest()[:_DIGEST])
         name = "_".join(parts)
         if len(name) > _LONGEST:
-            digest = sha256(name.encode()).hexdigest()[:_MARK]
-            name = f"{name[: _LONGEST - _MARK - 1]}_{digest}"
+            digest = sha256(name.encode()).hexdigest()[:_DIGEST]
+            name = f"{name[: _LONGEST - _DIGEST - 1]}_{digest}"
         return name
 
 

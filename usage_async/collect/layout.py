@@ -31,8 +31,8 @@ class Dialect:
     """Differences between databases.
 
     Attributes:
-        types: Type of a column by the treatment of its values.
-        day: Date in UTC of the instant `{}`, as an expression.
+        types: Type of a column by the role of its values.
+        day: Expression for the UTC date of the instant `{}`.
         has_all_digits: True if a column of money holds any number of digits, so that none is
             needed for the digits of figures that were rounded.
         is_indexed: True if the table of a feed needs an index.
@@ -54,7 +54,7 @@ class Dialect:
 
 @attrs.frozen
 class Layout:
-    """Tables of a store that are no feed's, as statements.
+    """The tables that a store has for itself, as statements.
 
     Attributes:
         version: Number of the layout.
@@ -70,7 +70,7 @@ class Layout:
         """Give the statements that bring a store to this layout.
 
         Args:
-            found: Its layout; None if it has no tables.
+            found: Layout of the store; None if it has no tables.
         """
         if found is None:
             made = [*self.tables(), f"CREATE TABLE {LAYOUT_TABLE} (version bigint NOT NULL)"]
@@ -128,18 +128,18 @@ def listed(names: Iterable[str], prefix: str = "") -> str:
 
     Args:
         names: The names.
-        prefix: What stands before each.
+        prefix: Text before each name.
     """
     return ", ".join(prefix + quoted(name) for name in names)
 
 
 def statements(feed: Feed, dialect: Dialect, found: Sequence[str]) -> list[str]:
-    """Give the statements that make the table of a feed and its view, or that widen them.
+    """Give the statements that make the table of a feed and its view, or add columns to them.
 
     Args:
         feed: The feed.
-        dialect: That of the database.
-        found: Columns of its table; none if there is none.
+        dialect: Dialect of the database.
+        found: Columns of the table; empty if there is no table.
     """
     wanted, table = dialect.columns(feed), quoted(feed.table)
     if not found:
@@ -161,7 +161,8 @@ def statements(feed: Feed, dialect: Dialect, found: Sequence[str]) -> list[str]:
 def _view(feed: Feed, dialect: Dialect, columns: Sequence[str]) -> str:
     """Give the statement for the view of a feed: its rows with their UTC day and with names.
 
-    A column that is added to the table comes last, so that a database may replace the view.
+    A column that is added to the table comes last: a database replaces a view only if its columns
+    stay in place.
     """
     named = [name for name in feed.group_by if name in NAMED]
     notes = {f"{short(name)}_name": name for name in named}

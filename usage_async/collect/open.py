@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_store(url: str) -> Store:
-    """Give the store at a URL. It is connected to by its first use, and made by the first snapshot.
+    """Give the store at a URL. The first use connects; the first snapshot makes file and tables.
 
     Neither the URL nor a password in it is shown by any error, repr or log line.
 
@@ -27,7 +27,7 @@ def open_store(url: str) -> Store:
             characters are percent-encoded, in a password as well.
 
     Raises:
-        ConfigurationError: It is no such URL, or the library for it is not installed.
+        ConfigurationError: The URL is none of these, or the library for it is not installed.
     """
     return Store(_backend(Secret(url)))
 
@@ -35,7 +35,7 @@ def open_store(url: str) -> Store:
 def _backend(url: Secret) -> Backend:
     scheme = scheme_of(url)
     if scheme not in _SCHEMES:
-        raise ConfigurationError(f"a store is {' or '.join(_FORMS)}")
+        raise ConfigurationError(f"this is no URL of a store: use {' or '.join(_FORMS)}")
     return _SCHEMES[scheme](url)
 
 
@@ -44,7 +44,7 @@ def _duckdb(url: Secret) -> Backend:
 
     path = str(place_of(url))
     if not path or path == ":memory:":
-        raise ConfigurationError("a store in DuckDB is a file: duckdb:PATH")
+        raise ConfigurationError("a store in DuckDB needs a file: use duckdb:PATH")
     return DuckDB(os.path.expanduser(path))  # noqa: PTH111 - pathlib would take `//` for `/`
 
 
@@ -54,9 +54,9 @@ def _postgresql(url: Secret) -> Backend:
     found = parameters(url)
     if found is None:
         raise ConfigurationError(
-            "this is no URL of a PostgreSQL database: it is written"
-            " postgresql://user:password@host:port/database?parameter=value, with special"
-            " characters percent-encoded (@ is %40, / is %2F)"
+            "this is no URL of a PostgreSQL database: write"
+            " postgresql://user:password@host:port/database?parameter=value, and percent-encode"
+            " special characters (@ as %40, / as %2F)"
         )
     return PostgreSQL(found)
 

@@ -25,7 +25,7 @@ from usage_async._client.client import UsageClient
 from usage_async._codec.columns import Chunks, ColumnBucket, ColumnDecoder, slices
 from usage_async._codec.converter import dumps
 from usage_async.collect.feed import Feed
-from usage_async.collect.rows import settled_rows
+from usage_async.collect.rows import summed_rows
 from usage_async.collect.values import MISSING_FOR, OtherRow, Place, Snapshot
 
 MAX_ROWS = 100_000
@@ -76,7 +76,7 @@ async def snapshots(
 
         async def snapshot(end: int) -> Snapshot:
             table = columns.table(_joined(found), {})
-            table, rounded = await asyncio.to_thread(settled_rows, table, columns.kind)
+            table, rounded = await asyncio.to_thread(summed_rows, table, columns.kind)
             sent = tuple(bucket.start_time for bucket in found)
             # A clock that is ahead must not settle what the service has not even sent.
             newest = found[-1].end_time if found else start

@@ -1,4 +1,4 @@
-"""Rows of snapshots: rows of one group are added, and rounded figures are marked. Pure."""
+"""Rows of snapshots: one row a group, with all digits of each rounded figure. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _EXACT = "_exact"
 _MORE_PLACES = r"\.[0-9]{19}"
-_MOST = 2**63 - 1
+"""A figure with more decimal places than a column of money has, which are 18."""
 
 
-def settled_rows(table: Table, kind: Any) -> tuple[Table, int]:
-    """Add rows of a bucket with equal dimensions, and keep digits only of what was rounded.
+def summed_rows(table: Table, kind: Any) -> tuple[Table, int]:
+    """Add the rows of a bucket that have equal dimensions, and keep the digits of rounded figures.
 
     Args:
         table: Rows of some buckets, with all digits of money as texts.
@@ -35,7 +35,7 @@ def settled_rows(table: Table, kind: Any) -> tuple[Table, int]:
     Raises:
         UsageError: A sum does not fit into its column.
     """
-    return _marked(_added(_lowered(table), kind))
+    return _with_digits_of_rounded(_added(_lowered(table), kind))
 
 
 def dimensions_of(kind: Any) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def _lowered(table: Table) -> Table:
 
 
 def _added(table: Table, kind: Any) -> Table:
-    """Add the rows of a bucket whose dimensions are equal; there hardly ever are any."""
+    """Add the rows of a bucket whose dimensions are equal, which are rare."""
     pa = pyarrow()
     keys = ["start_time", *dimensions_of(kind)]
     numbered = pa.table({"row": pa.array(range(table.num_rows), pa.int64())})
@@ -85,7 +85,7 @@ def _added(table: Table, kind: Any) -> Table:
             column = pa.chunked_array([chunk.indices for chunk in column.chunks], pa.int32())
         numbered = numbered.append_column(name, column)
     grouped = numbered.group_by(keys, use_threads=False)
-    # Lists of rows take more time and memory than their number.
+    # Only a table with equal rows pays for the lists of their numbers.
     if grouped.aggregate([]).num_rows == table.num_rows:
         return table
     groups = grouped.aggregate([("row", "list")])
@@ -104,7 +104,7 @@ def _added(table: Table, kind: Any) -> Table:
 
 
 def _sum(rows: Sequence[Mapping[str, Any]], kind: Any) -> dict[str, Any]:
-    """Add rows of one group; of each note, keep the first that there is."""
+    """Add rows of one group, and keep the first note of each column."""
     place = f"the bucket that starts at {rows[0]['start_time']:%Y-%m-%dT%H:%M:%SZ}"
     made: dict[str, Any] = {
         name: next((row[name] for row in rows if row[name] is not None), None) for name in rows[0]
@@ -131,8 +131,8 @@ def _sum(rows: Sequence[Mapping[str, Any]], kind: Any) -> dict[str, Any]:
     return made
 
 
-def _marked(table: Table) -> tuple[Table, int]:
-    """Keep the digits of figures that were rounded, and count them."""
+def _with_digits_of_rounded(table: Table) -> tuple[Table, int]:
+    """Drop the digits of figures that were not rounded, and count the others."""
     pa, count = pyarrow(), 0
     for number, name in enumerate(table.column_names):
         if name.endswith(_EXACT):

@@ -1,13 +1,13 @@
 """Stores: databases to which snapshots are applied.
 
 A store is one async class around the blocking operations of a backend, which run in a thread, one
-at a time. Each operation is one transaction. `conformance` in the tests says what every backend
-must do.
+at a time. Each operation is one transaction. `tests/collect/test_conformance.py` says what every
+backend must do.
 
 A transaction of a database takes some 10 to 40 ms whatever it does, and a run of 40 organizations
-has some 1,500 operations. Therefore those that wait while a transaction runs share the next one, if
-the backend can do so (`Batching`). If one of them fails, nothing of the shared transaction stays,
-and each is done on its own.
+has some 1,500 operations. Therefore the operations that wait while a transaction runs share the
+next one, if the backend can do so (`Batching`). If one of them fails, the shared transaction is
+undone, and each operation is done again in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_TOGETHER = 64
-"""Operations that share a transaction."""
+"""Most operations of a shared transaction."""
 _MOST_ROWS = 50_000
-"""Rows after which no further operation joins them: they would be applied twice if one failed."""
+"""Most rows of a shared transaction, unless its first operation alone has more: if an operation
+fails, all of them are written again."""
 
 
 class Backend(Protocol):
     """Blocking operations of a database. None is called while another runs.
 
     Attributes:
-        keeps_names: False if `remember` and `named_at` are not for it.
+        keeps_names: True if `remember` keeps names.
     """
 
     keeps_names: bool
 
     def place(self, organization: str, feed: Feed) -> Place:
-        """Give the place of a feed; that of a feed that was never collected has the number 0.
+        """Give the place of a feed; `Place()` if the feed was never collected.
 
         Raises:
             StoreError: The table of the feed holds another feed.
@@ -57,12 +58,12 @@ class Backend(Protocol):
         """Apply a snapshot whole, in one transaction.
 
         The rows of the organization in each bucket that was sent are replaced, and the place
-        becomes `snapshot.next_place()`. Of buckets that `snapshot.place.was_read`, each row that
+        becomes `snapshot.next_place()`. In a bucket that `snapshot.place.was_read`, each row that
         has come, changed or gone is a revision.
 
         Args:
             snapshot: The snapshot.
-            seen_at: Unix seconds, for revisions.
+            seen_at: Instant of the revisions, Unix seconds.
 
         Raises:
             StoreMovedError: The place has another number than `snapshot.place`.
@@ -71,7 +72,7 @@ class Backend(Protocol):
         ...
 
     def record(self, run: Run) -> None:
-        """Keep a run that has ended."""
+        """Keep a run that has ended, as the last one of its feed."""
         ...
 
     def remember(self, organization: str, names: Table, seen_at: int) -> None:
@@ -89,11 +90,11 @@ class Backend(Protocol):
         ...
 
     def states(self) -> list[FeedState]:
-        """Give what is known of each feed of each organization, sorted by both."""
+        """Give the state of each feed of each organization, sorted by organization and table."""
         ...
 
     def close(self) -> None:
-        """Release what is open."""
+        """Close the database."""
         ...
 
 
@@ -101,11 +102,14 @@ class Backend(Protocol):
 class Batching(Protocol):
     """Backend that can do several operations in one transaction."""
 
-    def batch(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
-        """Do operations of this backend in one transaction, in order, and give their results.
+    def batch(self, operations: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Do operations in one transaction, in order, and give their results.
+
+        Args:
+            operations: Functions that call a method of this backend.
 
         Raises:
-            Exception: One of them failed. Nothing has changed.
+            Exception: An operation failed. Nothing has changed.
         """
         ...
 
@@ -115,9 +119,9 @@ class _Operation:
     """Operation that waits for its turn.
 
     Attributes:
-        work: Does it.
-        rows: Rows that it writes.
-        done: Gets its result.
+        work: Function that does it.
+        rows: Number of rows that it writes.
+        done: Future of its result.
     """
 
     work: Callable[[], Any]
@@ -126,10 +130,10 @@ class _Operation:
 
 
 class Store:
-    """A database that snapshots are applied to: an async context manager, made by `open_store`.
+    """A database to which snapshots are applied; an async context manager, made by `open_store`.
 
     Args:
-        backend: Its blocking operations.
+        backend: Blocking operations of the database.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -151,11 +155,12 @@ class Store:
 
         Args:
             snapshot: The snapshot.
-            seen_at: Unix seconds, for revisions; by default those at which its run began.
+            seen_at: Instant of the revisions, Unix seconds; by default that at which the run of the
+                snapshot began.
 
         Raises:
-            StoreMovedError: Another run has applied a snapshot since this one was begun: read again
-                from `resume_from`.
+            StoreMovedError: Another run has applied a snapshot since this one was begun. Read again
+                from the place that `resume_from` gives.
             StoreError: It cannot be applied. Nothing has changed.
         """
         seen_at = snapshot.as_of if seen_at is None else seen_at
@@ -164,7 +169,7 @@ class Store:
 
     @property
     def keeps_names(self) -> bool:
-        """True if names are worth reading for it."""
+        """True if the store keeps names; otherwise they need not be read."""
         return self._backend.keeps_names
 
     async def record(self, run: Run) -> None:
@@ -197,7 +202,7 @@ class Store:
         return await self._in_turn(self._backend.named_at, organization)
 
     async def states(self) -> list[FeedState]:
-        """Give what is known of each feed of each organization, sorted by both.
+        """Give the state of each feed of each organization, sorted by organization and table.
 
         Raises:
             StoreError: The store cannot be read.
@@ -205,7 +210,10 @@ class Store:
         return await self._in_turn(self._backend.states)
 
     async def _in_turn(self, work: Callable[..., T], *args: Any, rows: int = 0) -> T:
-        """Do an operation after those before it. A cancellation drops it, or waits for its end."""
+        """Do an operation after those before it.
+
+        A cancellation drops an operation that waits, and waits for the end of one that has begun.
+        """
         if self._is_closed:
             raise StoreError("this store is closed")
         loop = asyncio.get_running_loop()
@@ -223,14 +231,14 @@ class Store:
                     raise
                 cancelled = error
         if cancelled is not None:
-            # Asking for the error keeps asyncio from logging it.
+            # An error that nobody asks for would be logged by asyncio.
             operation.done.exception()
             raise cancelled
         result: T = operation.done.result()
         return result
 
     async def _work(self) -> None:
-        """Do what waits, until nothing does."""
+        """Do the operations that wait, until there are none."""
         try:
             while self._waiting:
                 together = self._next()
@@ -254,7 +262,7 @@ class Store:
         return together
 
     async def close(self) -> None:
-        """Release what is open, after the operations that wait."""
+        """Close the database, after the operations that wait."""
         if not self._is_closed:
             self._is_closed = True
             if self._worker is not None:
@@ -269,11 +277,11 @@ class Store:
 
 
 def _done(backend: Any, operations: Sequence[_Operation]) -> list[tuple[Any, Exception | None]]:
-    """Do operations together, or each on its own if that fails: a result or an error of each."""
+    """Do operations together, or each on its own if that fails, and give their outcomes."""
     if len(operations) > 1:
         try:
             results = backend.batch([operation.work for operation in operations])
-        except Exception:  # noqa: BLE001, S110 - the one that failed will say so
+        except Exception:  # noqa: BLE001, S110 - on its own the operation fails again
             pass
         else:
             return [(result, None) for result in results]
@@ -281,7 +289,8 @@ def _done(backend: Any, operations: Sequence[_Operation]) -> list[tuple[Any, Exc
 
 
 def _outcome(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """Do an operation, and give its result or its error."""
     try:
         return work(), None
-    except Exception as error:  # noqa: BLE001 - it belongs to who waits for it
+    except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
         return None, error

@@ -1,4 +1,4 @@
-"""Values of collecting: places, snapshots, runs, and what a store says of its feeds. Pure."""
+"""Values of collecting: places, snapshots, runs, and states of feeds. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from usage_async._codec.schemas import Table
 
 MISSING_FOR = timedelta(days=30)
-"""Age below which a bucket that was not sent is asked for again. The service was never seen to send
-one so late; after it, the place moves on, and the bucket stays listed as missing."""
+"""Age below which a bucket that was not sent is asked for again. It is a margin, not a measurement:
+how late the service may send a bucket is not documented. Later the place moves on, and the bucket
+stays listed as missing."""
 
 
 @attrs.frozen(kw_only=True)
 class Place:
     """The place of a feed in a store: how far it was collected, and where to resume.
 
-    Times are Unix seconds.
+    Times are Unix seconds. A feed that was never collected has `Place()`.
 
     Attributes:
-        number: Number of snapshots that were applied.
+        number: Number of snapshots that were applied. A store refuses a snapshot that was read from
+            a place with another number.
         first_start: Start from which on figures were asked for; None if none were.
         start_time: Start of the first bucket to read again; None if nothing was read.
         covered_to: End of what was read, exclusive.
@@ -75,7 +77,7 @@ class OtherRow:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Snapshot:
-    """What one reading of a range of a feed gave. Times are Unix seconds.
+    """Buckets of a feed, from one reading of a range. Times are Unix seconds.
 
     Attributes:
         organization: Name of the organization.
@@ -87,12 +89,12 @@ class Snapshot:
             it, `amount_exact` and `quantity_exact` hold all digits, and are null elsewhere.
         sent: Starts of the buckets that were sent, rising.
         missing: Starts of buckets that have ended and were not sent.
-        other: Rows of other kinds.
+        other: Rows of these buckets of another or an unknown kind.
         settled_through: Instant before which no figure is expected to change.
         as_of: Instant at which the run began.
-        begun: Start that the run was asked for.
+        begun: Start of the figures that the run was asked for.
         rounded: Number of figures that were rounded.
-        place: The place that a store must still have to apply it.
+        place: The place that it was read from. A store with another place refuses the snapshot.
     """
 
     organization: str
@@ -116,7 +118,7 @@ class Snapshot:
         )
 
     def next_place(self) -> Place:
-        """Give the place after this was applied."""
+        """Give the place of a store after it has applied this snapshot."""
         before, width = self.place, self.feed.width_s
         missing = {*before.missing}.difference(self.sent).union(self.missing)
         unread = {start for start in self.missing if not before.was_read(start, start + width)}
@@ -146,7 +148,7 @@ class Snapshot:
 
 @attrs.frozen(kw_only=True)
 class Applied:
-    """What a store did with a snapshot.
+    """Outcome of applying a snapshot.
 
     Attributes:
         rows: Rows that were written.
@@ -159,7 +161,7 @@ class Applied:
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """One collecting of one feed of one organization.
+    """One run: one feed of one organization, collected once.
 
     Attributes:
         organization: Name of the organization.
@@ -169,11 +171,11 @@ class Run:
         rows: Rows that were written.
         buckets: Buckets that were sent.
         requests: Requests that it took, with their retries.
-        revised: Figures of ended buckets that had changed.
+        revised: Rows of ended buckets that had changed, come or gone since they were read.
         rounded: Figures that were rounded to 18 decimal places.
-        missing: Buckets of the feed that have ended and were never sent.
-        error: One line that tells why it ended early; None if it did not. What was applied before
-            stays.
+        missing: Buckets of the feed that have ended and were never sent after their end.
+        error: Why it ended early, in one line; None if it did not. Snapshots that were applied
+            before stay.
     """
 
     organization: str
@@ -191,12 +193,12 @@ class Run:
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """Progress of a feed.
+    """Progress of a run.
 
     Attributes:
         organization: Name of the organization.
         feed: The feed.
-        share: Part of its range that was collected, from 0 to 1.
+        share: Part of its range that was collected, from 0 to 1 inclusive.
         rows: Rows that were written so far.
         run: The run, once it has ended.
     """
@@ -210,7 +212,7 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class FeedState:
-    """What a store knows of a feed of an organization.
+    """State of a feed of an organization in a store.
 
     Attributes:
         organization: Name of the organization.
@@ -218,7 +220,7 @@ class FeedState:
         place: Its place.
         rows: Rows of the organization in its table.
         revisions: Rows of the feed in the revisions; None where a store keeps none.
-        run: The last run; None where a store keeps none, or before the first has ended.
+        run: The last run that has ended; None where a store keeps none, or before the first.
     """
 
     organization: str

@@ -29,18 +29,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAIT_S = 10.0
-"""Seconds for which a file is waited for that another program has open."""
+"""Seconds for which a transaction waits for a file that another program has open."""
 _NEXT_TRY_S = 0.05
+"""Seconds between two tries to open it."""
 _BUSY = ("Could not set lock on file", "Unique file handle conflict")
-"""Parts of the messages for a file that another program has open, or this one elsewhere."""
+"""Parts of DuckDB's messages for a file that is open: in another process, elsewhere in this one."""
 _NAME = "usage_store"
 """Name of the file's database while it is attached."""
 _ATTACH = f"ATTACH {{}} AS {_NAME} (TYPE duckdb, {{}})"
-"""With its type: DuckDB would look for extensions, in a network too, for a file of another kind."""
+"""The type is named because DuckDB, without it, guesses it from the file: for another kind of file
+it would look for an extension, even in the network."""
 
 _LOCKS: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
-"""Locks of files. Two connections of one process share a database, which would refuse the later
-one of two changes of a row."""
+"""Locks of files by path. Two transactions of this process share the database of a file, which
+would refuse the later one of two changes of a row."""
 
 
 class _Lock:
@@ -69,9 +71,9 @@ class DuckDB(SqlBackend):
     """Backend of a store in a DuckDB file.
 
     Args:
-        path: The file; it is made by the first snapshot.
-        monotonic: Clock of the waiting.
-        sleep: Sleeps for some seconds.
+        path: Path of the file, which the first snapshot makes.
+        monotonic: Clock that measures the wait for the file, in seconds.
+        sleep: Function that sleeps for some seconds.
     """
 
     dialect = Dialect(
@@ -84,7 +86,7 @@ class DuckDB(SqlBackend):
             "exact": "text",
             "extra": "text",
         },
-        # A cast would need the time zone of the session to be UTC.
+        # A cast of the instant itself would take the time zone of the session.
         day="CAST(make_timestamp(epoch_us({})) AS date)",
         has_all_digits=False,
         is_indexed=False,
@@ -99,7 +101,7 @@ class DuckDB(SqlBackend):
     ) -> None:
         super().__init__()
         duckdb()
-        # An absolute path: DuckDB takes `md:…` and `https:…` for places in a network.
+        # DuckDB takes a relative `md:…` or `https:…` for a place in the network.
         self._path = os.path.realpath(path)
         self._monotonic, self._sleep = monotonic, sleep
         self._memory: Any = None
@@ -167,19 +169,20 @@ class DuckDB(SqlBackend):
             if not os.path.isdir(folder):  # noqa: PTH112 - the path is a text
                 raise StoreError(f"{path}: there is no folder {folder}")
             if writes:
-                # It takes its name when it is whole: after a kill, half of it would be none.
+                # A kill while DuckDB makes a file leaves one that it cannot open: the file gets its
+                # name when it is whole.
                 self._make(os.path.join(folder, f".{name}.{uuid4().hex}.part"))  # noqa: PTH118
             else:
                 path, mode = ":memory:", "READ_WRITE"  # an empty database
         self._run(_ATTACH.format(quoted_text(path), mode))
 
     def _make(self, beside: str) -> None:
-        """Make an empty database beside the file, and let it take its name."""
+        """Make an empty database beside the file, and give it the name of the file."""
         try:
             self._run(_ATTACH.format(quoted_text(beside), "READ_WRITE"))
             self._run(f"DETACH {_NAME}")
-            # Another run may have made it in the meantime. Some file systems have no links, and
-            # there DuckDB makes it in place.
+            # This fails if another run has made the file in the meantime, and in a file system
+            # without links, where DuckDB then makes it in place.
             with suppress(OSError):
                 os.link(beside, self._path)
         finally:
@@ -188,7 +191,7 @@ class DuckDB(SqlBackend):
 
     def _run(self, sql: str) -> None:
         if self._memory is None:
-            # Threads take more memory, and no less time for so few rows.
+            # For so few rows more threads take more memory and as much time.
             self._memory = duckdb().connect(config={"threads": 1})
         self._memory.execute(sql)
 
@@ -212,7 +215,8 @@ class _Session:
         self.connection.register(name, table)
 
     def columns(self, table: str) -> list[str]:
-        # An error ends a transaction, so this one has its own. Lists of all tables take 13 ms.
+        # An error ends a transaction, so this query has one of its own. Asking the catalogue of all
+        # tables would take 13 ms.
         with self.connection.cursor() as cursor:
             try:
                 described = cursor.execute(f"DESCRIBE {_NAME}.{quoted(table)}").fetchall()

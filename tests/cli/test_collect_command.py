@@ -25,24 +25,20 @@ FEEDS = ("--feed", "completions:1h:project+model", "--feed", "costs:1d:project")
 
 
 @attrs.define(slots=False)
-class Kept(Toy):
-    """A store in memory that says when names were kept."""
+class Opened(Toy):
+    """A store in memory.
 
-    keeps_names = True
+    Attributes:
+        urls: URLs by which it was opened.
+    """
 
-    def named_at(self, organization):
-        """See `Backend`."""
-        return next(
-            (row["last_seen"] for key, row in self.memory.names.items() if key[0] == organization),
-            None,
-        )
+    urls: list[str] = attrs.Factory(list)
 
 
 @pytest.fixture
 def backend(bare, tmp_path, monkeypatch):
     """The store that every URL opens, in a folder that stays empty."""
-    made = Kept()
-    made.urls = []
+    made = Opened()
 
     def open_store(url):
         made.urls.append(str(url))

@@ -1,20 +1,15 @@
-"""Organizations: their file, the sources of their keys, their shards."""
+"""Organizations: their values, their file, their shards."""
 
-import asyncio
 import pickle
-import stat
-import sys
 import traceback
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from asking import until
 from service import KEY
 
 from usage_async.collect import Feed, Organization, default_feeds, load_organizations
-from usage_async.collect import organizations as module
-from usage_async.collect.organizations import distinct, in_shard, read_key
+from usage_async.collect.organizations import distinct, in_shard
 from usage_async.errors import ConfigurationError, QueryError
 
 FILE = """
@@ -236,83 +231,3 @@ def test_each_organization_is_in_one_shard_on_every_machine():
 
 ACMES = 3
 """Computed once: another one would collect an organization twice, or not at all."""
-
-
-# The sources of keys
-
-
-async def refusal(organization):
-    with pytest.raises(ConfigurationError) as caught:
-        await read_key(organization)
-    return caught.value.message
-
-
-async def test_a_key_comes_from_a_variable(monkeypatch):
-    organization = Organization("acme", key_variable="ACME_KEY")
-    monkeypatch.setenv("ACME_KEY", f" {KEY}\n")
-    key = await read_key(organization)
-    assert (str(key), repr(key)) == (KEY, "<secret>")
-    monkeypatch.delenv("ACME_KEY")
-    assert await refusal(organization) == "ACME_KEY, the variable of the key, is not set"
-    assert "abc" not in await refusal(Organization("acme", key_variable="abc"))
-
-
-async def test_a_key_comes_from_a_file(tmp_path):
-    file = tmp_path / "key"
-    organization = Organization("acme", key_file=str(file))
-    assert str(file) not in await refusal(organization)
-    file.write_text(KEY + "\n")
-    assert await read_key(organization) == KEY
-    file.write_bytes(b"\xff")
-    assert str(file) in await refusal(organization)
-
-
-async def test_a_key_comes_from_where_a_client_finds_it(monkeypatch):
-    monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
-    assert await read_key(Organization("acme")) == KEY
-
-
-@pytest.fixture
-def command(tmp_path):
-    """A function that makes an organization whose key a script prints."""
-    script = tmp_path / "key"
-
-    def made(text):
-        script.write_text(f"#!/bin/sh\n{text}\n")
-        script.chmod(script.stat().st_mode | stat.S_IXUSR)
-        return Organization("acme", key_command=[str(script), "a b"])
-
-    return made
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="the command is a shell script")
-async def test_a_key_comes_from_a_command_that_no_shell_runs(command):
-    assert await read_key(command(f'[ "$1" = "a b" ] && echo {KEY}; echo {KEY} >&2')) == KEY
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="the command is a shell script")
-async def test_a_command_that_fails_says_nothing_of_its_output(command, capfd):
-    said = await refusal(command(f"echo {KEY}; echo {KEY} >&2; exit 3"))
-    assert said == "the command of the key failed with exit code 3; run it by hand to see why"
-    assert "cannot be run: No such file" in await refusal(
-        Organization("acme", key_command=["/nowhere/at-all"])
-    )
-    assert "its arguments are wrong" in await refusal(Organization("a", key_command=["a\0b"]))
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="the command is a shell script")
-async def test_a_command_that_hangs_is_ended_with_its_children(command, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "_COMMAND_S", 0.2)
-    note = tmp_path / "child"
-    said = await refusal(command(f"sleep 60 & echo $! > {note}; wait"))
-    assert said == "the command of the key printed no key within 0.2 s"
-    child = int(await asyncio.to_thread(note.read_text))
-    await until(lambda: not is_running(child))
-
-
-def is_running(number):
-    try:
-        return ") Z " not in Path(f"/proc/{number}/stat").read_text()
-    except OSError:
-        return False

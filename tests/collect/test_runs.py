@@ -15,8 +15,16 @@ from collecting import Toy, ToyShelf
 from service import DAY, KEY, NOW, Clock, page, serve, turns
 
 from usage_async import Limiter, RetryPolicy, UsageClient
-from usage_async.collect import Feed, Organization, Store, collect
-from usage_async.collect import run as module
+from usage_async.collect import (
+    Feed,
+    Organization,
+    Store,
+    clients,
+    collect,
+    collect_organization,
+)
+from usage_async.collect import work as module
+from usage_async.collect.run import REQUESTS, first_start
 from usage_async.errors import ConfigurationError, QueryError, StoreError
 
 HOURS = Feed.parse("completions:1h")
@@ -25,24 +33,16 @@ GONE = (503, {}, b"")
 
 
 @attrs.define(slots=False)
-class Kept(Toy):
-    """A store in memory that says when names were kept.
+class Observed(Toy):
+    """A store in memory that tells of each snapshot.
 
     Attributes:
         applied: Names and tables of the organizations whose snapshots were applied.
         before: Function that is called before each snapshot is applied.
     """
 
-    keeps_names = True
     applied: list[tuple[str, str]] = attrs.Factory(list)
     before: Callable[[Any], object] = lambda _: None
-
-    def named_at(self, organization):
-        """See `Backend`."""
-        seen = [
-            row["last_seen"] for key, row in self.memory.names.items() if key[0] == organization
-        ]
-        return max(seen, default=None)
 
     def apply(self, snapshot, seen_at):
         """See `Backend`."""
@@ -76,7 +76,7 @@ class Many:
         self.organizations = [
             Organization(name, feeds=feeds, key_variable=f"KEY_{name}") for name in names
         ]
-        self.backend = Kept()
+        self.backend = Observed()
         self.store = Store(self.backend)
         self.clients: list[UsageClient] = []
 
@@ -94,7 +94,7 @@ class Many:
 
 
 def starts(feed: Feed, days: int = 3) -> list[int]:
-    """What `service.bucket` says of the buckets of some days."""
+    """Figures of the buckets of some days, as `service.bucket` makes them."""
     width = feed.width_s
     begun = NOW - days * DAY
     return [start // width for start in range(begun - begun % width, NOW, width)]
@@ -159,7 +159,7 @@ async def test_without_a_start_the_first_run_reads_31_days_and_the_next_goes_on(
     ],
 )
 def test_since_takes_instants_and_the_starts_of_periods(since, start):
-    assert module.first_start(since, NOW) == start
+    assert first_start(since, NOW) == start
 
 
 @pytest.mark.parametrize(
@@ -200,17 +200,16 @@ async def test_two_organizations_of_one_name_are_refused():
 
 
 FAILURES = {
-    "refused": ((401, {}, b"{}"), 1, 0),
-    "throttled": ((429, {"retry-after": "300"}, b"{}"), 1, 0),
-    "without credit": ((429, {}, b'{"error": {"code": "insufficient_quota"}}'), 1, 0),
+    "refused": (401, {}, b"{}"),
+    "throttled": (429, {"retry-after": "300"}, b"{}"),
+    "without credit": (429, {}, b'{"error": {"code": "insufficient_quota"}}'),
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("reply", FAILURES.values(), ids=FAILURES)
 async def test_what_holds_for_a_key_is_asked_once_and_costs_the_others_nothing(
-    monkeypatch, nothing_left, name
+    monkeypatch, nothing_left, reply
 ):
-    reply, requests, _ = FAILURES[name]
     monkeypatch.setattr(module, "FEEDS_AT_ONCE", 1)
     many = Many("acme", "bad", "globex")
     many.services["bad"].answer = lambda *_: reply
@@ -220,8 +219,8 @@ async def test_what_holds_for_a_key_is_asked_once_and_costs_the_others_nothing(
     assert len({run.error for run in bad}) == 1
     assert "\n" not in bad[0].error
     assert str(reply[0]) in bad[0].error
-    assert len(many.services["bad"].sent) == requests
-    assert [run.requests for run in bad] == [requests, 0]
+    assert len(many.services["bad"].sent) == 1
+    assert [run.requests for run in bad] == [1, 0]
     assert all(run in many.backend.memory.runs.values() for run in runs)
 
 
@@ -256,7 +255,10 @@ async def test_a_bug_is_the_error_of_its_feed_without_the_key(caplog, monkeypatc
 
     many.backend.before = apply
     bad, good = await many.collect()
-    assert bad.error == "ZeroDivisionError: by … and more: this is a bug in usage-async"
+    assert (
+        bad.error
+        == "ZeroDivisionError: by … and more: this is a bug in usage-async, please report it"
+    )
     assert good.error is None
     assert KEY not in caplog.text
     assert "acme, completions:1h: ZeroDivisionError" in caplog.text
@@ -482,7 +484,7 @@ def test_an_organization_that_waits_for_the_store_keeps_its_place(monkeypatch):
     loop, places = Loop(), asyncio.Semaphore(0)
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
     shared = attrs.make_class("Shared", ["places"])(places)
-    work = module._Work(shared, Organization("acme"))
+    work = module.Work(shared, Organization("acme"))
     with work.in_place():
         work.storing = 1
         loop.pass_by(100)
@@ -508,7 +510,7 @@ async def test_limits_are_shared_and_options_are_those_of_every_client():
     assert len(events) == 4
     many.clients.clear()
     await many.collect()
-    assert {client.limiter.shared.maximum for client in many.clients} == {module.REQUESTS}
+    assert {client.limiter.shared.maximum for client in many.clients} == {REQUESTS}
     with pytest.raises(ConfigurationError, match="at_once"):
         await many.collect(at_once=0)
 
@@ -527,7 +529,7 @@ async def test_one_session_serves_all_and_is_closed_at_the_end(monkeypatch):
     from usage_async._http.transport import AiohttpTransport
 
     monkeypatch.setattr(AiohttpTransport, "__call__", send)
-    runs = await many.collect(client_of=module.client_of)
+    runs = await many.collect(client_of=clients.client_of)
     assert not any(run.error for run in runs)
     assert len(sessions) == 2
     assert len(set(sessions)) == 1
@@ -543,8 +545,8 @@ async def test_a_source_that_fails_is_asked_once():
 
     many = Many("acme", "globex", feeds=[DAYS, HOURS])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "read_key", read)
-        runs = await many.collect(client_of=module.client_of)
+        patch.setattr(clients, "read_key", read)
+        runs = await many.collect(client_of=clients.client_of)
     assert [run.error for run in runs] == ["there is no key"] * 4
     assert asked == ["acme", "globex"]
 
@@ -561,8 +563,22 @@ async def test_progress_is_told_after_each_snapshot_and_each_feed(monkeypatch):
     assert told[-1].share == 1.0
 
 
-def test_the_most_rows_of_a_snapshot_fall_with_the_organizations():
-    assert module._ROWS_HELD // (2 * module.FEEDS_AT_ONCE) == module._MOST_ROWS
+@pytest.mark.parametrize(
+    ("organizations", "rows"), [(0, 20_000), (1, 20_000), (2, 10_000), (4, 5_000), (500, 5_000)]
+)
+def test_the_more_organizations_are_read_at_once_the_smaller_a_snapshot_is(organizations, rows):
+    assert module.rows_of_a_snapshot(organizations) == rows
+
+
+@pytest.mark.parametrize(("at_once", "rows"), [(1, 100), (2, 50)])
+async def test_only_organizations_that_are_read_at_once_share_the_rows(monkeypatch, at_once, rows):
+    for name, value in {"_ROWS_HELD": 800, "_FEWEST_ROWS": 10, "_MOST_ROWS": 100}.items():
+        monkeypatch.setattr(module, name, value)
+    many = Many("acme", "globex", feeds=[HOURS])
+    sizes = set()
+    many.backend.before = lambda snapshot: sizes.add(snapshot.table.num_rows)
+    await many.collect(since="400h", at_once=at_once)
+    assert sizes == {rows}
 
 
 # Names
@@ -607,7 +623,7 @@ async def test_a_feed_that_is_added_has_its_names_read_at_once():
 
 
 @pytest.mark.parametrize("how", ["names", "keeps_names", "no ids"])
-async def test_names_are_not_read_where_nobody_wants_them(how):
+async def test_names_are_not_read_if_they_are_not_wanted_kept_or_needed(how):
     many = Many("acme", feeds=[DAYS if how == "no ids" else BY_PROJECT])
     many.services["acme"].answer = None if how == "no ids" else named
     if how == "keeps_names":
@@ -666,7 +682,7 @@ def test_the_work_of_one_organization_is_one_call_over_plain_values(monkeypatch)
     monkeypatch.setattr("usage_async.collect.open.open_store", open_store, raising=False)
     monkeypatch.setenv("THE_STORE", "memory:")
     work = partial(
-        module.collect_organization, many.organizations[0], "THE_STORE", since="2d", names=False
+        collect_organization, many.organizations[0], "THE_STORE", since="2d", names=False
     )
     with ThreadPoolExecutor(1) as pool:
         (run,) = pool.submit(pickle.loads(pickle.dumps(work))).result()
@@ -679,4 +695,4 @@ def test_a_store_whose_variable_is_not_set_is_refused():
     with pytest.raises(
         ConfigurationError, match="NO_STORE, the variable of the store's URL, is not set"
     ):
-        module.collect_organization(Organization("acme"), "NO_STORE")
+        collect_organization(Organization("acme"), "NO_STORE")

@@ -6,14 +6,10 @@ is read where the work is done.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import signal
-import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +19,6 @@ import attrs
 
 from usage_async._api.pages import SETTLES_AFTER
 from usage_async._codec.redactor import Redactor
-from usage_async._http.key import Secret, find_key
 from usage_async._query.times import parse_time
 from usage_async.collect.feed import Feed, default_feeds
 from usage_async.errors import ConfigurationError, UsageError, redact
@@ -31,14 +26,10 @@ from usage_async.errors import ConfigurationError, UsageError, redact
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """Names of organizations. Delta Lake has them in the names of folders, so few characters do."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLAIN_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,62}")
-"""Names of variables that messages show. Any other name may be a key, given by mistake."""
 _KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk|sess)-[A-Za-z0-9_-]{12,}")
 """The form of a key. `redact` also finds short ones, but takes `task-force` for one."""
 _SOURCES = ("key_variable", "key_file", "key_command")
 _ONE_SOURCE = "key_variable, key_file or key_command"
-_COMMAND_S = 30.0
-"""Seconds after which the command that prints a key is killed."""
 _TEXTS = ("name", "key_variable", "key_file", "base_url", "organization_id", "settle_after")
 _DEFAULTS = ("feeds", "settle_after", "base_url")
 """Entries that may also stand at the top of the file, as defaults of all organizations."""
@@ -306,82 +297,3 @@ def in_shard(name: str, number: int, count: int) -> bool:
     """
     digest = sha256(name.encode()).digest()
     return int.from_bytes(digest[:8], "big") % count == number - 1
-
-
-async def read_key(organization: Organization) -> Secret:
-    """Read the key of an organization from its source.
-
-    Raises:
-        ConfigurationError: It cannot be read. The message does not quote what may be the key.
-    """
-    if organization.key_variable is not None:
-        return _key_of_variable(organization.key_variable)
-    if organization.key_file is not None:
-        return await asyncio.to_thread(_key_of_file, organization.key_file)
-    if organization.key_command:
-        return await _key_of_command(organization.key_command)
-    return await asyncio.to_thread(find_key)
-
-
-def _key_of_variable(name: str) -> Secret:
-    if key := os.environ.get(name, "").strip():
-        return Secret(key)
-    shown = f"{name}, the variable of the key," if _PLAIN_VARIABLE.fullmatch(name) else _UNSHOWN
-    raise ConfigurationError(f"{shown} is not set")
-
-
-_UNSHOWN = "the variable that key_variable names"
-
-
-def _key_of_file(name: str) -> Secret:
-    file = Path(name).expanduser()
-    try:
-        return Secret(file.read_text(encoding="ascii").strip())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-    # A name that is no file may be the key by mistake.
-    shown = f"{file}, the file of the key," if os.path.lexists(file) else "the file of the key"
-    raise ConfigurationError(f"{shown} cannot be read: {reason}")
-
-
-async def _key_of_command(command: Sequence[str]) -> Secret:
-    """Run a command that prints a key. Its own messages are dropped: they may hold the key."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            # Its children end with it.
-            start_new_session=sys.platform != "win32",
-        )
-    except (OSError, ValueError) as error:
-        reason = f"cannot be run: {getattr(error, 'strerror', None) or 'its arguments are wrong'}"
-    else:
-        printed = await _printed(process)
-        if isinstance(printed, Secret):
-            return printed
-        reason = printed
-    raise ConfigurationError(f"the command of the key {reason}")
-
-
-async def _printed(process: asyncio.subprocess.Process) -> Secret | str:
-    """Give what a command prints, or the reason why it is no key."""
-    try:
-        async with asyncio.timeout(_COMMAND_S):
-            printed, _ = await process.communicate()
-    except TimeoutError:
-        return f"printed no key within {_COMMAND_S:g} s"
-    finally:
-        await _end(process)
-    if process.returncode != 0:
-        return f"failed with exit code {process.returncode}; run it by hand to see why"
-    return Secret(printed.decode("ascii", "replace").strip())
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        process.kill() if sys.platform == "win32" else os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()

@@ -36,8 +36,8 @@ from usage_async.errors import ConfigurationError, QueryError, UsageError
 if TYPE_CHECKING:
     from usage_async._client.client import UsageClient
     from usage_async._http.key import Secret
+    from usage_async.collect.clients import ClientOf
     from usage_async.collect.organizations import Organization
-    from usage_async.collect.run import ClientOf
     from usage_async.collect.values import Progress, Run
     from usage_async.report.terminal.page import Page
 
@@ -193,7 +193,7 @@ async def _clients(
         open_target,
     )
     from usage_async._client.client import BASE_URL, BASE_URL_VARIABLE, UsageClient
-    from usage_async.collect import run
+    from usage_async.collect import clients
 
     if connection.demo:
         async with open_target(connection, context) as target:
@@ -212,7 +212,7 @@ async def _clients(
     def client_of(organization: Organization, **options: Any) -> UsageClient:
         base_url = organization.base_url or connection.base_url
         base_url = base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
-        return run.client_of(
+        return clients.client_of(
             attrs.evolve(organization, base_url=base_url),
             proxy=connection.proxy or environment_proxy(base_url),
             ssl=certificates,

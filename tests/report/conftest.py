@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from usage_async import ENDPOINTS, CostsResult, CostsResultAmount, TimeRange, UsageTimeBucket
 from usage_async.report.compute import compute_report
-from usage_async.report.spec import ReportSpec
+from usage_async.report.spec import ReportSpec, read_by
 from usage_async.report.values import Section, Sections
 
 DAY = 86400
@@ -39,4 +39,7 @@ def report_of(by="project_id", *, costs=None, costs_by=None, usage=None, before=
         costs_before=before,
         **more,
     )
-    return compute_report(ReportSpec(by, PERIOD, NOW, BEFORE if before else None), sections)
+    by, *then_by = read_by(by)
+    compared = BEFORE if before else None
+    spec = ReportSpec(by, PERIOD, NOW, compared, then_by=then_by[0] if then_by else None)
+    return compute_report(spec, sections)

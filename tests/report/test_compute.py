@@ -2,7 +2,9 @@ import io
 import json
 from datetime import date
 from decimal import Decimal
+from itertools import permutations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from usage_async.report.json import report_as_json
 from usage_async.report.spec import GROUPINGS, ReportSpec
 from usage_async.report.terminal.report import draw_report
 from usage_async.report.values import Blank, Section, Sections, View
+from usage_async.report.wording import sum_of
 
 from .conftest import BEFORE, DAY, PERIOD, START, cost, report_of, section
 
@@ -59,6 +62,122 @@ def test_parts_always_sum_to_the_whole(whole, parts, by):
     for spend in shown.spends:
         assert total(group.amount for group in spend.groups) == spend.total
         assert total(amount for _, amount in spend.days) == spend.total
+
+
+PAIRS = [f"{outer},{inner}" for outer, inner in permutations(GROUPINGS, 2)]
+IDS = st.sampled_from(["a", "b", None])
+ROWS = st.lists(
+    st.builds(
+        cost,
+        st.decimals(-(10**9), 10**9, places=20).map(str),
+        st.sampled_from(["usd", "eur"]),
+        project_id=IDS,
+        user_id=IDS,
+        api_key_id=IDS,
+        line_item=st.sampled_from(["gpt-5, input", "gpt-5, output", "gpt-6, input", "disk", None]),
+    ),
+    max_size=8,
+)
+
+
+@given(ROWS, ROWS, ROWS, ROWS, st.sampled_from(PAIRS))
+def test_pairs_always_sum_to_their_groups_and_these_to_the_whole(whole, parts, before, rows, by):
+    shown = report_of(
+        by,
+        costs=section(whole),
+        costs_by=section(parts),
+        before=section(before),
+        costs_by_before=section(rows),
+    )
+    for spend in shown.spends:
+        assert total(group.amount for group in spend.groups) == spend.total
+        assert total(group.before for group in spend.groups) == spend.before
+        for group in spend.groups:
+            assert len({part.id for part in group.parts}) == len(group.parts) > 0
+            assert total(part.amount for part in group.parts) == group.amount
+            assert total(part.before for part in group.parts) == group.before
+
+
+@given(ROWS, st.sampled_from(PAIRS))
+def test_groups_of_a_pair_are_those_of_a_report_by_its_first_dimension(rows, by):
+    costs = section(rows)
+    nested = report_of(by, costs=costs, costs_by=costs)
+    flat = report_of(by.split(",")[0], costs=costs, costs_by=costs)
+    for of_pairs, alone in zip(nested.spends, flat.spends, strict=True):
+        assert [attrs.evolve(group, parts=()) for group in of_pairs.groups] == [*alone.groups]
+
+
+def test_pairs_are_nested_as_they_are_asked_for():
+    rows = [
+        cost("2", project_id="p", project_name="Web", line_item="gpt-5, input"),
+        cost("3", project_id="p", project_name="Web", line_item="gpt-5, output"),
+        cost("1", project_id="p", project_name="Web", line_item="storage"),
+        cost("4", project_id="q", line_item="gpt-5, input"),
+    ]
+    costs = {"costs": section([cost("12")]), "costs_by": section(rows)}
+    assert [
+        (group.id, group.name, group.amount, [(part.id, part.amount) for part in group.parts])
+        for group in report_of("project,model", **costs).spends[0].groups
+    ] == [
+        ("p", "Web", 6, [("gpt-5", 5), ("storage", 1)]),
+        ("q", None, 4, [("gpt-5", 4)]),
+        (None, None, 2, [(None, 2)]),
+    ]
+    assert [
+        (group.id, [(part.id, part.name, part.amount) for part in group.parts])
+        for group in report_of("model,project", **costs).spends[0].groups
+    ] == [
+        ("gpt-5", [("p", "Web", 5), ("q", None, 4)]),
+        ("storage", [("p", "Web", 1)]),
+        (None, [(None, None, 2)]),
+    ]
+
+
+def _used(project: str | None, model: str | None, requests: int) -> UsageCompletionsResult:
+    return UsageCompletionsResult(
+        input_tokens=10 * requests,
+        output_tokens=requests,
+        num_model_requests=requests,
+        project_id=project,
+        model=model,
+    )
+
+
+@pytest.mark.parametrize(
+    ("by", "groups", "requests"),
+    [
+        ("project,model", {"p": {"gpt-5": 3, "gpt-6": 4}, None: {"gpt-5": 5}}, {("p", "gpt-5"): 3}),
+        ("project,line-item", {"p": {"gpt-5": 3, "gpt-6": 4}, None: {"gpt-5": 5}}, {}),
+        ("line-item,project", {"gpt-5": {"p": 3, None: 5}, "gpt-6": {"p": 4}}, {}),
+        ("line-item,model", {"gpt-5": {}, "gpt-6": {}}, {}),
+    ],
+)
+def test_tokens_of_pairs_are_nested_and_add_up(by, groups, requests):
+    use = [_used("p", "gpt-5", 1), _used("p", "gpt-6", 4), _used(None, "gpt-5", 5)]
+    shown = report_of(
+        by,
+        costs=section([cost("4")]),
+        costs_by=section(
+            [
+                cost("3", project_id="p", line_item="gpt-5, input"),
+                cost("1", project_id=None, line_item="gpt-5, input"),
+            ]
+        ),
+        usage={"completions": section(use, [_used("p", "gpt-5", 2)])},
+    )
+    assert {row.id: {part.id: part.requests for part in row.parts} for row in shown.tokens} == (
+        groups
+    )
+    for row in shown.tokens:
+        assert not row.parts or attrs.evolve(sum_of(row.parts), id=row.id) == attrs.evolve(
+            row, name=None, parts=()
+        )
+    assert {
+        (group.id, part.id): part.requests
+        for group in shown.spends[0].groups
+        for part in group.parts
+        if part.requests is not None
+    } == requests
 
 
 def test_models_are_derived_from_line_items_and_others_keep_their_own_names():

@@ -1,5 +1,10 @@
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import permutations
 
+import attrs
 import pytest
 
 from usage_async import (
@@ -15,9 +20,12 @@ from usage_async import (
     TimeRange,
     UsageClient,
 )
+from usage_async.emulator import Emulator, Quirks
+from usage_async.report import amounts
+from usage_async.report.compute import compute_report
 from usage_async.report.reading import naming_rows, query_count, read_sections
-from usage_async.report.spec import ReportSpec
-from usage_async.report.values import Sections
+from usage_async.report.spec import GROUPINGS, ReportSpec, report_spec
+from usage_async.report.values import Report, Sections
 
 from .conftest import DAY, cost, section
 
@@ -64,6 +72,64 @@ async def test_everything_is_read_at_the_same_time_and_counted():
 
 async def test_a_plain_report_takes_a_query_an_endpoint_and_one_for_its_groups():
     assert query_count(ReportSpec("user_id", SPEC.period, NOW)) == 1 + len(ENDPOINTS)
+
+
+@asynccontextmanager
+async def _emulated(**quirks) -> AsyncIterator[UsageClient]:
+    async with (
+        Emulator(quirks=Quirks(**quirks)) as server,
+        UsageClient(server.admin_key, base_url=server.url) as client,
+    ):
+        yield client
+
+
+async def _report(client: UsageClient, by: str) -> Report:
+    spec = report_spec(int(time.time()), by=by, period="last-month")
+    return compute_report(spec, await read_sections(client, spec))
+
+
+@pytest.mark.parametrize("by", [*permutations(GROUPINGS, 2)])
+async def test_costs_are_read_by_both_dimensions_and_usage_by_those_that_it_takes(by):
+    grouped = {}
+
+    def note(path, params):
+        grouped.setdefault(path.rpartition("/")[2], set()).add(
+            tuple(value for name, value in params if name == "group_by")
+        )
+
+    spec = attrs.evolve(SPEC, by=by[0], then_by=by[1])
+    async with _client(note) as client:
+        await read_sections(client, spec)
+    assert grouped.pop("costs") == {(), spec.costs_dimensions}
+    for name, (dimensions,) in grouped.items():
+        known = ENDPOINTS[name].group_by
+        asked = {*spec.usage_dimensions} & {*known}
+        # The names of API keys are listed by project.
+        located = {"project_id"} if "api_key_id" in spec.usage_dimensions and asked else set()
+        assert {*dimensions} == asked | located & {*known}
+
+
+async def test_pairs_that_the_service_refuses_are_a_section_that_says_why():
+    async with _emulated(refuse_user_by_project=True) as client:
+        made = await _report(client, "user,project")
+        total = await client.costs(period="last-month", group_by=["user_id"]).total()
+    ((section, blank),) = made.blanks
+    assert section == "spend by user and project"
+    assert blank.verdict == "refused"
+    assert "project_id" in blank.reason
+    assert not made.is_whole
+    assert made.spends[0].groups == ()
+    assert made.spends[0].total == total.amount_value
+
+
+async def test_pairs_add_up_to_the_total_of_a_query():
+    async with _emulated() as client:
+        made = await _report(client, "project,model")
+        total = await client.costs(period="last-month").total()
+    (spend,) = made.spends
+    parts = [part for group in spend.groups for part in group.parts]
+    assert len(parts) > len(spend.groups) > 1
+    assert amounts.total(part.amount for part in parts) == spend.total == total.amount_value
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])

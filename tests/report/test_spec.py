@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from values import utc_range
 
 from usage_async import QueryError
-from usage_async.report.spec import day_end, report_spec
+from usage_async.report.spec import GROUPINGS, day_end, read_by, report_spec
 
 NOW = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp())
 
@@ -71,3 +71,49 @@ def test_a_day_ends_at_the_first_midnight_that_is_not_before(instant):
     end = day_end(instant)
     assert end % 86400 == 0
     assert instant <= end < instant + 86400
+
+
+@pytest.mark.parametrize(
+    ("by", "dimensions"),
+    [
+        ("project", ("project_id",)),
+        ("project_id", ("project_id",)),
+        ("api-key, model", ("api_key_id", "model")),
+        ("model,api_key_id", ("model", "api_key_id")),
+        (["line_item"], ("line_item",)),
+        (("line-item", "user"), ("line_item", "user_id")),
+    ],
+)
+def test_a_grouping_is_one_dimension_or_two_in_the_words_of_people_or_of_the_api(by, dimensions):
+    assert read_by(by) == dimensions
+    spec = report_spec(NOW, period="7d", by=by)
+    assert (spec.by, spec.then_by) == (*dimensions, None)[:2]
+
+
+_ALLOWED = "by takes one or two of project, user, api-key, line-item, model; "
+
+
+@pytest.mark.parametrize(
+    ("by", "says"),
+    [
+        ("tenant", "not 'tenant'"),
+        ("project,", "not ''"),
+        ("", "not ''"),
+        ([], "not 0 of them"),
+        ("project,model,user", "not 3 of them"),
+        ("project,project", "project stands there twice"),
+        ("api-key,api_key_id", "api-key stands there twice"),
+    ],
+)
+def test_what_is_no_grouping_is_refused_and_the_error_names_what_is_allowed(by, says):
+    with pytest.raises(QueryError) as caught:
+        report_spec(NOW, period="7d", by=by)
+    assert str(caught.value) == _ALLOWED + says
+
+
+def test_line_items_and_models_are_read_by_one_dimension_of_costs():
+    spec = report_spec(NOW, period="7d", by="model,line-item")
+    assert (spec.costs_dimensions, spec.usage_dimensions) == (("line_item",), ("model",))
+    assert spec.noun == "model and line item"
+    assert [grouping.noun for grouping in spec.groupings] == ["model", "line item"]
+    assert spec.grouping is GROUPINGS["model"]

@@ -37,6 +37,7 @@ from usage_async.report.values import (
     Tokens,
     spend_by,
 )
+from usage_async.report.wording import sum_of
 
 _ZERO = Decimal(0)
 _REQUESTS = "num_model_requests"
@@ -61,21 +62,19 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         (SPEND, sections.costs),
         (spend_by(spec), sections.costs_by),
         ("the period before", sections.costs_before),
-        (f"the period before by {spec.grouping.noun}", sections.costs_by_before),
+        (f"the period before by {spec.noun}", sections.costs_by_before),
         *usage.items(),
     ]
     present = [(name, section) for name, section in named if section is not None]
     money_gaps = sections.costs.missing_days | sections.costs_by.missing_days
-    joined = (
-        spec.grouping.joined
-        and sections.costs_by.known_from is None
-        and all(usage[name].missing_days == money_gaps for name in counted if not usage[name].blank)
+    same_days = sections.costs_by.known_from is None and all(
+        usage[name].missing_days == money_gaps for name in counted if not usage[name].blank
     )
     return Report(
         spec=spec,
         organization=_organization(sections.costs),
         # A rate needs all requests of a group: one over a part of them would be too high.
-        spends=_spends(spec, sections, names, tokens if joined and not uncounted else ()),
+        spends=_spends(spec, sections, names, tokens if same_days and not uncounted else ()),
         tokens=tokens,
         uncounted=uncounted,
         endpoints=tuple(
@@ -85,7 +84,7 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         gaps=tuple(
             (name, overdue) for name, section in present if (overdue := section.overdue(spec.now))
         ),
-        joined=joined,
+        joined=same_days and all(grouping.joined for grouping in spec.groupings),
         groups_from=sections.costs_by.known_from,
     )
 
@@ -107,7 +106,6 @@ def _organization(section: Section) -> OrganizationRef:
 Amounts = dict[tuple[str, Any], Decimal]
 """Sums by currency and a key."""
 
-
 _Key = Callable[[UsageTimeBucket[CostsResult], CostsResult], Any]
 
 
@@ -120,6 +118,20 @@ def _sum(buckets: Iterable[UsageTimeBucket[CostsResult]], key: _Key) -> Amounts:
                 sums[place] = EXACT.add(sums.get(place, _ZERO), row.amount.value)
     # Checked once each: the check takes as long as the addition.
     return {place: add(amount, _ZERO) for place, amount in sums.items()}
+
+
+_Ids = tuple[str | None, ...]
+"""Ids of a group, one for each dimension of the report."""
+
+
+def _sum_groups(
+    spec: ReportSpec, buckets: Iterable[UsageTimeBucket[CostsResult]]
+) -> dict[tuple[str, _Ids], Decimal]:
+    keys = [_group_key(grouping) for grouping in spec.groupings]
+    if len(keys) > 1:
+        outer, inner = keys
+        return _sum(buckets, lambda bucket, row: (outer(bucket, row), inner(bucket, row)))
+    return {(currency, (key,)): v for (currency, key), v in _sum(buckets, keys[0]).items()}
 
 
 def _group_key(grouping: Grouping) -> _Key:
@@ -151,14 +163,14 @@ def _spends(
     by_day = _sum(sections.costs.buckets, lambda bucket, _: bucket.start.date())
     # Groups of a day that the total lacks would make the part that is not attributed negative.
     grouped = [bucket for bucket in sections.costs_by.buckets if bucket.start.date() not in unknown]
-    by_group = _sum(grouped, _group_key(spec.grouping))
+    by_group = _sum_groups(spec, grouped)
     before = sections.costs_before
     by_day_before = _sum(before.buckets, lambda *_: None) if before is not None else {}
     before_by = sections.costs_by_before
-    by_group_before = _sum(before_by.buckets, _group_key(spec.grouping)) if before_by else {}
+    by_group_before = _sum_groups(spec, before_by.buckets) if before_by else {}
     compared = _are_comparable(spec, sections.costs, before)
     compared_by = compared and _are_comparable(spec, sections.costs_by, before_by)
-    requests = {row.id: row.requests for row in tokens}
+    tree = _Tree(spec, names, _requests(spec, tokens), compared_by)
     spends = []
     for currency in {currency for currency, _ in (*by_day, *by_day_before)}:
         amounts = _of_currency(by_day, currency)
@@ -171,25 +183,20 @@ def _spends(
             for day in days_in(spec.period)
         )
         blank = sections.costs_by.blank is not None
-        groups = _groups(_of_currency(by_group, currency), billed, blank=blank)
-        groups_before = _groups(
-            _of_currency(by_group_before, currency), billed_before, blank=blank or not compared_by
+        nobody = (None,) * len(spec.groupings)
+        groups = _completed(_of_currency(by_group, currency), billed, nobody, blank=blank)
+        groups_before = _completed(
+            _of_currency(by_group_before, currency),
+            billed_before,
+            nobody,
+            blank=blank or not compared_by,
         )
         spends.append(
             Spend(
                 currency=currency,
                 total=billed,
                 days=days,
-                groups=tuple(
-                    Group(
-                        id=key,
-                        name=name_in(names, spec.grouping.costs, key),
-                        amount=groups.get(key, _ZERO),
-                        before=groups_before.get(key, _ZERO) if compared_by else None,
-                        requests=requests.get(key) if key is not None else None,
-                    )
-                    for key in _ranked(groups, groups_before)
-                ),
+                groups=tree.groups(groups, groups_before),
                 before=billed_before if compared else None,
                 pace=pace(days, spec.today) if spec.running else None,
                 unusual=unusual_days(days, spec.today),
@@ -207,14 +214,86 @@ def _are_comparable(spec: ReportSpec, section: Section, before: Section | None) 
     )
 
 
-def _groups(sums: dict[Any, Decimal], billed: Decimal, *, blank: bool) -> dict[Any, Decimal]:
-    """Complete the groups, so that together they are the total; the rest is the group None."""
+def _completed(
+    sums: dict[_Ids, Decimal], billed: Decimal, nobody: _Ids, *, blank: bool
+) -> dict[_Ids, Decimal]:
+    """Complete the groups, so that together they are the total; the rest is the group `nobody`."""
     if blank:
         return {}
     rest = change(billed, total(sums.values()))
     if rest:
-        sums[None] = add(sums.get(None, _ZERO), rest)
+        sums[nobody] = add(sums.get(nobody, _ZERO), rest)
     return sums
+
+
+def _requests(spec: ReportSpec, tokens: Iterable[Tokens]) -> dict[_Ids, int]:
+    """Give the requests of the groups whose costs and usage are about the same things."""
+    outer, *inner = (grouping.joined for grouping in spec.groupings)
+    requests: dict[_Ids, int] = {}
+    for row in tokens if outer else ():
+        if row.id is None:
+            continue
+        requests[row.id,] = row.requests
+        for part in row.parts if all(inner) else ():
+            if part.id is not None:
+                requests[row.id, part.id] = part.requests
+    return requests
+
+
+@attrs.frozen
+class _Tree:
+    """Maker of groups and their parts, from sums by all of their ids.
+
+    Attributes:
+        spec: The report.
+        names: Names of the groups.
+        requests: Requests of groups, by their ids.
+        is_compared: True if groups have the amount of the period before.
+    """
+
+    spec: ReportSpec
+    names: Names
+    requests: Mapping[_Ids, int]
+    is_compared: bool
+
+    def groups(
+        self,
+        sums: Mapping[_Ids, Decimal],
+        before: Mapping[_Ids, Decimal],
+        within: _Ids = (),
+    ) -> tuple[Group, ...]:
+        """Make the groups of these sums.
+
+        Args:
+            sums: Amounts by ids.
+            before: Amounts of the period before.
+            within: The ids that all of them begin with.
+        """
+        depth = len(within)
+        if depth == len(self.spec.groupings):
+            return ()
+        now, earlier = _split(sums, depth), _split(before, depth)
+        amounts = {key: total(part.values()) for key, part in now.items()}
+        amounts_before = {key: total(part.values()) for key, part in earlier.items()}
+        return tuple(
+            Group(
+                id=key,
+                name=name_in(self.names, self.spec.groupings[depth].costs, key),
+                amount=amounts.get(key, _ZERO),
+                before=amounts_before.get(key, _ZERO) if self.is_compared else None,
+                requests=self.requests.get((*within, key)),
+                parts=self.groups(now.get(key, {}), earlier.get(key, {}), (*within, key)),
+            )
+            for key in _ranked(amounts, amounts_before)
+        )
+
+
+def _split(sums: Mapping[_Ids, Decimal], depth: int) -> dict[str | None, dict[_Ids, Decimal]]:
+    """Split sums by the id at a depth."""
+    parts: dict[str | None, dict[_Ids, Decimal]] = {}
+    for ids, amount in sums.items():
+        parts.setdefault(ids[depth], {})[ids] = amount
+    return parts
 
 
 def _ranked(groups: Mapping[Any, Decimal], before: Mapping[Any, Decimal]) -> list[Any]:
@@ -225,21 +304,20 @@ def _ranked(groups: Mapping[Any, Decimal], before: Mapping[Any, Decimal]) -> lis
 
 
 def _totals(
-    spec: ReportSpec, endpoint: Endpoint, section: Section, dimension: str | None
+    spec: ReportSpec, endpoint: Endpoint, section: Section, dimensions: Sequence[str] = ()
 ) -> list[Any]:
-    dimensions = [dimension] if dimension else []
     totals: Totals[Any] = Totals(
         endpoint.result_class, endpoint.measure, dimensions, as_of=spec.now
     )
     for bucket in section.buckets:
         totals.add(attrs.evolve(bucket, other_results=()))
-    return totals.groups() if dimension else [totals.total()]
+    return totals.groups() if dimensions else [totals.total()]
 
 
 def _endpoint_use(spec: ReportSpec, endpoint: Endpoint, section: Section) -> EndpointUse:
     if section.blank:
         return EndpointUse(name=endpoint.name, blank=section.blank)
-    (whole,) = _totals(spec, endpoint, section, None)
+    (whole,) = _totals(spec, endpoint, section)
     required = [
         a
         for a in fields_of(endpoint.result_class)
@@ -261,24 +339,40 @@ def _counted(spec: ReportSpec) -> list[str]:
     for endpoint in ENDPOINTS.values():
         fields = {a.name for a in fields_of(endpoint.result_class)}
         if _REQUESTS in fields and _TOOL_CALLS not in fields:
-            counted += [endpoint.name] * (spec.grouping.usage in endpoint.group_by)
+            counted += [endpoint.name] * ({*spec.usage_dimensions} <= {*endpoint.group_by})
     return counted
 
 
 def _tokens(spec: ReportSpec, usage: Mapping[str, Section], names: Names) -> tuple[Tokens, ...]:
     """Add up requests and tokens by group."""
-    dimension = spec.grouping.usage
-    groups: dict[str | None, Tokens] = {}
+    outer, *inner = spec.usage_dimensions
+    groups: dict[str | None, dict[str | None, Tokens]] = {}
     for name in _counted(spec):
-        for row in _totals(spec, ENDPOINTS[name], usage[name], dimension):
-            key = getattr(row, dimension)
-            so_far = groups.get(key) or Tokens(id=key, name=name_in(names, dimension, key))
-            groups[key] = attrs.evolve(
+        for row in _totals(spec, ENDPOINTS[name], usage[name], spec.usage_dimensions):
+            parts = groups.setdefault(getattr(row, outer), {})
+            key = getattr(row, inner[0]) if inner else None
+            so_far = parts.get(key) or Tokens(
+                id=key, name=name_in(names, inner[0], key) if inner else None
+            )
+            parts[key] = attrs.evolve(
                 so_far,
                 requests=so_far.requests + row.num_model_requests,
                 input=so_far.input + getattr(row, "input_tokens", 0),
                 cached=so_far.cached + (getattr(row, "input_cached_tokens", 0) or 0),
                 output=so_far.output + getattr(row, "output_tokens", 0),
             )
-    order = sorted(groups.values(), key=lambda row: (-row.input - row.output, str(row.id)))
+    return _most_used(
+        attrs.evolve(
+            sum_of([*parts.values()]),
+            id=key,
+            name=name_in(names, outer, key),
+            parts=_most_used(parts.values()) if inner else (),
+        )
+        for key, parts in groups.items()
+    )
+
+
+def _most_used(groups: Iterable[Tokens]) -> tuple[Tokens, ...]:
+    """Order groups by their tokens, without those that used nothing."""
+    order = sorted(groups, key=lambda row: (-row.input - row.output, str(row.id)))
     return tuple(row for row in order if row.requests or row.input or row.output)

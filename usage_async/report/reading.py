@@ -117,7 +117,7 @@ def query_count(spec: ReportSpec) -> int:
 
 
 def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
-    by = [spec.grouping.costs]
+    by = [*spec.costs_dimensions]
     tasks = {
         "costs": _task(client, "costs", spec.period),
         # Not `clamp=True` of the query: its notice would say that costs are missing, but the
@@ -131,15 +131,16 @@ def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
 
 
 def _usage(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
-    grouping = spec.grouping
-    by = [grouping.usage, *filter(None, [grouping.located_by])]
+    by = spec.usage_dimensions
+    located_by = (grouping.located_by for grouping in spec.groupings)
+    with_lists = list(dict.fromkeys((*by, *filter(None, located_by))))
     return {
         endpoint.name: _task(
             client,
             endpoint.name,
             spec.period,
-            [each for each in by if each in endpoint.group_by]
-            if grouping.usage in endpoint.group_by
+            [each for each in with_lists if each in endpoint.group_by]
+            if any(each in endpoint.group_by for each in by)
             else None,
         )
         for endpoint in ENDPOINTS.values()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Literal
 
@@ -11,6 +11,8 @@ import attrs
 from usage_async._api.interval import DAY_S
 from usage_async._query.request import build
 from usage_async._query.times import TimeRange, period_before
+from usage_async.errors import QueryError
+from usage_async.report.dimensions import find_dimension, word_of
 
 By = Literal["project_id", "user_id", "api_key_id", "line_item", "model"]
 
@@ -45,6 +47,7 @@ GROUPINGS: Mapping[By, Grouping] = {
     "line_item": Grouping("line item", "line_item", "model", joined=False),
     "model": Grouping("model", "line_item", "model", derived=True),
 }
+_NUMBERS = (1, 2)
 
 
 @attrs.frozen
@@ -58,6 +61,7 @@ class ReportSpec:
         before: The range that it is compared with; None compares with nothing.
         running: True if the period is the running month, so that its end is projected.
         requested: The range that was asked for; None is the period itself.
+        then_by: The dimension that each group is split by; None splits no further.
     """
 
     by: By
@@ -66,6 +70,7 @@ class ReportSpec:
     before: TimeRange | None = None
     running: bool = False
     requested: TimeRange | None = None
+    then_by: By | None = None
 
     @property
     def last_day_runs(self) -> bool:
@@ -79,14 +84,59 @@ class ReportSpec:
 
     @property
     def grouping(self) -> Grouping:
-        """Its grouping."""
+        """Its grouping; of a pair the outer one."""
         return GROUPINGS[self.by]
+
+    @property
+    def groupings(self) -> tuple[Grouping, ...]:
+        """Its one or two groupings, the outer one first."""
+        return tuple(GROUPINGS[by] for by in (self.by, self.then_by) if by is not None)
+
+    @property
+    def noun(self) -> str:
+        """Name of one group, such as `project`; of a pair `project and model`."""
+        return " and ".join(grouping.noun for grouping in self.groupings)
+
+    @property
+    def costs_dimensions(self) -> tuple[str, ...]:
+        """The dimensions that costs are read by; models and line items are one of them."""
+        return tuple(dict.fromkeys(grouping.costs for grouping in self.groupings))
+
+    @property
+    def usage_dimensions(self) -> tuple[str, ...]:
+        """The dimensions that requests and tokens are added up by."""
+        return tuple(dict.fromkeys(grouping.usage for grouping in self.groupings))
+
+
+def read_by(by: str | Sequence[str], name: str = "by") -> tuple[By, ...]:
+    """Read the grouping of a report: one dimension or two.
+
+    Args:
+        by: Dimensions as people or the API write them: `"project"`, `"project_id"`,
+            `"project,model"` or `("project", "model")`.
+        name: Name of the option, for errors.
+
+    Raises:
+        QueryError: There is no such dimension, or they are not one or two different ones.
+    """
+    allowed = f"{name} takes one or two of {', '.join(map(word_of, GROUPINGS))}"
+    found: list[By] = []
+    for word in by.split(",") if isinstance(by, str) else by:
+        dimension = find_dimension(word.strip(), GROUPINGS)
+        if dimension is None:
+            raise QueryError(f"{allowed}; not {word.strip()!r}")
+        if dimension in found:
+            raise QueryError(f"{allowed}; {word_of(dimension)} stands there twice")
+        found.append(dimension)
+    if len(found) not in _NUMBERS:
+        raise QueryError(f"{allowed}; not {len(found)} of them")
+    return tuple(found)
 
 
 def report_spec(
     now: int,
     *,
-    by: By = "project_id",
+    by: str | Sequence[str] = "project_id",
     period: str | None = None,
     start: str | None = None,
     end: str | None = None,
@@ -96,15 +146,17 @@ def report_spec(
 
     Args:
         now: Unix seconds.
-        by: The dimension to split it by.
+        by: The dimension to split it by, such as `"project"`; or two, such as `"project,model"`
+            or `("project", "model")`: the groups of the first are split by the second.
         period: As `period=` of a query; instead of start and end.
         start: As `start_time=` of a query.
         end: As `end_time=` of a query.
         compare: Compare with the period before.
 
     Raises:
-        QueryError: The times make no range, or one in the future.
+        QueryError: The times make no range, or one in the future; or there is no such grouping.
     """
+    dimensions = read_by(by)
     params = {"start_time": start, "end_time": end, "period": period}
     requested = build("costs", params).resolve(now)
     # Costs come by the day. A day in part would pair the costs of a whole day with partial usage.
@@ -112,12 +164,13 @@ def report_spec(
     covered = TimeRange(first, min(day_end(requested.end_time), now))
     month = day_of(now).replace(day=1)
     return ReportSpec(
-        by=by,
+        by=dimensions[0],
         period=covered,
         now=now,
         before=period_before(covered, period) if compare else None,
         running=day_of(first) == month and covered.end_time == now,
         requested=requested,
+        then_by=dimensions[1] if len(dimensions) > 1 else None,
     )
 
 

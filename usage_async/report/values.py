@@ -70,10 +70,11 @@ class Sections:
 
     Attributes:
         costs: Ungrouped costs.
-        costs_by: Costs by the dimension of the report.
-        usage: Every usage endpoint by name, grouped where it takes the dimension.
+        costs_by: Costs by the dimensions of the report.
+        usage: Every usage endpoint by name, grouped by those of the
+            dimensions that it takes.
         costs_before: Ungrouped costs of the range to compare with.
-        costs_by_before: The same, by the dimension of the report.
+        costs_by_before: The same, by the dimensions of the report.
     """
 
     costs: Section
@@ -100,6 +101,8 @@ class Group:
         amount: Exact.
         before: The exact amount of the range that it is compared with.
         requests: Its requests to models, where they are known.
+        parts: Its groups by the second dimension, the largest first; together they are its amount,
+            exactly. Empty where there is one dimension.
     """
 
     id: str | None
@@ -107,6 +110,7 @@ class Group:
     amount: Decimal
     before: Decimal | None = None
     requests: int | None = None
+    parts: tuple[Group, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -134,7 +138,18 @@ class Spend:
 
 @attrs.frozen(kw_only=True)
 class Tokens:
-    """A group's requests and tokens, over the endpoints that count them."""
+    """A group's requests and tokens, over the endpoints that count them.
+
+    Attributes:
+        id: The group's id, or its model; None where the service names none.
+        name: Its name, where the service sent one.
+        requests: Requests to models.
+        input: Input tokens.
+        cached: Those of them that were read from a cache.
+        output: Output tokens.
+        parts: Its groups by the second dimension, the most tokens first; together they are its
+            figures. Empty where there is one dimension.
+    """
 
     id: str | None
     name: str | None = None
@@ -142,6 +157,7 @@ class Tokens:
     input: int = 0
     cached: int = 0
     output: int = 0
+    parts: tuple[Tokens, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -185,6 +201,11 @@ class View:
     notices: Sequence[str] = ()
     footer: str = ""
     top: int = 0
+
+    @property
+    def top_parts(self) -> int:
+        """The most parts to draw of each group: a third of the most groups; 0 draws all."""
+        return max(1, self.top // 3) if self.top else 0
 
 
 @attrs.frozen(kw_only=True)
@@ -299,7 +320,7 @@ def _on_days_in_part(spec: ReportSpec) -> Iterator[str]:
 
 def spend_by(spec: ReportSpec) -> str:
     """Name the section of the grouped costs."""
-    return f"spend by {spec.grouping.noun}"
+    return f"spend by {spec.noun}"
 
 
 def days_not_sent(number: int) -> str:

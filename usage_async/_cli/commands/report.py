@@ -23,13 +23,12 @@ from usage_async._cli.options import (
     one_of,
     option,
     output_options,
-    read_dimension,
 )
 from usage_async._cli.output import choose_format, render
 from usage_async.errors import QueryError
 from usage_async.report.dimensions import word_of
 from usage_async.report.formats import REPORT_FORMATS
-from usage_async.report.spec import GROUPINGS, report_spec
+from usage_async.report.spec import GROUPINGS, read_by, report_spec
 
 if TYPE_CHECKING:
     from usage_async._client.client import UsageClient
@@ -68,7 +67,7 @@ def report(
         period = _DEFAULT_PERIOD
     spec = report_spec(
         int(context.runtime.now()),
-        by=read_dimension(by, GROUPINGS),
+        by=read_by(by, "--by"),
         period=period,
         start=start,
         end=end,

@@ -27,6 +27,28 @@ def test_a_report_fits_the_terminal_whatever_it_is_split_by(cli, by, columns):
     assert "requests in " in ran.out
 
 
+@pytest.mark.parametrize("by", ["project,model", "api-key,line-item"])
+@pytest.mark.parametrize("columns", [60, 160])
+def test_a_report_by_two_dimensions_fits_the_terminal(cli, by, columns):
+    ran = cli("report", "--demo", "--compare", "--by", by, columns=columns, tty=True)
+    assert (ran.code, ran.err) == (0, "")
+    assert max(map(len, ran.out.splitlines())) <= columns
+    assert (
+        f"Spend by {by.replace(',', ' and ').replace('api-key', 'API key').replace('-', ' ')}"
+        in (ran.out)
+    )
+    assert " / " in ran.out.partition("Top movers\n")[2].partition("\n")[0]
+
+
+def test_pairs_that_the_service_refuses_are_a_section_that_says_so_and_the_code_is_1(cli, serving):
+    serving(Emulator(now=lambda: NOW, quirks=Quirks(refuse_user_by_project=True)))
+    ran = cli("report", "--by", "user,project")
+    assert ran.code == 1
+    assert "Spend by user and project\nrefused: 400: Grouping costs by user_id" in ran.out
+    assert "Total spend  $" in ran.out
+    assert "Tokens and requests by user and project" in ran.out
+
+
 def test_no_colour_code_goes_into_a_pipe(cli):
     assert "\x1b" not in cli("report", "--demo").out
 
@@ -71,7 +93,10 @@ def test_the_period_is_as_asked_for(cli, arguments, period):
         (["--end", "2026-10-01"], "--end needs --start"),
         (["--period", "yesteryear"], 'period takes "2026-10"'),
         (["--start", "2027-01-01"], "is in the future"),
-        (["--by", "planet"], "planet"),
+        (["--by", "planet"], "--by takes one or two of project, user, api-key, line-item, model"),
+        (["--by", "project,planet"], "one or two of project, user, api-key, line-item, model; not"),
+        (["--by", "project,model,user"], "not 3 of them"),
+        (["--by", "project,project_id"], "project stands there twice"),
         (["--byy", "project"], "--by"),
         (["--base-url", "https://example.com"], "leave --base-url"),
     ],

@@ -7,13 +7,14 @@ empty text is `""`, so that reading gives back what was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
 from usage_async._api.exact import plain
 from usage_async.report.breakdown import Breakdown, added_names, value_of
-from usage_async.report.values import Report, Tokens, View
+from usage_async.report.values import Group, Report, Tokens, View
+from usage_async.report.wording import leaves
 
 _QUOTED = frozenset('",\r\n')
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -51,9 +52,9 @@ def _text(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-REPORT_COLUMNS = (
-    "group",
-    "name",
+_NAMES = ("group", "name")
+_PART_NAMES = ("part", "part_name")
+_FIGURES = (
     "currency",
     "amount",
     "amount_before",
@@ -62,23 +63,42 @@ REPORT_COLUMNS = (
     "input_cached_tokens",
     "output_tokens",
 )
+REPORT_COLUMNS = (*_NAMES, *_FIGURES)
+PAIR_COLUMNS = (*_NAMES, *_PART_NAMES, *_FIGURES)
+"""Columns of a report by two dimensions."""
 
 
 def report_as_csv(report: Report, _view: View) -> bytes:
-    """Write a report, one line for each group, guarded for spreadsheets.
+    """Write a report, one line for each group or pair, guarded for spreadsheets.
 
     Money and tokens of a group stand in one line if they are about the same thing and the same
     days, else in lines of their own.
     """
-    tokens = {row.id: row for row in report.tokens}
-    lines = [line(REPORT_COLUMNS)]
+    columns = REPORT_COLUMNS if report.spec.then_by is None else PAIR_COLUMNS
+    tokens = {_ids(path): path for path in leaves(report.tokens)}
+    lines = [line(columns)]
     for spend in report.spends:
-        for group in spend.groups:
-            used = tokens.pop(group.id, None) if report.joined else None
-            money = (spend.currency, group.amount, group.before)
-            lines.append(guarded([group.id, group.name, *money, *_used(used)]))
-    lines += [guarded([row.id, row.name, None, None, None, *_used(row)]) for row in tokens.values()]
+        for path in leaves(spend.groups):
+            used = tokens.pop(_ids(path), None) if report.joined else None
+            money = (spend.currency, path[-1].amount, path[-1].before)
+            lines.append(
+                guarded([*_labels(report, path), *money, *_used(used[-1] if used else None)])
+            )
+    lines += [
+        guarded([*_labels(report, path), None, None, None, *_used(path[-1])])
+        for path in tokens.values()
+    ]
     return b"".join(lines)
+
+
+def _ids(path: Sequence[Group | Tokens]) -> tuple[str | None, ...]:
+    return tuple(each.id for each in path)
+
+
+def _labels(report: Report, path: Sequence[Group | Tokens]) -> list[str | None]:
+    """Give the cells for the ids and names of a group, or of a group and its part."""
+    cells = [cell for each in path for cell in (each.id, each.name)]
+    return cells + [None] * (2 * len(report.spec.groupings) - len(cells))
 
 
 def _used(row: Tokens | None) -> list[int | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from usage_async._api.pages import UsageTimeBucket
@@ -12,7 +12,7 @@ from usage_async._query.times import TimeRange
 from usage_async.report.breakdown import Breakdown
 from usage_async.report.dimensions import names_of
 from usage_async.report.spec import day_of
-from usage_async.report.values import Report, Spend, Tokens, View
+from usage_async.report.values import Group, Report, Spend, Tokens, View
 
 
 def report_as_json(report: Report, view: View) -> bytes:
@@ -24,11 +24,19 @@ def report_as_json(report: Report, view: View) -> bytes:
         "requested": _range(spec.requested or spec.period),
         "as_of": spec.now,
         "by": spec.by,
-        "derived_from_line_items": spec.grouping.derived,
+        "then_by": spec.then_by,
+        "derived_from_line_items": any(grouping.derived for grouping in spec.groupings),
         "compared_with": None if spec.before is None else _range(spec.before),
         "groups_from": report.groups_from,
         "spend": None if report.spend_blank else [_spend(spend) for spend in report.spends],
-        "tokens": [_tokens(row) for row in report.tokens],
+        "tokens": [
+            {
+                "group": row.id,
+                **_used(row),
+                **_parts({"group": row.id, "part": part.id, **_used(part)} for part in row.parts),
+            }
+            for row in report.tokens
+        ],
         "endpoints": [
             {
                 "endpoint": use.name,
@@ -71,19 +79,33 @@ def _spend(spend: Spend) -> dict[str, Any]:
         "groups": [
             {
                 "group": group.id,
-                "name": group.name,
-                "amount": group.amount,
-                "amount_before": group.before,
-                "num_model_requests": group.requests,
+                **_group(group),
+                **_parts(
+                    {"group": group.id, "part": part.id, **_group(part)} for part in group.parts
+                ),
             }
             for group in spend.groups
         ],
     }
 
 
-def _tokens(row: Tokens) -> dict[str, Any]:
+def _parts(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Give the entry of the parts of a group; none where the report has one dimension."""
+    written = list(parts)
+    return {"parts": written} if written else {}
+
+
+def _group(group: Group) -> dict[str, Any]:
     return {
-        "group": row.id,
+        "name": group.name,
+        "amount": group.amount,
+        "amount_before": group.before,
+        "num_model_requests": group.requests,
+    }
+
+
+def _used(row: Tokens) -> dict[str, Any]:
+    return {
         "name": row.name,
         "num_model_requests": row.requests,
         "input_tokens": row.input,

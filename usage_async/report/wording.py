@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from typing import TypeVar
 
 from usage_async._api.interval import DAY_S
 from usage_async._query.times import TimeRange
@@ -12,8 +13,10 @@ from usage_async.report.amounts import total
 from usage_async.report.arithmetic import ratio, times
 from usage_async.report.formatting import count, money, percent, size
 from usage_async.report.insight import Pace, UnusualDay, is_weekend
-from usage_async.report.spec import day_of
+from usage_async.report.spec import GROUPINGS, day_of
 from usage_async.report.values import Group, Report, Tokens
+
+G = TypeVar("G", Group, Tokens)
 
 NOT_ATTRIBUTED = "(not attributed)"
 
@@ -62,16 +65,31 @@ def pace_text(pace: Pace, currency: str) -> str:
 def groups_note(report: Report) -> str:
     """Tell how the groups of spend came about; empty where there is nothing to tell."""
     notes = []
-    if report.spec.grouping.derived:
+    if any(grouping.derived for grouping in report.spec.groupings):
         notes.append("derived from line items; one without a model is shown as it is")
     if report.groups_from is not None:
         notes.append(f"known from {day_of(report.groups_from)}")
     return "; ".join(notes)
 
 
+def tokens_nouns(report: Report) -> tuple[str, ...]:
+    """Name one group of tokens, and one of its parts."""
+    nouns = {grouping.usage: grouping.noun for grouping in GROUPINGS.values()}
+    return tuple(nouns[dimension] for dimension in report.spec.usage_dimensions)
+
+
 def tokens_noun(report: Report) -> str:
     """Name one group of tokens."""
-    return "model" if report.spec.by == "line_item" else report.spec.grouping.noun
+    return " and ".join(tokens_nouns(report))
+
+
+def leaves(groups: Iterable[G]) -> Iterator[tuple[G, ...]]:
+    """Give each part behind its group, or a group that has no parts alone."""
+    for group in groups:
+        for part in group.parts:
+            yield group, part
+        if not group.parts:
+            yield (group,)
 
 
 def split(groups: Sequence[Group], top: int) -> tuple[list[Group], list[Group]]:

@@ -8,7 +8,7 @@ escaped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from io import BytesIO
@@ -28,10 +28,11 @@ from usage_async.report.values import Group, Report, Spend, Tokens, View, days_n
 from usage_async.report.wording import (
     NOT_ATTRIBUTED,
     groups_note,
+    leaves,
     pace_text,
     per_thousand,
     period_text,
-    tokens_noun,
+    tokens_nouns,
     unusual_note,
 )
 
@@ -90,8 +91,15 @@ def report_as_xlsx(report: Report, view: View) -> bytes:
         sheets = _Sheets(book)
         sheets.free("Summary", _summary(report))
         sheets.table("Days", _DAYS, _days(report))
-        sheets.table("Groups", _groups_header(report), _groups(report))
-        sheets.table("Tokens", (tokens_noun(report), *_TOKENS), _tokens(report))
+        nouns = [grouping.noun for grouping in report.spec.groupings]
+        figures = _groups_header(report)
+        sheets.table("Groups", (*_names_header(nouns), *figures), _groups(report, leaves))
+        if report.spec.then_by is not None:
+            # Beside the pairs, not among them: sums over a column count nothing twice.
+            header = (*_names_header(nouns[:1]), *figures)
+            sheets.table("Subtotals", header, _groups(report, _alone))
+        header = (*_names_header(tokens_nouns(report)), *_TOKENS)
+        sheets.table("Tokens", header, _tokens(report))
         sheets.table("Endpoints", _ENDPOINTS, _endpoints(report))
         sheets.table("Notices", _NOTICES, _notices(report, view))
     return data.getvalue()
@@ -211,7 +219,7 @@ def _summary(report: Report) -> Iterator[_Row]:
     yield _line("Period, UTC", _text(f"{period_text(spec.period)}{running}"))
     if spec.before is not None:
         yield _line("Compared with", _text(period_text(spec.before)))
-    yield _line("Grouped by", _text(spec.grouping.noun))
+    yield _line("Grouped by", _text(spec.noun))
     yield _line("Read at", _text(iso(spec.now)))
     yield []
     yield _header("Figure", "currency", "amount", "exact amount", "note")
@@ -256,8 +264,14 @@ def _days(report: Report) -> Iterator[_Row]:
             yield [_day(day), _text(f"{day:%a}"), currency, *amounts, note]
 
 
+def _names_header(nouns: Sequence[str]) -> tuple[str, ...]:
+    if len(nouns) == 1:
+        return nouns[0], "name"
+    return tuple(header for noun in nouns for header in (noun, f"{noun} name"))
+
+
 def _groups_header(report: Report) -> tuple[str, ...]:
-    header = (report.spec.grouping.noun, "name", "currency", "spend", "exact spend", "share")
+    header = ("currency", "spend", "exact spend", "share")
     before = ("before", "exact before", "change", "exact change") * _is_compared(report)
     return *header, *before, "requests", "per 1,000 requests"
 
@@ -266,11 +280,14 @@ def _is_compared(report: Report) -> bool:
     return any(group.before is not None for spend in report.spends for group in spend.groups)
 
 
-def _groups(report: Report) -> Iterator[_Row]:
+def _groups(
+    report: Report, rows: Callable[[Sequence[Group]], Iterable[Sequence[Group]]]
+) -> Iterator[_Row]:
     is_compared = _is_compared(report)
     for spend in report.spends:
-        for group in spend.groups:
-            row = [*_names(group), _text(spend.currency.upper())]
+        for path in rows(spend.groups):
+            group = path[-1]
+            row = [*_names(path), _text(spend.currency.upper())]
             row += [*_exactly(group.amount, spend.currency), _share(group.amount, spend.total)]
             if is_compared:
                 before = group.before
@@ -279,16 +296,23 @@ def _groups(report: Report) -> Iterator[_Row]:
             yield [*row, _count(group.requests), _money(per_thousand(group), spend.currency)]
 
 
-def _names(of: Group | Tokens) -> tuple[_Cell, _Cell]:
-    return _text(of.id), _text(NOT_ATTRIBUTED if of.id is None else of.name)
+def _alone(groups: Sequence[Group]) -> Iterable[Sequence[Group]]:
+    return ([group] for group in groups)
 
 
-_TOKENS = ("name", "requests", "input tokens", "cached input tokens", "output tokens")
+def _names(path: Sequence[Group | Tokens]) -> Iterator[_Cell]:
+    for of in path:
+        yield _text(of.id)
+        yield _text(NOT_ATTRIBUTED if of.id is None else of.name)
+
+
+_TOKENS = ("requests", "input tokens", "cached input tokens", "output tokens")
 
 
 def _tokens(report: Report) -> Iterator[_Row]:
-    for row in report.tokens:
-        yield [*_names(row), *map(_count, (row.requests, row.input, row.cached, row.output))]
+    for path in leaves(report.tokens):
+        row = path[-1]
+        yield [*_names(path), *map(_count, (row.requests, row.input, row.cached, row.output))]
 
 
 _ENDPOINTS = ("endpoint", "metric", "figure", "unit", "note")

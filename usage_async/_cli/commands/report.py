@@ -136,7 +136,8 @@ report.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
             "project",
             group=_VIEW,
             converter=as_written,
-            help="Dimension to group by; models are derived from line items.",
+            help="Dimension to group by, or two: project,model splits each project by model. Models"
+            " are derived from line items.",
         ),
         option(
             "compare",
@@ -152,7 +153,8 @@ report.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
             int,
             15,
             group=_VIEW,
-            help="The most groups to show; the others become one line. 0 shows all.",
+            help="The most groups to show, and a third as many parts of each; the others become one"
+            " line. 0 shows all.",
         ),
         *output_options(REPORT_FORMATS),
         no_names_option(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import groupby
 
@@ -28,6 +29,7 @@ from usage_async.report.wording import (
     change_text,
     figure_text,
     groups_note,
+    leaves,
     pace_text,
     per_thousand,
     period_text,
@@ -40,6 +42,7 @@ from usage_async.report.wording import (
 
 _MOVERS = 3
 _WIDE = 90
+_INDENT = "  "
 
 
 def draw_report(console: Console, report: Report, view: View) -> None:
@@ -48,10 +51,10 @@ def draw_report(console: Console, report: Report, view: View) -> None:
     _head(page, report)
     for spend in report.spends:
         _days(page, spend)
-        _spend(page, report, spend, view.top)
+        _spend(page, report, spend, view)
         _movers(page, spend)
     _blanks(page, report)
-    _tokens(page, report, view.top)
+    _tokens(page, report, view)
     _endpoints(page, report)
     _notes(page, report, view)
     page.console.print()
@@ -143,27 +146,45 @@ def _label(group: Group | Tokens) -> Text:
     return text
 
 
-def _spend(page: Page, report: Report, spend: Spend, top: int) -> None:
-    grouping = report.spec.grouping
+def _lines(groups: Sequence[Group], view: View) -> Iterator[tuple[Text, Group]]:
+    """Give what to draw: groups with their parts below them; of each the largest, and the rest."""
+    for label, group in _largest(groups, view.top):
+        label.stylize("bold" if group.parts else "")
+        yield label, group
+        parts = group.parts
+        if [part.id for part in parts] != [None] or group.id is not None:
+            for part_label, part in _largest(parts, view.top_parts):
+                yield Text.assemble(_INDENT, part_label), part
+
+
+def _largest(groups: Sequence[Group], top: int) -> list[tuple[Text, Group]]:
+    drawn, others = split(groups, top)
+    lines = [(_label(group), group) for group in drawn]
+    if others:
+        place = len(lines) - (1 if drawn[-1].id is None else 0)
+        lines.insert(place, (_others(others), rest_of(others)))
+    return lines
+
+
+def _others(others: Sequence[Group | Tokens]) -> Text:
+    return Text(f"({len(others)} others)", style="dim")
+
+
+def _spend(page: Page, report: Report, spend: Spend, view: View) -> None:
+    noun = report.spec.noun
     if not spend.groups:
         return
-    page.title(f"Spend by {grouping.noun}", groups_note(report))
-    headers = [grouping.noun, "spend", "share"]
+    page.title(f"Spend by {noun}", groups_note(report))
+    headers = [noun, "spend", "share"]
     compared = any(group.before is not None for group in spend.groups)
     is_wide = page.width >= _WIDE
     rated = any(group.requests for group in spend.groups) and (is_wide or not compared)
     headers += ["change"] * compared + ["per 1k requests" if is_wide else "per 1k"] * rated
-    groups, others = split(spend.groups, top)
+    lines = list(_lines(spend.groups, view))
     rows = [
-        [_label(group), *_money(group, spend, compared=compared, rated=rated)] for group in groups
+        [label, *_money(group, spend, compared=compared, rated=rated)] for label, group in lines
     ]
-    if others:
-        rest = rest_of(others)
-        name = Text(f"({len(others)} others)", style="dim")
-        place = len(rows) - (1 if groups[-1].id is None else 0)
-        rows.insert(place, [name, *_money(rest, spend, compared=compared, rated=rated)])
-        groups.insert(place, rest)
-    shares = [ratio(group.amount, spend.total or 1) for group in groups]
+    shares = [ratio(group.amount, spend.total or 1) for _, group in lines]
     page.table(headers, rows, shares=shares)
 
 
@@ -183,21 +204,21 @@ def _money(group: Group, spend: Spend, *, compared: bool, rated: bool) -> list[s
 
 def _movers(page: Page, spend: Spend) -> None:
     moves = [
-        (amounts.change(group.amount, group.before), group)
-        for group in spend.groups
-        if group.before is not None and group.amount != group.before
+        (amounts.change(group.amount, group.before), path)
+        for path in leaves(spend.groups)
+        if (group := path[-1]).before is not None and group.amount != group.before
     ]
     moves.sort(key=lambda move: move[0].copy_abs(), reverse=True)
     if moves:
         page.title("Top movers")
-    for change, group in moves[:_MOVERS]:
+    for change, path in moves[:_MOVERS]:
         verb = "more" if change > 0 else "less"
         page.line(
             (
                 f"{money(change.copy_abs(), spend.currency)} {verb}  ",
                 "red" if change > 0 else "green",
             ),
-            _label(group),
+            Text(" / ").join(map(_label, path)),
         )
 
 
@@ -209,19 +230,28 @@ def _blanks(page: Page, report: Report) -> None:
             page.wrapped(clean(str(blank)), "yellow")
 
 
-def _tokens(page: Page, report: Report, top: int) -> None:
+def _tokens(page: Page, report: Report, view: View) -> None:
     noun = tokens_noun(report)
     if not report.tokens:
         return
     without = f"without {', '.join(report.uncounted)}" if report.uncounted else ""
     page.title(f"Tokens and requests by {noun}", without)
-    rows = [_token_cells(_label(row), row) for row in report.tokens]
-    if top and len(report.tokens) > top + 1:
-        rest = report.tokens[top:]
-        rows[top:] = [_token_cells(Text(f"({len(rest)} others)", style="dim"), sum_of(rest))]
+    rows = []
+    for label, row in _most_used(report.tokens, view.top):
+        label.stylize("bold" if row.parts else "")
+        rows.append(_token_cells(label, row))
+        for part_label, part in _most_used(row.parts, view.top_parts):
+            rows.append(_token_cells(Text.assemble(_INDENT, part_label), part))
     if len(report.tokens) > 1:
         rows.append(_token_cells(Text("all", style="dim"), sum_of(report.tokens)))
     page.table((noun, "requests", "input", "cached", "output"), rows)
+
+
+def _most_used(rows: Sequence[Tokens], top: int) -> list[tuple[Text, Tokens]]:
+    lines = [(_label(row), row) for row in rows]
+    if top and len(rows) > top + 1:
+        lines[top:] = [(_others(rows[top:]), sum_of(rows[top:]))]
+    return lines
 
 
 def _token_cells(label: Text, row: Tokens) -> list[str | Text]:

@@ -180,6 +180,15 @@ def test_tokens_of_pairs_are_nested_and_add_up(by, groups, requests):
     } == requests
 
 
+def test_what_no_model_accounts_for_has_no_rate():
+    costs = section([cost("3", project_id="p")])
+    use = section([_used("p", None, 2)])
+    shown = report_of("project,model", costs=costs, costs_by=costs, usage={"completions": use})
+    (group,) = shown.spends[0].groups
+    (part,) = group.parts
+    assert (group.requests, part.id, part.requests) == (2, None, None)
+
+
 def test_models_are_derived_from_line_items_and_others_keep_their_own_names():
     shown = report_of(
         "model",

@@ -132,6 +132,17 @@ async def test_keys_are_printed_by_name(organization):
     assert any(line.startswith("Data pipeline: nightly batches (key_") for line in lines)
 
 
+async def test_the_spend_of_each_project_and_model_is_printed_and_written(
+    organization, tmp_path, capsys
+):
+    file = tmp_path / "october.xlsx"
+    await example("report.py")["spend_of_last_month"](file)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("Web app ") and line.endswith(" usd") for line in lines)
+    assert any(line.startswith("    gpt-5.2 ") for line in lines)
+    assert file.read_bytes().startswith(b"PK")
+
+
 def test_a_401_a_403_and_a_429_are_provoked(capsys):
     example("faults.py")
     path = "/v1/organization/costs"

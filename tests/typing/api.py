@@ -76,6 +76,7 @@ from usage_async.fastapi import (
     usage_of,
     usage_router,
 )
+from usage_async.report import Report, read_report, render_report, write_report
 
 
 async def fetch_key() -> str:
@@ -317,3 +318,16 @@ async def collecting() -> None:
         assert_type(runs, list[Run])
         assert_type(runs[0].error, str | None)
     assert_type(collect_organization(organizations[0], "USAGE_STORE"), list[Run])
+
+
+async def reports(client: UsageClient) -> None:
+    report = await read_report(client, "2026-10", by="project,model", compare=True)
+    assert_type(report, Report)
+    await read_report(client, start_time=date(2026, 10, 5), by=("user", "api_key_id"), names=False)
+    for spend in report.spends:
+        for group in spend.groups:
+            assert_type(group.amount, Decimal)
+            assert_type([part.before for part in group.parts], list[Decimal | None])
+    assert_type(render_report(report, "json", top=5), bytes)
+    await write_report(report, "october.xlsx")
+    await read_report(client, by=5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

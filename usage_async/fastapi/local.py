@@ -42,12 +42,12 @@ from usage_async.fastapi.metrics import metrics_router
 from usage_async.fastapi.replies import JSON
 from usage_async.fastapi.router import usage_router
 from usage_async.fastapi.scope import ALL
-from usage_async.fastapi.worker import in_worker
 from usage_async.report.dimensions import find_dimension, word_of
 from usage_async.report.html import PAGE_AS_JSON, POLICY, Question, failed_page, report_page
 from usage_async.report.json import report_as_json
 from usage_async.report.spec import GROUPINGS
 from usage_async.report.values import Report, View
+from usage_async.report.worker import in_worker
 
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 _HTTP_PORT = 80

@@ -26,13 +26,13 @@ from usage_async._codec.converter import to_dict
 from usage_async._query.times import TimeRange, iso
 from usage_async.errors import QueryError
 from usage_async.fastapi.parameters import ReportParameters
-from usage_async.fastapi.worker import in_worker
 from usage_async.fastapi.writing import buckets_as_json, summary_as_json
 from usage_async.report.compute import compute_report
 from usage_async.report.json import report_as_json
 from usage_async.report.reading import buckets_of, let_go, read_sections
 from usage_async.report.spec import By, ReportSpec, day_end, report_spec
 from usage_async.report.values import Report, Sections, View
+from usage_async.report.worker import in_worker
 
 T = TypeVar("T")
 

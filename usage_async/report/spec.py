@@ -8,6 +8,7 @@ from typing import Literal
 
 import attrs
 
+from usage_async._api.endpoints import Time
 from usage_async._api.interval import DAY_S
 from usage_async._query.request import build
 from usage_async._query.times import TimeRange, period_before
@@ -138,8 +139,8 @@ def report_spec(
     *,
     by: str | Sequence[str] = "project_id",
     period: str | None = None,
-    start: str | None = None,
-    end: str | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
     compare: bool = False,
 ) -> ReportSpec:
     """Specify a report; days that are asked for in part are covered whole.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, overload
 
 from usage_async._api.interval import DAY_S
 from usage_async._query.times import TimeRange
@@ -15,8 +15,6 @@ from usage_async.report.formatting import count, money, percent, size
 from usage_async.report.insight import Pace, UnusualDay, is_weekend
 from usage_async.report.spec import GROUPINGS, day_of
 from usage_async.report.values import Group, Report, Tokens
-
-G = TypeVar("G", Group, Tokens)
 
 NOT_ATTRIBUTED = "(not attributed)"
 
@@ -83,7 +81,11 @@ def tokens_noun(report: Report) -> str:
     return " and ".join(tokens_nouns(report))
 
 
-def leaves(groups: Iterable[G]) -> Iterator[tuple[G, ...]]:
+@overload
+def leaves(groups: Iterable[Group]) -> Iterator[tuple[Group, ...]]: ...
+@overload
+def leaves(groups: Iterable[Tokens]) -> Iterator[tuple[Tokens, ...]]: ...
+def leaves(groups: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     """Give each part behind its group, or a group that has no parts alone."""
     for group in groups:
         for part in group.parts:

@@ -33,8 +33,9 @@ from usage_async.report.spec import GROUPINGS, read_by, report_spec
 if TYPE_CHECKING:
     from usage_async._client.client import UsageClient
     from usage_async._http.fetch import RequestEvent
+    from usage_async.report.reports import NameRows
     from usage_async.report.spec import ReportSpec
-    from usage_async.report.values import Report, Sections
+    from usage_async.report.values import Report
 
 _PERIOD = Group("Period (UTC, whole days)", sort_key=10)
 _VIEW = Group("View", sort_key=20)
@@ -93,29 +94,27 @@ def report(
 async def _make(
     spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
 ) -> Report:
-    from usage_async.report.compute import compute_report
-
     async with open_client(connection, context, trace=requests.append) as client:
-        return compute_report(spec, await _sections(client, spec, context))
+        return await _read(client, spec, context)
 
 
 async def _make_named(
     spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
 ) -> Report:
-    from usage_async.report.compute import compute_report
-
     async with open_client_and_names(connection, context, trace=requests.append) as opened:
         client, names = opened
-        sections = await _sections(client, spec, context)
-        return compute_report(spec, sections, await names.update(sections.grouped_rows()))
+        return await _read(client, spec, context, names.update)
 
 
-async def _sections(client: UsageClient, spec: ReportSpec, context: Context) -> Sections:
-    from usage_async.report.reading import query_count, read_sections
+async def _read(
+    client: UsageClient, spec: ReportSpec, context: Context, name: NameRows | None = None
+) -> Report:
+    from usage_async.report.reading import query_count
+    from usage_async.report.reports import report_of
     from usage_async.report.terminal.page import progress
 
     with progress(context.err, "reading", query_count(spec)) as advance:
-        return await read_sections(client, spec, advance)
+        return await report_of(client, spec, name, advance)
 
 
 _TEXT = str | None

@@ -160,10 +160,10 @@ async def _read(
     client: UsageClient, names: CommandNames | None, spec: ReportSpec, context: Context
 ) -> tuple[Report, View]:
     """Read a report, and what to say beside it."""
-    from usage_async.fastapi.worker import in_worker
     from usage_async.report.compute import compute_report
     from usage_async.report.reading import buckets_of, let_go, naming_rows, read_sections
     from usage_async.report.values import View
+    from usage_async.report.worker import in_worker
 
     with _noted({}) as notes:
         sections = await read_sections(client, spec)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import accumulate
+from typing import TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -35,6 +36,13 @@ class _Console(Console):
 def make_console(*, stderr: bool) -> Console:
     """Make a console that prints text as it is, without markup."""
     return _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def make_text_console(file: TextIO, width: int) -> Console:
+    """Make a console that writes plain text of this width to a file."""
+    return Console(
+        file=file, width=width, color_system=None, highlight=False, markup=False, emoji=False
+    )
 
 
 @contextmanager

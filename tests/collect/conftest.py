@@ -2,6 +2,7 @@
 
 from itertools import count
 
+import lake
 import pytest
 from collecting import DuckDBShelf, PostgresServer, ToyShelf, forget_duckdb
 
@@ -59,29 +60,20 @@ def postgresql():
 
 
 @pytest.fixture
-def new_delta_shelf(lake, tmp_path):
+def new_delta_shelf(tmp_path):
     numbers = count()
     return lambda: lake.DeltaShelf(f"{tmp_path}/lake-{next(numbers)}'")
 
 
 @pytest.fixture(scope="session")
-def lake():
-    """The module for tests of Delta Lake, which needs large libraries."""
-    for name in ("deltalake", "moto"):
-        pytest.importorskip(name, reason=f"{name} is installed by the extra `heavy` only")
-    import lake
-
-    return lake
-
-
-@pytest.fixture(scope="session")
-def s3_server(lake):
+def s3_server():
+    pytest.importorskip("moto", reason="the extra `heavy` has moto")
     with lake.S3() as server:
         yield server
 
 
 @pytest.fixture
-def s3(s3_server, lake, monkeypatch):
+def s3(s3_server, monkeypatch):
     """A server of S3 that the environment leads to."""
     for name, value in lake.environment(s3_server.address).items():
         monkeypatch.setenv(name, value)
@@ -89,7 +81,7 @@ def s3(s3_server, lake, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def runs(lake):
+def runs():
     """Processes of their own that write stores."""
     with lake.Runs() as started:
         yield started

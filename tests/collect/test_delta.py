@@ -13,7 +13,9 @@ from itertools import count
 from pathlib import Path
 
 import attrs
+import deltalake
 import duckdb
+import lake
 import polars as pl
 import pytest
 from collecting import (
@@ -40,12 +42,11 @@ from usage_async.collect.rows import figures_of
 from usage_async.emulator import demo
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError
 
-deltalake = pytest.importorskip("deltalake", reason="installed by the extra `heavy` only")
 DAY = 86_400
 
 
 @pytest.fixture
-def shelf(lake, tmp_path):
+def shelf(tmp_path):
     return lake.DeltaShelf(str(tmp_path / "lake"))
 
 
@@ -250,7 +251,7 @@ def test_names_are_not_kept(backend):
     assert backend.named_at(ORGANIZATION) is None
 
 
-def test_rows_of_other_kinds_go_with_their_bucket_only(lake, shelf, backend):
+def test_rows_of_other_kinds_go_with_their_bucket_only(shelf, backend):
     backend.apply(lake.made(Place(), "a", 0, 1), 0)
     version = shelf.table("usage_other").version()
     put(backend, [[usage(1)]], organization="b")
@@ -398,7 +399,7 @@ STEPS = [[0, 1], [1, 2]]
 @pytest.mark.slow
 @pytest.mark.parametrize(("steps", "calls"), [(STEPS[:1], range(12)), (STEPS, range(12, 24))])
 def test_after_a_kill_at_any_step_the_next_run_ends_with_the_rows_of_an_undisturbed_one(
-    steps, calls, lake, runs, tmp_path
+    steps, calls, runs, tmp_path
 ):
     job = {"organization": "a", "steps": steps}
     assert runs.run({**job, "where": str(tmp_path / "whole")})[0]["calls"] == calls.stop
@@ -427,7 +428,7 @@ BEFORE = list(POINTS)[:3]
 
 
 @pytest.mark.slow
-def test_a_kill_in_the_middle_of_a_commit_to_s3_is_made_good(lake, s3, runs, tmp_path):
+def test_a_kill_in_the_middle_of_a_commit_to_s3_is_made_good(s3, runs, tmp_path):
     shelf, pid_file = lake.DeltaShelf(s3.bucket()), tmp_path / "pid"
     backend, steps, applied = shelf.open(), [(0, 1)], 1
     backend.apply(lake.made(Place(), "a", *steps[0]), 0)
@@ -450,7 +451,7 @@ def test_a_kill_in_the_middle_of_a_commit_to_s3_is_made_good(lake, s3, runs, tmp
 
 
 @pytest.mark.slow
-def test_s3_holds_what_the_store_in_memory_holds(lake, s3):
+def test_s3_holds_what_the_store_in_memory_holds(s3):
     shelf, model = lake.DeltaShelf(s3.bucket()), ToyShelf()
     backends = shelf.open(), model.open()
     for one in backends:
@@ -468,7 +469,7 @@ def test_s3_holds_what_the_store_in_memory_holds(lake, s3):
 
 
 @pytest.mark.slow
-def test_two_processes_in_s3_lose_no_row(lake, s3, runs):
+def test_two_processes_in_s3_lose_no_row(s3, runs):
     shelf = lake.DeltaShelf(s3.bucket())
     steps = [(0, 1), (1, 2), (2, 3)]
     variables = lake.environment(s3.address)
@@ -564,7 +565,7 @@ def test_the_months_of_a_lost_file_are_read_again(rest, shelf, backend, caplog):
 
 
 @pytest.mark.parametrize("name", ["usage_feeds", "usage_other"])
-def test_a_lost_file_of_another_table_stops_no_run(name, lake, shelf, backend):
+def test_a_lost_file_of_another_table_stops_no_run(name, shelf, backend):
     backend.apply(lake.made(Place(), "a", 0, 1), 0)
     backend.close()
     for file in Path(shelf.where, name).rglob("*.parquet"):
@@ -644,7 +645,7 @@ def test_a_feed_of_a_later_release_is_refused(feed, shelf, backend):
 
 @pytest.mark.parametrize("path", ["/proc/lake", "/dev/null/lake"])
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_a_folder_that_cannot_be_written_is_one_line(path, lake):
+def test_a_folder_that_cannot_be_written_is_one_line(path):
     shelf = lake.DeltaShelf(path)
     with pytest.raises(StoreError, match=r"No such file|Not a directory") as raised:
         shelf.open().apply(snapshot(Place(), [[usage(1)]]), 0)
@@ -652,7 +653,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(path, lake):
 
 
 @pytest.mark.slow
-def test_a_disk_that_takes_no_more_leaves_everything_as_it_was(lake, shelf, backend, runs):
+def test_a_disk_that_takes_no_more_leaves_everything_as_it_was(shelf, backend, runs):
     backend.apply(lake.made(Place(), "a", 0, 1), 0)
     before = shelf.rows(COMPLETIONS), backend.states()
     job = {"where": shelf.where, "organization": "a", "steps": [(0, 2)]}
@@ -665,14 +666,14 @@ def test_a_disk_that_takes_no_more_leaves_everything_as_it_was(lake, shelf, back
 
 
 @pytest.fixture
-def canary(monkeypatch, lake):
+def canary(monkeypatch):
     for name, value in lake.environment(("127.0.0.1", 9)).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(module, "_S3_OPTIONS", {"max_retries": "0"})
     return lake.CANARY
 
 
-def test_a_server_that_is_not_there_is_one_line_without_credentials(canary, lake):
+def test_a_server_that_is_not_there_is_one_line_without_credentials(canary):
     shelf = lake.DeltaShelf("s3://bucket/folder")
     with pytest.raises(StoreError) as raised:
         shelf.open().place(ORGANIZATION, COMPLETIONS)
@@ -680,7 +681,7 @@ def test_a_server_that_is_not_there_is_one_line_without_credentials(canary, lake
     assert canary not in repr(raised.value) + repr(shelf.open())
 
 
-def test_a_bucket_that_is_not_there_is_one_line(lake, s3):
+def test_a_bucket_that_is_not_there_is_one_line(s3):
     shelf = lake.DeltaShelf("s3://no-such-bucket/folder")
     with pytest.raises(StoreError, match="S3 answers NoSuchBucket") as raised:
         shelf.open().place(ORGANIZATION, COMPLETIONS)
@@ -701,7 +702,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("text", REFUSALS)
 @pytest.mark.parametrize("kind", [OSError, ValueError, "panic"])
-def test_no_error_shows_credentials(text, kind, canary, lake, monkeypatch):
+def test_no_error_shows_credentials(text, kind, canary, monkeypatch):
     class PanicException(BaseException):
         pass
 

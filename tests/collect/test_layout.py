@@ -122,7 +122,7 @@ def test_a_table_that_somebody_else_made_is_refused(shelf):
     backend = shelf.open()
     put(backend, [[usage(1)]], feed=COMPLETIONS)
     shelf.run('CREATE TABLE "mine" (organization text)')
-    with pytest.raises(StoreError, match="there is a table mine that holds something else"):
+    with pytest.raises(StoreError, match="there is a table mine that this store did not make"):
         put(backend, [[usage(1)]], feed=Feed("completions", "1h", table="mine"))
     assert [state.feed for state in backend.states()] == [COMPLETIONS]
     backend.close()

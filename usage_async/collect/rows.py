@@ -142,3 +142,9 @@ def _with_digits_of_rounded(table: Table) -> tuple[Table, int]:
             count += len(digits) - digits.null_count
             table = table.set_column(number, table.schema.field(number), digits)
     return table, count
+
+
+def instants(times: Sequence[int]) -> Any:
+    """Make an Arrow array of instants from Unix seconds."""
+    pa = pyarrow()
+    return pa.array([1_000_000 * time for time in times], pa.timestamp("us", tz="UTC"))

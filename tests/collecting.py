@@ -22,9 +22,9 @@ from usage_async import ENDPOINTS, CostsResultAmount, UsageTimeBucket
 from usage_async._api.exact import Extra, plain
 from usage_async._codec.tables import to_arrow
 from usage_async.collect import Applied, Feed, FeedState, OtherRow, Place, Run, Snapshot
-from usage_async.collect.duckdb import DuckDB
 from usage_async.collect.open import open_store
 from usage_async.collect.rows import dimensions_of, figures_of, summed_rows
+from usage_async.collect.sql.duckdb import DuckDB
 from usage_async.collect.store import Backend
 from usage_async.errors import StoreError, StoreMovedError
 

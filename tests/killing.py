@@ -49,8 +49,8 @@ from collecting import (
 
 from usage_async._codec.tables import table_of_texts
 from usage_async.collect import OtherRow, Run
-from usage_async.collect import duckdb as duckdb_module
-from usage_async.collect import postgresql as postgresql_module
+from usage_async.collect.sql import duckdb as duckdb_module
+from usage_async.collect.sql import postgresql as postgresql_module
 from usage_async.collect.store import Backend
 from usage_async.errors import StoreMovedError
 
@@ -66,8 +66,8 @@ PROCESSES.set_forkserver_preload(
         "duckdb",
         "pyarrow.compute",
         "usage_async._codec.tables",
-        "usage_async.collect.duckdb",
-        "usage_async.collect.postgresql",
+        "usage_async.collect.sql.duckdb",
+        "usage_async.collect.sql.postgresql",
         "usage_async.collect.reading",
         "usage_async.emulator",
     ]

@@ -22,7 +22,7 @@ from collecting import (
 )
 
 from usage_async.collect import Place, open_store
-from usage_async.collect.duckdb import DuckDB
+from usage_async.collect.sql.duckdb import DuckDB
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError
 
 
@@ -330,7 +330,7 @@ async def test_a_url_names_a_file(tmp_path, monkeypatch):
 
 
 def test_a_missing_library_is_one_line_with_the_command(monkeypatch):
-    from usage_async.collect import duckdb as module
+    from usage_async.collect.sql import duckdb as module
 
     module.duckdb.cache_clear()
     monkeypatch.setitem(sys.modules, "duckdb", None)

@@ -13,7 +13,7 @@ from collecting import COMPLETIONS, DAY, HOUR, START, put, usage
 import usage_async.collect
 from usage_async import Runtime, UsageClient
 from usage_async.collect import Organization, collect, load_organizations, open_store
-from usage_async.collect.duckdb import DuckDB
+from usage_async.collect.sql.duckdb import DuckDB
 from usage_async.emulator import Emulator, running
 from usage_async.emulator import Organization as Emulated
 

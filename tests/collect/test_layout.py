@@ -19,9 +19,9 @@ from collecting import (
 from usage_async import ENDPOINTS, arrow_schema
 from usage_async._codec.tables import table_of_texts
 from usage_async.collect import Feed
-from usage_async.collect.duckdb import DuckDB
-from usage_async.collect.layout import LAYOUT, Layout, _view, listed, quoted, statements
-from usage_async.collect.postgresql import PostgreSQL
+from usage_async.collect.sql.duckdb import DuckDB
+from usage_async.collect.sql.layout import LAYOUT, Layout, _view, listed, quoted, statements
+from usage_async.collect.sql.postgresql import PostgreSQL
 from usage_async.errors import StoreError
 
 SQL = pytest.mark.parametrize("new_shelf", ["duckdb", "postgresql"], indirect=True)

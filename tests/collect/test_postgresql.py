@@ -22,8 +22,8 @@ from collecting import (
 )
 
 from usage_async.collect import Place, open_store
-from usage_async.collect import postgresql as module
-from usage_async.collect.postgresql import PostgreSQL
+from usage_async.collect.sql import postgresql as module
+from usage_async.collect.sql.postgresql import PostgreSQL
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError
 
 PASSWORD = "canary-0123456789-AbCdEfGh"

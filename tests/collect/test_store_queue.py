@@ -10,7 +10,7 @@ from service import turns
 
 from usage_async.collect import Place, Run, Store
 from usage_async.collect import store as module
-from usage_async.collect.duckdb import DuckDB
+from usage_async.collect.sql.duckdb import DuckDB
 from usage_async.errors import StoreError, StoreMovedError
 
 

@@ -40,7 +40,7 @@ def _backend(url: Secret) -> Backend:
 
 
 def _duckdb(url: Secret) -> Backend:
-    from usage_async.collect.duckdb import DuckDB
+    from usage_async.collect.sql.duckdb import DuckDB
 
     path = str(place_of(url))
     if not path or path == ":memory:":
@@ -49,7 +49,7 @@ def _duckdb(url: Secret) -> Backend:
 
 
 def _postgresql(url: Secret) -> Backend:
-    from usage_async.collect.postgresql import PostgreSQL
+    from usage_async.collect.sql.postgresql import PostgreSQL
 
     found = parameters(url)
     if found is None:

@@ -1,7 +1,7 @@
 """Stores in SQL databases: each operation of a backend as one transaction. Blocking.
 
 DuckDB and PostgreSQL differ in how they connect, in the types of `layout.Dialect`, and in how a
-table of Arrow gets in. All else is here and in the files `sql_*`, in SQL that both understand.
+table of Arrow gets in. All else is in this package, in SQL that both understand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from usage_async._codec.schemas import pyarrow
 from usage_async.collect.feed import Feed
-from usage_async.collect.layout import (
+from usage_async.collect.rows import instants
+from usage_async.collect.sql.layout import (
     FEEDS,
     LAYOUT,
     LAYOUT_TABLE,
@@ -25,8 +26,7 @@ from usage_async.collect.layout import (
     quoted,
     statements,
 )
-from usage_async.collect.rows import instants
-from usage_async.collect.sql_records import (
+from usage_async.collect.sql.records import (
     add_names,
     add_run,
     find_place,
@@ -34,8 +34,8 @@ from usage_async.collect.sql_records import (
     move_place,
     named_at,
 )
-from usage_async.collect.sql_revisions import find_revisions, revision_table
-from usage_async.collect.sql_session import STAGED, Session
+from usage_async.collect.sql.revisions import find_revisions, revision_table
+from usage_async.collect.sql.session import STAGED, Session
 from usage_async.collect.values import Applied, FeedState, Place, Run, Snapshot
 from usage_async.errors import StoreError, StoreMovedError
 

@@ -11,9 +11,9 @@ import msgspec
 
 from usage_async._api.exact import plain
 from usage_async._codec.schemas import pyarrow
-from usage_async.collect.layout import listed, quoted
 from usage_async.collect.rows import dimensions_of, figures_of, instants
-from usage_async.collect.sql_session import STAGED, Session
+from usage_async.collect.sql.layout import listed, quoted
+from usage_async.collect.sql.session import STAGED, Session
 from usage_async.collect.values import Snapshot
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from usage_async.collect.feed import Feed
-from usage_async.collect.layout import FEEDS, NAMES, REVISIONS, RUNS, quoted
-from usage_async.collect.sql_session import STAGED, Session
+from usage_async.collect.sql.layout import FEEDS, NAMES, REVISIONS, RUNS, quoted
+from usage_async.collect.sql.session import STAGED, Session
 from usage_async.collect.values import FeedState, Place, Run, Snapshot
 from usage_async.errors import QueryError, StoreError
 

@@ -19,9 +19,9 @@ import attrs
 from usage_async._codec.redactor import SHORTEST_KEY, Redactor
 from usage_async._codec.schemas import pyarrow
 from usage_async._http.key import Secret
-from usage_async.collect.layout import Dialect, quoted
-from usage_async.collect.sql import SqlBackend
-from usage_async.collect.sql_session import Session
+from usage_async.collect.sql.backend import SqlBackend
+from usage_async.collect.sql.layout import Dialect, quoted
+from usage_async.collect.sql.session import Session
 from usage_async.collect.store_url import conninfo
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError
 

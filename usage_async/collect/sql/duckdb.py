@@ -19,9 +19,9 @@ from weakref import WeakValueDictionary
 
 import attrs
 
-from usage_async.collect.layout import Dialect, quoted, quoted_text
-from usage_async.collect.sql import SqlBackend
-from usage_async.collect.sql_session import Session
+from usage_async.collect.sql.backend import SqlBackend
+from usage_async.collect.sql.layout import Dialect, quoted, quoted_text
+from usage_async.collect.sql.session import Session
 from usage_async.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:

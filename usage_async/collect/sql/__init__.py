@@ -1,0 +1,1 @@
+"""Stores in SQL databases: DuckDB and PostgreSQL. The tables and all statements are shared."""

@@ -23,7 +23,7 @@ import polars as pl
 from collecting import COMPLETIONS, HOUR, START, flat, ordered, snapshot, usage
 
 from usage_async.collect import Feed, OtherRow, Snapshot
-from usage_async.collect.delta import DeltaBackend, delta_backend
+from usage_async.collect.delta.backend import DeltaBackend, delta_backend
 from usage_async.errors import StoreMovedError, UsageError
 
 CANARY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

@@ -31,13 +31,11 @@ from collecting import (
     snapshot,
     usage,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from usage_async import ENDPOINTS, CostsResultAmount
 from usage_async._codec.redactor import MARK
 from usage_async.collect import Feed, Place, default_feeds, open_store, snapshots
-from usage_async.collect import delta as module
+from usage_async.collect.delta import backend as module
 from usage_async.collect.rows import figures_of
 from usage_async.emulator import demo
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError
@@ -79,43 +77,6 @@ def age(*paths, days=2.0):
     then = time.time() - days * DAY
     for path in paths:
         os.utime(path, (then, then))
-
-
-STARTS = st.dictionaries(st.integers(-(2**31), 2**31 - 1) | st.integers(0, 9), st.booleans())
-
-
-@given(numbers=STARTS, width=st.sampled_from([60, HOUR, DAY]))
-def test_missing_buckets_are_written_as_runs(numbers, width):
-    missing = tuple(number * width for number in sorted(numbers))
-    unread = tuple(start for start in missing if numbers[start // width])
-    packed = module._packed(missing, {*unread}, width)
-    assert all(-(2**63) <= each < 2**63 for each in packed)
-    assert module._unpacked(packed, width) == (missing, unread)
-
-
-def test_a_long_gap_is_one_number():
-    starts = range(0, 20_000 * HOUR, HOUR)
-    assert len(module._packed(starts, set(), HOUR)) == 1
-    assert len(module._packed(starts, {*starts}, HOUR)) == 1
-    assert len(module._packed(starts, {*starts[:9]}, HOUR)) == 2
-
-
-SECONDS = st.none() | st.integers(-(2**30) + 1, 3_200_000_000)
-
-
-TIMES = dict.fromkeys(set(attrs.fields_dict(Place)) - {"number", "missing", "unread"}, SECONDS)
-
-
-@given(place=st.builds(Place, number=st.integers(1, 2**31 - 1), **TIMES))
-def test_a_place_is_read_back_out_of_its_numbers(place):
-    numbers = module._numbers("a", place, HOUR)
-    assert all(-(2**63) <= each < 2**63 for each in numbers.values())
-
-    class Log:
-        transaction_version = staticmethod(numbers.get)
-
-    backend = module.DeltaBackend("", {}, is_local=True)
-    assert backend._read_places(Log(), COMPLETIONS, ["a", "b"]) == [place, Place()]
 
 
 def test_a_place_outlives_checkpoints_and_the_clean_up_of_the_log(shelf, backend, log):

@@ -62,7 +62,7 @@ def _postgresql(url: Secret) -> Backend:
 
 
 def _delta(url: Secret) -> Backend:
-    from usage_async.collect.delta import delta_backend
+    from usage_async.collect.delta.backend import delta_backend
 
     return delta_backend(place_of(url))
 

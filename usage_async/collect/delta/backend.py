@@ -25,20 +25,13 @@ buckets.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
-from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,8 +39,21 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
-from usage_async._codec.redactor import Redactor, shortened
-from usage_async._codec.schemas import arrow_schema, pyarrow
+from usage_async._codec.schemas import pyarrow
+from usage_async._query.times import iso
+from usage_async.collect.delta.calls import AbsentError, DamagedError, RaceError, call, deltalake
+from usage_async.collect.delta.log import mended_log
+from usage_async.collect.delta.places import OURS, number_key, number_of, numbers_of, read_places
+from usage_async.collect.delta.rows import (
+    PARTITIONS,
+    equals,
+    other_rows_of,
+    other_schema,
+    rows_of,
+    schema_of,
+    start_of,
+    within_months,
+)
 from usage_async.collect.feed import Feed
 from usage_async.collect.values import Applied, FeedState, Place, Run, Snapshot
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError, UsageError
@@ -62,16 +68,7 @@ LAYOUT = 1
 
 _log = logging.getLogger("usage_async")
 
-_OURS = "usage_async."
-"""Beginning of the properties and application transactions that are ours."""
 _FEEDS, _OTHER = "usage_feeds", "usage_other"
-_PAIRS = (
-    ("number", "gaps"),
-    ("first_start", "start_time"),
-    ("covered_to", "ended_through"),
-    ("settled_through", "as_of"),
-)
-"""A place, two values in each number: the log is read again for each number that is asked for."""
 _LONGEST_NAME = 242
 """Bytes of an organization's name in the name of a folder: 255, without `organization=`."""
 _ATTEMPTS = 20
@@ -81,9 +78,7 @@ _RETRIES = 100
 _FEW_FILES = 20
 """Files of the list of feeds above which it is written again as one."""
 _TIDY_EVERY_S = 86_400
-_TORN_AFTER_S = 60
-"""Age in seconds of a log file that cannot be read from which on nobody writes it any more."""
-_TIDIED = f"{_OURS}tidied"
+_TIDIED = f"{OURS}tidied"
 _AT_ONCE = 16
 """Threads that read places. Each read of one waits for the log, not for the processor."""
 
@@ -94,45 +89,8 @@ _PROPERTIES = {
     "delta.dataSkippingStatsColumns": "start_time",  # those of 20 figures would triple the log
 }
 _S3_OPTIONS = {"max_retries": "5", "retry_timeout": "60s"}
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
-
 _UNFIT = re.compile(r"[\x00-\x1f%\[\]\\^|]")
 """Characters of a path that deltalake 1.6.6 takes for others, or panics at."""
-_HALF = 32
-"""Bits of each of two values in a number of the log, which has 64."""
-_MASK = (1 << _HALF) - 1
-_UNREAD = 1 << 31
-_BEFORE_ALL = -(2**30)
-"""1935. Seconds are counted from here, until 2072, and this one stands for none."""
-
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_DAMAGED = re.compile(r"Parquet error|not found|NoSuchKey")
-_S3_CODE = re.compile(r"<Code>(\w+)</Code>")
-_OS_ERROR = re.compile(r"os error (\d+)\)|Os \{ code: (\d+)")
-_STATUS = re.compile(r"\b([45]\d\d [A-Z]\w+(?: [A-Z]\w+)*)")
-_REASONS = (
-    ("169.254.169.254", "there are no credentials: set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"),
-    ("URL scheme is not allowed", "the endpoint is plain http: set AWS_ALLOW_HTTP=true to use it"),
-    ("operation timed out", "no answer in time"),
-)
-
-
-class _RaceError(StoreError):
-    """Another run has changed the table since it was read."""
-
-
-class _AbsentError(StoreError):
-    """There is no such table."""
-
-
-class _DamagedError(StoreError):
-    """A file of a table is gone or cut short."""
-
-
-@cache
-def _deltalake() -> Any:
-    """Import deltalake, which takes 0.1 s: by the first use, in its thread."""
-    return import_module("deltalake")
 
 
 def delta_backend(where: str) -> DeltaBackend:
@@ -202,9 +160,9 @@ class DeltaBackend:
         for attempt in range(_ATTEMPTS):
             try:
                 return self._apply(snapshot)
-            except _RaceError:
+            except RaceError:
                 continue
-            except _DamagedError:
+            except DamagedError:
                 names = tuple(self._tables)
                 self._tables.clear()
                 if not [name for name in names if self._mended(name)] and attempt:
@@ -220,16 +178,16 @@ class DeltaBackend:
                 f"{self.root}: another run has written {feed.table} of {organization!r}"
             )
         if table is None:
-            partitions = ["organization", "month"]
-            self._create(feed.table, _schema(feed), partitions, snapshot.as_of, _text_of(feed))
+            schema, text = schema_of(feed), _text_of(feed)
+            self._create(feed.table, schema, PARTITIONS, snapshot.as_of, text)
             table = self._of_feed(feed)
         if number == 0 or (organization, feed.table) not in self._noted:
             self._note(organization, feed, snapshot.as_of)
         self._put_other(snapshot)
         following = snapshot.next_place()
-        within = [f"organization = {_quoted(organization)}", *_months(snapshot.sent)]
-        numbers = _numbers(organization, following, feed.width_s)
-        self._replace(table, _rows(snapshot), within, snapshot, numbers)
+        within = [equals("organization", organization), *within_months(snapshot.sent)]
+        numbers = numbers_of(organization, following, feed.width_s)
+        self._replace(table, rows_of(snapshot), within, snapshot, numbers)
         self._places[table.metadata().id, organization] = following
         self._tidy(feed.table, table, snapshot.as_of)
         return Applied(rows=snapshot.table.num_rows)
@@ -281,7 +239,7 @@ class DeltaBackend:
         """
         try:
             return work()
-        except _DamagedError:
+        except DamagedError:
             self._tables.clear()
         return work()
 
@@ -301,7 +259,7 @@ class DeltaBackend:
         return table
 
     def _held(self, name: str, table: Any) -> Feed:
-        text = table.metadata().configuration.get(f"{_OURS}feed", "")
+        text = table.metadata().configuration.get(f"{OURS}feed", "")
         try:
             given = json.loads(text)
             given["filters"] = [(each, tuple(values)) for each, values in given["filters"]]
@@ -321,13 +279,13 @@ class DeltaBackend:
                 table = self._loaded(name)
             else:
                 self._guarded(table.update_incremental)
-        except _AbsentError:
+        except AbsentError:
             return None
         except StoreError:
-            if not (self.is_local and _mended_log(Path(self.root, name))):
+            if not (self.is_local and mended_log(Path(self.root, name))):
                 raise
             table = self._loaded(name)
-        layout = table.metadata().configuration.get(f"{_OURS}layout", "")
+        layout = table.metadata().configuration.get(f"{OURS}layout", "")
         if not layout.isdecimal():
             raise StoreError(f"{self.root}: {name} is a Delta table that is not ours")
         if int(layout) > LAYOUT:
@@ -338,19 +296,19 @@ class DeltaBackend:
         return table
 
     def _loaded(self, name: str) -> Any:
-        kind = _deltalake().DeltaTable
+        kind = deltalake().DeltaTable
         return self._guarded(kind, f"{self.root}/{name}", storage_options=self.options)
 
     def _create(
         self, name: str, schema: Schema, partitions: Sequence[str], now: int, feed: str = ""
     ) -> None:
         """Create a table, unless another run is faster."""
-        properties = {**_PROPERTIES, f"{_OURS}layout": str(LAYOUT)}
+        properties = {**_PROPERTIES, f"{OURS}layout": str(LAYOUT)}
         if feed:
-            properties[f"{_OURS}feed"] = feed
+            properties[f"{OURS}feed"] = feed
         try:
             self._guarded(
-                _deltalake().DeltaTable.create,
+                deltalake().DeltaTable.create,
                 f"{self.root}/{name}",
                 schema=schema,
                 mode="ignore",
@@ -365,34 +323,16 @@ class DeltaBackend:
                 raise
 
     def _number(self, table: Any, organization: str) -> int:
-        found = self._guarded(table.transaction_version, _key("number", organization))
-        return _halves(found or 0)[0]
+        return number_of(self._guarded(table.transaction_version, number_key(organization)))
 
     def _read_places(self, table: Any, feed: Feed, organizations: Sequence[str]) -> list[Place]:
-        """Read places out of the log."""
-        places, gaps = [], []
-        pairs = iter(
-            self._read(table, [_key(name, each) for each in organizations for name, _ in _PAIRS])
-        )
-        for organization in organizations:
-            number, count = _halves(next(pairs) or 0)
-            times = [_halves(next(pairs) or 0) for _ in _PAIRS[1:]]
-            values: list[Any] = [
-                half + _BEFORE_ALL if half else None for pair in times for half in pair
-            ]
-            names = [name for pair in _PAIRS[1:] for name in pair]
-            places.append(Place(number=number, **dict(zip(names, values, strict=True))))
-            gaps.append([_key(f"gap{each}", organization) for each in range(count)])
-        runs = iter(self._read(table, [key for keys in gaps for key in keys]))
-        found = [_unpacked([next(runs) for _ in keys], feed.width_s) for keys in gaps]
-        return [
-            attrs.evolve(place, missing=missing, unread=unread)
-            for place, (missing, unread) in zip(places, found, strict=True)
-        ]
+        """Read the places of organizations in the table of a feed."""
 
-    def _read(self, table: Any, keys: Sequence[str]) -> list[Any]:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return self._guarded(list, pool.map(table.transaction_version, keys))
+        def read(names: Sequence[str]) -> list[int | None]:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                return self._guarded(list, pool.map(table.transaction_version, names))
+
+        return read_places(read, organizations, feed.width_s)
 
     def _replace(
         self,
@@ -406,13 +346,13 @@ class DeltaBackend:
         sent, width = snapshot.sent, snapshot.feed.width_s
         options: dict[str, Any] = {"mode": "append"}
         if sent:
-            times = (f"start_time >= '{_iso(sent[0])}'", f"start_time <= '{_iso(sent[-1])}'")
+            times = (f"start_time >= '{iso(sent[0])}'", f"start_time <= '{iso(sent[-1])}'")
             where = " AND ".join([*within, *times])
             options = {"mode": "overwrite", "schema_mode": "merge", "predicate": where}
             if len(sent) < 1 + (sent[-1] - sent[0]) // width:
                 rows = self._with_those_not_sent(table, where, rows, sent)
         self._guarded(
-            _deltalake().write_deltalake, table, rows, commit_properties=_commit(numbers), **options
+            deltalake().write_deltalake, table, rows, commit_properties=_commit(numbers), **options
         )
 
     def _with_those_not_sent(
@@ -468,7 +408,7 @@ class DeltaBackend:
             entries = sorted({*noted, entry}) if are_many else [entry]
             columns = zip(*entries, strict=True)
             self._guarded(
-                _deltalake().write_deltalake,
+                deltalake().write_deltalake,
                 table,
                 pa.table([pa.array(column, pa.string()) for column in columns], schema),
                 mode="overwrite" if are_many else "append",
@@ -491,32 +431,14 @@ class DeltaBackend:
                 for each in actions
             ):
                 return
-        pa = pyarrow()
-        instant = pa.timestamp("us", tz="UTC")
-        schema = pa.schema(
-            [
-                ("organization", pa.string()),
-                ("table_name", pa.string()),
-                ("start_time", instant),
-                ("end_time", instant),
-                ("content", pa.string()),
-            ]
-        )
         if table is None:
-            self._create(_OTHER, schema, ["organization", "table_name"], snapshot.as_of)
+            self._create(_OTHER, other_schema(), ["organization", "table_name"], snapshot.as_of)
             table = self._opened(_OTHER)
-        rows = [
-            {
-                "organization": organization,
-                "table_name": name,
-                "start_time": row.start_time * 1_000_000,
-                "end_time": row.end_time * 1_000_000,
-                "content": row.row,
-            }
-            for row in snapshot.other
+        within = [
+            equals("organization", organization),
+            equals("table_name", name),
         ]
-        within = [f"organization = {_quoted(organization)}", f"table_name = {_quoted(name)}"]
-        self._replace(table, pa.Table.from_pylist(rows, schema), within, snapshot, {})
+        self._replace(table, other_rows_of(snapshot), within, snapshot, {})
         self._tidy(_OTHER, table, snapshot.as_of)
 
     def _tidy(self, name: str, table: Any, now: int) -> None:
@@ -532,7 +454,7 @@ class DeltaBackend:
             nothing = pyarrow().schema(table.schema().to_arrow()).empty_table()
             # Of several runs, one can set this number: that one tidies.
             self._guarded(
-                _deltalake().write_deltalake,
+                deltalake().write_deltalake,
                 table,
                 nothing,
                 mode="append",
@@ -558,7 +480,7 @@ class DeltaBackend:
             return False
         _log.warning("%s: %d files of %s were lost", self.root, len(lost), table_name)
         numbers: dict[str, int] = {}
-        if f"{_OURS}feed" in table.metadata().configuration:
+        if f"{OURS}feed" in table.metadata().configuration:
             months: dict[str, str] = {}
             for each in sorted(
                 actions, key=lambda each: str(each["partition.month"]), reverse=True
@@ -568,181 +490,30 @@ class DeltaBackend:
             feed = self._held(table_name, table)
             places = self._read_places(table, feed, [*months])
             for organization, place in zip(months, places, strict=True):
-                begin = _start_of(months[organization])
+                begin = start_of(months[organization])
                 start = max(begin, place.first_start or begin)
                 back = attrs.evolve(
                     place,
                     number=place.number + 1,
                     start_time=min(start, place.start_time or start),
                 )
-                numbers |= _numbers(organization, back, feed.width_s)
+                numbers |= numbers_of(organization, back, feed.width_s)
         self._guarded(table.repair, commit_properties=_commit(numbers))
         return True
 
     def _guarded(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
-        """Call what reads or writes a table.
-
-        The errors of deltalake quote requests and replies, so none is chained.
-        """
-        try:
-            return work(*args, **options)
-        except BaseException as error:
-            # A panic in Rust is no Exception.
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            failure = self._failure(error)
-        raise failure
-
-    def _failure(self, error: BaseException) -> StoreError:
-        kinds, text = _deltalake().exceptions, str(error)
-        code = _OS_ERROR.search(text)
-        number = int(code[1] or code[2]) if code else 0
-        kind = StoreError
-        if isinstance(error, kinds.CommitFailedError):
-            kind = _RaceError
-        elif isinstance(error, kinds.TableNotFoundError) and number in {0, errno.ENOENT}:
-            kind = _AbsentError
-        elif _DAMAGED.search(text):
-            kind = _DamagedError
-        return kind(f"{self.root}: {_reason(text, number)}")
-
-
-def _reason(text: str, number: int) -> str:
-    """Tell in one line why deltalake failed."""
-    for part, reason in _REASONS:
-        if part in text:
-            return reason
-    if number:
-        return os.strerror(number)
-    if found := _S3_CODE.search(text) or _STATUS.search(text):
-        return f"S3 answers {found[1]}"
-    keys = tuple(filter(None, map(os.environ.get, _SECRETS)))
-    lines = Redactor(keys).text(_ANSI.sub("", text)).splitlines()
-    return shortened(next(filter(None, map(str.strip, lines)), "unknown error"))
+        """Call what reads or writes a table; see `call`."""
+        return call(self.root, work, *args, **options)
 
 
 def _commit(numbers: Mapping[str, int]) -> Any:
-    deltalake = _deltalake()
-    return deltalake.CommitProperties(
-        app_transactions=[deltalake.Transaction(name, each) for name, each in numbers.items()],
+    library = deltalake()
+    return library.CommitProperties(
+        app_transactions=[library.Transaction(name, each) for name, each in numbers.items()],
         max_commit_retries=_RETRIES,
     )
-
-
-def _schema(feed: Feed) -> Schema:
-    """Give the columns of the table of a feed."""
-    pa = pyarrow()
-    fields = [
-        field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
-        for field in arrow_schema(feed.described, exact=True)
-    ]
-    name, month = pa.field("organization", pa.string()), pa.field("month", pa.string())
-    schema: Schema = pa.schema([name, *fields, month])
-    return schema
-
-
-def _rows(snapshot: Snapshot) -> Table:
-    pa, rows = pyarrow(), snapshot.table
-    name = pa.repeat(pa.scalar(snapshot.organization, pa.string()), rows.num_rows)
-    month = pa.compute.strftime(rows["start_time"], "%Y-%m")
-    rows = rows.append_column("organization", name).append_column("month", month)
-    schema = _schema(snapshot.feed)
-    made: Table = rows.select(schema.names).cast(schema)
-    return made
 
 
 def _text_of(feed: Feed) -> str:
     given = attrs.asdict(feed, filter=attrs.filters.exclude("table"))
     return json.dumps(given, sort_keys=True)
-
-
-def _key(name: str, organization: str) -> str:
-    return f"{_OURS}{name}:{organization}"
-
-
-def _numbers(organization: str, place: Place, width: int) -> dict[str, int]:
-    """Give the application transactions that hold a place."""
-    runs = _packed(place.missing, {*place.unread}, width)
-    made = {_key(f"gap{number}", organization): run for number, run in enumerate(runs)}
-    made[_key("number", organization)] = (place.number << _HALF) + len(runs)
-    for one, other in _PAIRS[1:]:
-        values = [getattr(place, name) for name in (one, other)]
-        first, second = (0 if value is None else value - _BEFORE_ALL for value in values)
-        number = (first << _HALF) + second
-        made[_key(one, organization)] = number if number < 2**63 else number - 2**64
-    return made
-
-
-def _halves(number: int) -> tuple[int, int]:
-    return number >> _HALF & _MASK, number & _MASK
-
-
-def _packed(missing: Sequence[int], unread: AbstractSet[int], width: int) -> list[int]:
-    """Write rising starts as runs: the number of the first bucket, then how many there are.
-
-    The highest bit of the second half tells that they were never read.
-    """
-    runs: list[list[int]] = []
-    for start in missing:
-        number, flag = start // width, _UNREAD * (start in unread)
-        if runs and runs[-1] == [number - (runs[-1][1] & ~_UNREAD), runs[-1][1] & ~_UNREAD | flag]:
-            runs[-1][1] += 1
-        else:
-            runs.append([number, flag + 1])
-    return [(first << _HALF) + count for first, count in runs]
-
-
-def _unpacked(runs: Iterable[int], width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    missing: list[int] = []
-    unread: list[int] = []
-    for run in runs:
-        first, count = run >> _HALF, run & (_UNREAD - 1)
-        starts = [number * width for number in range(first, first + count)]
-        missing += starts
-        if run & _UNREAD:
-            unread += starts
-    return tuple(missing), tuple(unread)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _months(sent: Sequence[int]) -> list[str]:
-    """Give the conditions by which only the files of these months are looked into."""
-    if not sent:
-        return []
-    return [f"month >= '{_iso(sent[0])[:7]}'", f"month <= '{_iso(sent[-1])[:7]}'"]
-
-
-def _start_of(month: str) -> int:
-    return int(datetime.fromisoformat(f"{month}-01T00:00:00+00:00").timestamp())
-
-
-def _mended_log(folder: Path) -> bool:
-    """Put aside what a power failure has left of the newest files of a log.
-
-    A commit that nobody can read has not happened, and so neither has the move of its place.
-    """
-    log = folder / "_delta_log"
-    commits, checkpoints = sorted(log.glob("*.json")), sorted(log.glob("*.checkpoint.parquet"))
-    torn = [file for file in commits[-1:] if not _is_whole_commit(file.read_bytes())]
-    if [file for file in checkpoints[-1:] if not file.read_bytes().endswith(b"PAR1")]:
-        # What names the newest checkpoint goes with it.
-        torn += [checkpoints[-1], *log.glob("_last_checkpoint")]
-    torn = [file for file in torn if time.time() - file.stat().st_mtime > _TORN_AFTER_S]
-    for file in torn:
-        _log.warning("%s is torn: put aside", file)
-        file.rename(file.with_name(f"{file.name}.torn"))
-    return bool(torn)
-
-
-def _is_whole_commit(data: bytes) -> bool:
-    try:
-        return all(json.loads(line) for line in data.splitlines())
-    except ValueError:
-        return False

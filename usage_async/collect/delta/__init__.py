@@ -1,0 +1,1 @@
+"""Store in Delta Lake. The theory of operation is in `backend`."""

@@ -587,7 +587,7 @@ def test_a_table_of_someone_else_is_refused(shelf, backend):
     import pyarrow as pa
 
     deltalake.write_deltalake(f"{shelf.where}/{COMPLETIONS.table}", pa.table({"a": [1]}))
-    with pytest.raises(StoreError, match="not ours") as raised:
+    with pytest.raises(StoreError, match="did not make") as raised:
         backend.place(ORGANIZATION, COMPLETIONS)
     one_line(raised, shelf)
 

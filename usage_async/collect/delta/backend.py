@@ -1,9 +1,10 @@
-"""Store in Delta Lake: a folder, on this machine or in S3, with one Delta table a feed.
+"""Backend of a store in Delta Lake: a folder, on this machine or in S3, with one table a feed.
 
 Theory of operation. A commit to a Delta table is whole or not there, but no commit spans two
-tables. So all that must move together is in one commit to the table of the feed: the files that go,
-the files that come, and the place. The place is held by application transactions, which are numbers
-under a name; they outlive checkpoints and the clean-up of the log. The invariants:
+tables. Therefore one commit to the table of the feed holds all that must move together: the files
+that go, the files that come, and the place. The place is kept as application transactions, which
+are numbers by name in the log; they outlive checkpoints and the clean-up of the log. The
+invariants:
 
 - *One writer an organization*: each commit sets the number of the place of its organization. Delta
   refuses a commit if another one has set the same name since the table was read. Commits of other
@@ -11,16 +12,16 @@ under a name; they outlive checkpoints and the clean-up of the log. The invarian
 - *One range*: a commit replaces the rows of one organization in one range of time. Rows of buckets
   that were not sent are read and written again with it, so the length of the condition does not
   depend on the number of buckets.
-- *Nothing else writes*: replacing joins files, since it writes what it touches as one file a month.
-  `optimize.compact` of deltalake is not used: if two run at once, both succeed, and each row is
-  there twice (1.6.6).
-- *What is lost is read again*: if files of a table are gone, the commit that strikes them out moves
-  the places of their organizations back to before them.
+- *No compaction*: replacing joins files, since it writes the rows of a month as one file.
+  `optimize.compact` of deltalake 1.6.6 is not used: if two compactions run at once, both succeed,
+  and each row is there twice.
+- *Lost files are read again*: if data files of a table are gone, the commit that removes them from
+  the log moves the places of their organizations back to before them.
 
-There are no names, revisions or runs, since they would need a transaction over tables. Rows of
-other kinds have a table of their own. It is written before the data: a run that is killed in
-between writes the same again, and one that loses a race has written a true reading of the same
-buckets.
+Names, revisions and runs are not kept: they would need a transaction over several tables. Rows of
+other kinds have a table of their own, which is written before the table of the feed. A run that is
+killed in between writes the same again; one that loses a race has written a true reading of the
+same buckets.
 """
 
 from __future__ import annotations
@@ -64,33 +65,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LAYOUT = 1
-"""Layout of the tables. A store of a higher one is refused."""
+"""Version of the layout of the tables. A store with a higher one is refused."""
 
 _log = logging.getLogger("usage_async")
 
 _FEEDS, _OTHER = "usage_feeds", "usage_other"
 _LONGEST_NAME = 242
-"""Bytes of an organization's name in the name of a folder: 255, without `organization=`."""
+"""Most bytes of an organization's name in the name of a folder, which has at most 255, of which
+`organization=` takes 13."""
 _ATTEMPTS = 20
-"""Commits that are tried again after another run has changed the table in between."""
+"""Times that a snapshot is tried while other runs change the same rows or the columns."""
 _RETRIES = 100
-"""Versions that a commit tries to get, while others that it does not touch take them."""
+"""Times that deltalake tries a commit while runs of other organizations take the next version."""
 _FEW_FILES = 20
-"""Files of the list of feeds above which it is written again as one."""
+"""Files of the list of feeds from which on it is written again as one."""
 _TIDY_EVERY_S = 86_400
+"""Seconds between two removals of old files."""
 _TIDIED = f"{OURS}tidied"
+"""Name of the number that holds the Unix seconds of the last removal of old files."""
 _AT_ONCE = 16
-"""Threads that read places. Each read of one waits for the log, not for the processor."""
+"""Threads that read places, since each waits for the log and not for the processor."""
 
 _PROPERTIES = {
     "delta.checkpointInterval": "20",  # each read of a place reads the log since the last one
     "delta.deletedFileRetentionDuration": "interval 1 days",
     "delta.logRetentionDuration": "interval 1 days",
-    "delta.dataSkippingStatsColumns": "start_time",  # those of 20 figures would triple the log
+    "delta.dataSkippingStatsColumns": "start_time",  # statistics of 20 figures triple the log
 }
 _S3_OPTIONS = {"max_retries": "5", "retry_timeout": "60s"}
 _UNFIT = re.compile(r"[\x00-\x1f%\[\]\\^|]")
-"""Characters of a path that deltalake 1.6.6 takes for others, or panics at."""
+"""Characters that deltalake 1.6.6 changes in a path, or at which it panics."""
 
 
 def delta_backend(where: str) -> DeltaBackend:
@@ -101,35 +105,50 @@ def delta_backend(where: str) -> DeltaBackend:
             from the environment (`AWS_...`).
 
     Raises:
-        ConfigurationError: It is neither, or it holds credentials; or deltalake is not installed.
+        ConfigurationError: `where` is neither, or holds credentials or a character that deltalake
+            cannot open; or deltalake is not installed.
     """
     if find_spec("deltalake") is None:
-        raise ConfigurationError("Delta Lake needs deltalake: pip install 'usage-async[delta]'")
+        msg = "a store in Delta Lake needs deltalake: pip install 'usage-async[delta]'"
+        raise ConfigurationError(msg)
     if where and "://" not in where:
         root = str(Path(where).expanduser().absolute())
         if found := _UNFIT.search(root):
-            raise ConfigurationError(f"delta: deltalake cannot open a path with {found[0]!r} in it")
+            raise ConfigurationError(
+                f"delta: deltalake cannot open a path with {found[0]!r} in it: use another folder"
+            )
         return DeltaBackend(root, {}, is_local=True)
     parts = urlsplit(where)
     if parts.scheme not in {"s3", "s3a"} or not parts.netloc:
-        raise ConfigurationError("delta: takes a folder or s3://BUCKET/FOLDER")
+        raise ConfigurationError(
+            "delta: this is no folder: use delta:FOLDER or delta:s3://BUCKET/…"
+        )
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigurationError(
-            "delta: takes credentials from the environment (AWS_ACCESS_KEY_ID,"
-            " AWS_SECRET_ACCESS_KEY), not from the URL"
+            "delta: the URL holds a user, a query or a fragment: leave them out, and put"
+            " credentials into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     root = f"s3://{parts.netloc}{parts.path}".rstrip("/")
     if found := _UNFIT.search(root):
-        raise ConfigurationError(f"delta: deltalake cannot open a URL with {found[0]!r} in it")
+        raise ConfigurationError(
+            f"delta: deltalake cannot open a URL with {found[0]!r} in it: use another folder"
+        )
     return DeltaBackend(root, dict(_S3_OPTIONS), is_local=False)
 
 
 @attrs.define
 class DeltaBackend:
-    """A folder of Delta tables; see `Backend`. Opened by `delta_backend`.
+    """Backend of a folder of Delta tables, made by `delta_backend`; see `Backend`.
 
-    It holds rows and places. Names, revisions and runs are not kept.
+    It keeps rows and places, but no names, revisions or runs.
+
+    Attributes:
+        root: Path or URL of the folder.
+        options: Options of deltalake for the storage.
+        is_local: True if the folder is on this machine.
     """
+
+    keeps_names = False
 
     root: str
     options: dict[str, str] = attrs.field(repr=False)
@@ -155,7 +174,7 @@ class DeltaBackend:
 
     def apply(self, snapshot: Snapshot, seen_at: int) -> Applied:
         """See `Backend`."""
-        del seen_at  # for revisions
+        del seen_at  # the instant of revisions, which are not kept
         self._check_name(snapshot.organization)
         for attempt in range(_ATTEMPTS):
             try:
@@ -167,15 +186,23 @@ class DeltaBackend:
                 self._tables.clear()
                 if not [name for name in names if self._mended(name)] and attempt:
                     raise
-        raise StoreError(f"{self.root}: other runs change {snapshot.feed.table} all the time")
+        raise StoreError(
+            f"{self.root}: other runs change {snapshot.feed.table} all the time: try again later"
+        )
 
     def _apply(self, snapshot: Snapshot) -> Applied:
+        """Apply a snapshot if no other run changes its table meanwhile.
+
+        Raises:
+            RaceError: Another run has.
+        """
         organization, feed = snapshot.organization, snapshot.feed
         table = self._of_feed(feed)
         number = 0 if table is None else self._number(table, organization)
         if number != snapshot.place.number:
             raise StoreMovedError(
-                f"{self.root}: another run has written {feed.table} of {organization!r}"
+                f"{self.root}: another run has written {feed.table} of {organization!r} in the"
+                " meantime: read again"
             )
         if table is None:
             schema, text = schema_of(feed), _text_of(feed)
@@ -192,8 +219,6 @@ class DeltaBackend:
         self._tidy(feed.table, table, snapshot.as_of)
         return Applied(rows=snapshot.table.num_rows)
 
-    keeps_names = False
-
     def record(self, run: Run) -> None:
         """Keep nothing."""
 
@@ -201,7 +226,7 @@ class DeltaBackend:
         """Keep nothing."""
 
     def named_at(self, organization: str) -> int | None:
-        """Names are not kept."""
+        """Give None: names are not kept."""
 
     def states(self) -> list[FeedState]:
         """See `Backend`."""
@@ -233,7 +258,7 @@ class DeltaBackend:
         self._tables.clear()
 
     def _afresh(self, work: Callable[[], T]) -> T:
-        """Read; if that fails, once more from tables opened anew.
+        """Call a function that reads; if a file is gone, once more with tables opened anew.
 
         An open table does not see that its folder was removed, or made again.
         """
@@ -244,11 +269,11 @@ class DeltaBackend:
         return work()
 
     def _check_name(self, organization: str) -> None:
-        """Refuse a name that cannot be that of a folder."""
+        """Refuse a name that cannot be part of the name of a folder."""
         if not organization or len(quote(organization, safe="")) > _LONGEST_NAME:
             raise StoreError(
-                f"{self.root}: the name of an organization must have 1 to {_LONGEST_NAME} bytes"
-                " here, where one that is no ASCII letter or digit counts as three"
+                f"{self.root}: the name of an organization must have 1 to {_LONGEST_NAME} bytes in"
+                " Delta Lake, where one that is percent-encoded counts as three"
             )
 
     def _of_feed(self, feed: Feed) -> Any:
@@ -259,6 +284,7 @@ class DeltaBackend:
         return table
 
     def _held(self, name: str, table: Any) -> Feed:
+        """Read the feed that a table holds."""
         text = table.metadata().configuration.get(f"{OURS}feed", "")
         try:
             given = json.loads(text)
@@ -267,8 +293,7 @@ class DeltaBackend:
         except (KeyError, TypeError, ValueError, UsageError):
             pass
         raise StoreError(
-            f"{self.root}: {name} holds a feed that this release does not know: it was written by"
-            " a later release, so upgrade usage-async"
+            f"{self.root}: {name} holds a feed of a later release: upgrade usage-async"
         )
 
     def _opened(self, name: str) -> Any:
@@ -287,7 +312,10 @@ class DeltaBackend:
             table = self._loaded(name)
         layout = table.metadata().configuration.get(f"{OURS}layout", "")
         if not layout.isdecimal():
-            raise StoreError(f"{self.root}: {name} is a Delta table that is not ours")
+            raise StoreError(
+                f"{self.root}: {name} is a Delta table that this store did not make: use another"
+                " folder"
+            )
         if int(layout) > LAYOUT:
             raise StoreError(
                 f"{self.root}: {name} was written by a later release: upgrade usage-async"
@@ -323,6 +351,7 @@ class DeltaBackend:
                 raise
 
     def _number(self, table: Any, organization: str) -> int:
+        """Read the number of a place."""
         return number_of(self._guarded(table.transaction_version, number_key(organization)))
 
     def _read_places(self, table: Any, feed: Feed, organizations: Sequence[str]) -> list[Place]:
@@ -342,7 +371,15 @@ class DeltaBackend:
         snapshot: Snapshot,
         numbers: Mapping[str, int],
     ) -> None:
-        """Replace the rows of the buckets that were sent, in one commit that sets numbers."""
+        """Replace the rows of the buckets that were sent, in one commit.
+
+        Args:
+            table: The table.
+            rows: Rows of the buckets that were sent.
+            within: Conditions that hold for all rows to be replaced, beside their times.
+            snapshot: The snapshot.
+            numbers: Numbers by name that the commit sets.
+        """
         sent, width = snapshot.sent, snapshot.feed.width_s
         options: dict[str, Any] = {"mode": "append"}
         if sent:
@@ -358,6 +395,7 @@ class DeltaBackend:
     def _with_those_not_sent(
         self, table: Any, where: str, rows: Table, sent: Sequence[int]
     ) -> Table:
+        """Add the rows in the range that are in no bucket that was sent, so that they stay."""
         pa, held = pyarrow(), self._scanned(table, predicate=where)
         starts = pa.array([start * 1_000_000 for start in sent], pa.int64())
         is_sent = pa.compute.is_in(held["start_time"].cast(pa.int64()), value_set=starts)
@@ -366,6 +404,7 @@ class DeltaBackend:
         return joined
 
     def _scanned(self, table: Any, **options: Any) -> Table:
+        """Read rows of a table."""
         pa = pyarrow()
 
         def scan() -> Any:
@@ -395,7 +434,7 @@ class DeltaBackend:
         return {(row["organization"], row["table_name"]) for row in found}
 
     def _note(self, organization: str, feed: Feed, now: int) -> None:
-        """Note that an organization has a table, by which `states` finds it."""
+        """Note that an organization has a table, so that `states` finds it."""
         entry = (organization, feed.table)
         noted = self._read_noted()
         if entry not in noted:
@@ -452,7 +491,7 @@ class DeltaBackend:
                 self._tidied[name] = last
                 return
             nothing = pyarrow().schema(table.schema().to_arrow()).empty_table()
-            # Of several runs, one can set this number: that one tidies.
+            # Of several runs that tidy at once, only one can set this number.
             self._guarded(
                 deltalake().write_deltalake,
                 table,
@@ -465,7 +504,11 @@ class DeltaBackend:
             _log.debug("%s: old files stay for another day: %s", name, error)
 
     def _mended(self, table_name: str) -> bool:
-        """Strike out files that are lost, and move the places back to before them."""
+        """Remove lost files from a log, and move the places back to before them.
+
+        Returns:
+            True if files were lost.
+        """
         table, folder = self._opened(table_name), Path(self.root, table_name)
         if table is None:
             return False
@@ -515,5 +558,6 @@ def _commit(numbers: Mapping[str, int]) -> Any:
 
 
 def _text_of(feed: Feed) -> str:
+    """Write a feed as JSON, from which `_held` reads it."""
     given = attrs.asdict(feed, filter=attrs.filters.exclude("table"))
     return json.dumps(given, sort_keys=True)

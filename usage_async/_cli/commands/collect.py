@@ -13,24 +13,24 @@ import attrs
 from cyclopts import Group
 
 from usage_async._cli import stderr
-from usage_async._cli.collecting import (
+from usage_async._cli.connection import Connection
+from usage_async._cli.context import Context
+from usage_async._cli.exit_codes import ExitCode
+from usage_async._cli.hints import explain
+from usage_async._cli.options import CONNECTION, CONTEXT, OUTPUT, option
+from usage_async._cli.store_options import (
     DEFAULT_STORE,
     DEMO_STORE,
     DUCKDB,
     ORGANIZATIONS,
     format_option,
     kind_of,
-    length,
     organizations_option,
+    parse_length,
     print_json,
     store_options,
     store_url,
 )
-from usage_async._cli.connection import Connection
-from usage_async._cli.context import Context
-from usage_async._cli.exit_codes import ExitCode
-from usage_async._cli.hints import explain
-from usage_async._cli.options import CONNECTION, CONTEXT, OUTPUT, option
 from usage_async.errors import ConfigurationError, QueryError, UsageError
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ _NAME = "default"
 _DEMO_NAME = "demo"
 _SHARD = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
 _JITTER = 0.1
-"""Part of `--every` by which a run begins later, at random: many collectors that were started at
-once must not ask at once for ever."""
+"""Most by which a round begins later, at random, as a part of `--every`: collectors that were
+started at the same time do not stay together."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,10 +58,10 @@ class _Task:
 
     Attributes:
         url: URL of the store.
-        file: File of the organizations; None if there is one.
+        file: File of the organizations; None if there is only one organization.
         name: Name of the only organization.
-        feeds: Feeds instead of those of each organization; none: theirs.
-        since: As for `collect`.
+        feeds: Feeds to collect in place of those of each organization; empty for theirs.
+        since: As for `usage_async.collect.collect`.
         shard: Number of the shard and number of shards.
         names: True to read names.
         as_json: True to print JSON.
@@ -94,7 +94,7 @@ def collect(
 ) -> int:
     """Collect usage and costs into a database."""
     if organizations is not None and (name is not None or connection.demo):
-        raise QueryError("--organizations names them itself: leave --name and --demo out")
+        raise QueryError("--organizations already names them: leave --name and --demo out")
     task = _Task(
         url=store_url(to, to_env, DEMO_STORE if connection.demo else DEFAULT_STORE),
         file=organizations,
@@ -110,7 +110,7 @@ def collect(
             "--shard needs a store for several writers, postgresql: or delta:, because a DuckDB"
             " file takes one at a time"
         )
-    seconds = None if every is None else length("--every", every).total_seconds()
+    seconds = None if every is None else parse_length("--every", every).total_seconds()
     from usage_async.report.terminal.page import Page
 
     return context.run(_rounds(task, connection, context, Page(context.out), seconds))
@@ -121,7 +121,10 @@ def _shard(text: str | None) -> tuple[int, int]:
         return 1, 1
     match = _SHARD.fullmatch(text)
     if match is None or int(match[1]) > int(match[2]):
-        raise QueryError(f"--shard takes its number and their count, such as 2/5; not {text!r}")
+        raise QueryError(
+            f"--shard takes the number of the shard and the count of shards, such as 2/5;"
+            f" not {text!r}"
+        )
     return int(match[1]), int(match[2])
 
 
@@ -137,7 +140,7 @@ async def _rounds(
                 code = await _round(task, client_of, context, page)
             except (UsageError, OSError) as error:
                 is_wrong = isinstance(error, ConfigurationError | QueryError)
-                # A database that is down comes back; a wrong command does not mend itself.
+                # A database that is down may come back; a wrong command stays wrong.
                 if every_s is None or (is_first and is_wrong):
                     raise
                 stderr.write_line(explain(error))
@@ -150,10 +153,11 @@ async def _rounds(
 
 
 async def _round(task: _Task, client_of: ClientOf, context: Context, page: Page) -> int:
+    """Collect once, and print the runs."""
     from usage_async.collect.open import open_store
     from usage_async.collect.run import collect as collect_all
 
-    # Read each time, so that an organization is added without a restart.
+    # The file is read each time, so that a change of it needs no restart.
     organizations = _organizations(task)
     count = sum(len(task.feeds or each.feeds) for each in organizations)
     with _progress(context, count) as on_progress:
@@ -184,7 +188,7 @@ def _organizations(task: _Task) -> list[Organization]:
 async def _clients(
     task: _Task, connection: Connection, context: Context
 ) -> AsyncIterator[ClientOf]:
-    """Give the function that makes clients; the server of a demonstration runs as long."""
+    """Give the function that makes clients; the server of a demonstration runs until the end."""
     import os
 
     from usage_async._cli.connection import (
@@ -206,7 +210,7 @@ async def _clients(
     if task.file is None:
         from usage_async._http.key import find_key
 
-        find_key()
+        find_key()  # a missing key is told before anything is opened
     certificates = environment_certificates()
 
     def client_of(organization: Organization, **options: Any) -> UsageClient:
@@ -289,9 +293,9 @@ collect.__signature__ = Signature(  # type: ignore[attr-defined] # a function ta
             None,
             group=_FIGURES,
             show_default=False,
-            help="Start of the figures: 365d, 2026-10-01, 2026-10, this-year. An earlier one than"
-            " before reads all from there again. Default: 31 days before the first run; each later"
-            " run reads what is new and what may have changed.",
+            help="Start of the figures: 365d, 2026-10-01, 2026-10, this-year. One that is earlier"
+            " than that of the runs before reads all from there again. Default: 31 days before the"
+            " first run; each later run reads what is new and what may have changed.",
         ),
         option(
             "no_names",
@@ -318,7 +322,7 @@ collect.__signature__ = Signature(  # type: ignore[attr-defined] # a function ta
             None,
             group=ORGANIZATIONS,
             show_default=False,
-            help="Of the organizations only this part, such as 2/5: for several machines.",
+            help="Part of the organizations, such as 2/5, for several machines that share them.",
         ),
         option(
             "every",
@@ -326,8 +330,9 @@ collect.__signature__ = Signature(  # type: ignore[attr-defined] # a function ta
             None,
             group=_AGAIN,
             show_default=False,
-            help="Collect again after this time, such as 1h, until Ctrl-C or SIGTERM, which let"
-            " the snapshot that is being applied end. Failed runs are reported, and survived.",
+            help="Collect again at this interval, such as 1h, until Ctrl-C or SIGTERM; a snapshot"
+            " that is being applied is finished first. Failed runs are reported, and the next round"
+            " tries again.",
         ),
         CONNECTION,
         CONTEXT,

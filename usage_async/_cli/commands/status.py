@@ -1,4 +1,4 @@
-"""Command `usage-async status`: tell how far a database is, and if its collecting has stopped."""
+"""Command `usage-async status`: show the progress of each feed in a store, and what has stopped."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import attrs
 from cyclopts import Group
 
-from usage_async._cli.collecting import (
+from usage_async._cli.context import Context
+from usage_async._cli.exit_codes import ExitCode
+from usage_async._cli.options import CONTEXT, option
+from usage_async._cli.store_options import (
     DEFAULT_STORE,
     DUCKDB,
     format_option,
     kind_of,
-    length,
     organizations_option,
+    parse_length,
     print_json,
     store_options,
     store_url,
 )
-from usage_async._cli.context import Context
-from usage_async._cli.exit_codes import ExitCode
-from usage_async._cli.options import CONTEXT, option
 from usage_async.errors import StoreError
 
 if TYPE_CHECKING:
@@ -46,13 +46,12 @@ def status(
     debug: bool,  # noqa: ARG001 - the dispatch reads it
     context: Context,
 ) -> int:
-    """Tell how far each feed of each organization is."""
-    longest = length("--max-age", max_age)
+    """Show the progress of each feed of each organization, and what has stopped."""
+    longest = parse_length("--max-age", max_age)
     url = store_url(to, to_env)
     file = Path(url.partition(":")[2]).expanduser()
     if kind_of(url) == DUCKDB and not file.exists():
-        # To open it would make an empty one.
-        raise StoreError(f"there is no file {file}: nothing was collected into it")
+        raise StoreError(f"there is no file {file}: run usage-async collect, or name another store")
     wanted = None if organizations is None else _wanted(organizations)
     states = _chosen(context.run(_read(url)), wanted)
     now = context.runtime.now()
@@ -63,7 +62,7 @@ def status(
     elif states:
         _draw(states, verdicts, context)
     if not states:
-        context.note("nothing was ever collected into this store")
+        context.note("nothing was ever collected into this store: run usage-async collect")
     return ExitCode.DONE if states and not any(verdicts) else ExitCode.STOPPED
 
 
@@ -85,7 +84,7 @@ def _wanted(file: Path) -> dict[tuple[str, str], Feed]:
 def _chosen(
     states: Sequence[FeedState], wanted: Mapping[tuple[str, str], Feed] | None
 ) -> list[FeedState]:
-    """Choose what is still to be collected; what never was is added."""
+    """Choose the states of the feeds that are to be collected, with one for each that never was."""
     from usage_async.collect.values import FeedState, Place
 
     if wanted is None:
@@ -98,10 +97,10 @@ def _chosen(
 
 
 def _verdict(state: FeedState, now: float, longest: timedelta) -> str | None:
-    """Tell why a feed has stopped; None if it has not."""
+    """Describe why a feed has stopped; None if it has not."""
     if state.run is not None and state.run.error is not None:
         return f"failed: {state.run.error}"
-    # A run that found nothing to apply leaves the place as it was.
+    # A run without any bucket to apply leaves the place as it was.
     ends = [state.place.as_of, None if state.run is None else state.run.started_at]
     last = max((each for each in ends if each is not None), default=None)
     if last is None:

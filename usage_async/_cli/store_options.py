@@ -1,4 +1,4 @@
-"""Options that `collect` and `status` share: the store, and the file of the organizations."""
+"""Options of the commands that use a store, `collect` and `status`, and the reading of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT_STORE = "duckdb:usage.duckdb"
 DEMO_STORE = "duckdb:usage-demo.duckdb"
 
 _SECRET = re.compile(r"(?i)://[^/?#]*:[^/?#]*@|[?&;][^=&;]*(?:password|secret|token|sig)[^=&;]*=")
-"""A password, or the key of an object store, within a URL."""
+"""A password or the key of an object store in a URL, of whatever store."""
 
 
 def store_options(text: str) -> list[Argument]:
@@ -41,8 +41,8 @@ def store_options(text: str) -> list[Argument]:
             None,
             group=STORE,
             show_default=False,
-            help="duckdb:FILE, postgresql://HOST/DATABASE or delta:FOLDER-OR-URL, without a"
-            f" password. {text}",
+            help="URL of the store: duckdb:FILE, postgresql://HOST/DATABASE or"
+            f" delta:FOLDER-OR-URL, without a password. {text}",
         ),
         option(
             "to_env",
@@ -50,7 +50,7 @@ def store_options(text: str) -> list[Argument]:
             None,
             group=STORE,
             show_default=False,
-            help="Environment variable that holds it, which may have a password.",
+            help="Environment variable that holds the URL of the store, also one with a password.",
         ),
     ]
 
@@ -81,6 +81,11 @@ def format_option() -> Argument:
 def store_url(to: str | None, to_env: str | None, default: str = DEFAULT_STORE) -> Secret:
     """Find the URL of the store.
 
+    Args:
+        to: Value of `--to`.
+        to_env: Value of `--to-env`.
+        default: URL without either option.
+
     Raises:
         QueryError: Both options are given, or `--to` holds a password.
         ConfigurationError: The variable is not set.
@@ -93,7 +98,9 @@ def store_url(to: str | None, to_env: str | None, default: str = DEFAULT_STORE) 
     if to_env is not None:
         if url := os.environ.get(to_env):
             return Secret(url)
-        raise ConfigurationError(f"--to-env {to_env}: this variable is not set")
+        raise ConfigurationError(
+            f"--to-env {to_env}: this variable is not set: set it to the URL of the store"
+        )
     if to is not None and (holds_password(to) or _SECRET.search(to)):
         raise QueryError(
             "--to holds a password, which every user of this machine can see: put it into"
@@ -107,11 +114,15 @@ def kind_of(url: str) -> str:
     return url.partition(":")[0].lower()
 
 
-def length(name: str, text: str) -> timedelta:
+def parse_length(name: str, text: str) -> timedelta:
     """Read a length of time.
 
+    Args:
+        name: Name of the option, for messages.
+        text: Its value.
+
     Raises:
-        QueryError: It is none.
+        QueryError: The value is no length of time.
     """
     found = parse_time(name, text)
     if not isinstance(found, timedelta):

@@ -5,6 +5,7 @@ import re
 import textwrap
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -51,6 +52,18 @@ def test_the_ten_lines_collect_what_the_file_names(server, tmp_path, monkeypatch
     assert len([line for line in program.splitlines() if line]) <= 10
     exec(program, {})  # noqa: S102 - as a reader would
     assert re.fullmatch(r"acme costs:1d \d\d done\n", capsys.readouterr().out)
+
+
+def test_a_loop_of_ones_own_collects_one_feed(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", server.admin_key)
+    monkeypatch.setenv("USAGE_ASYNC_BASE_URL", server.url)
+    program: dict[str, Any] = {}
+    exec(block("async def collect_costs"), program)  # noqa: S102 - as a reader would
+    asyncio.run(program["collect_costs"]())
+    with duckdb.connect("usage.duckdb") as connection:
+        sql = "SELECT organization, count(*) > 0 FROM costs_by_project_1d_named GROUP BY 1"
+        assert connection.execute(sql).fetchall() == [("acme", True)]
 
 
 def test_the_file_of_organizations_is_one(tmp_path):

@@ -1,4 +1,4 @@
-"""Collecting: usage and costs of many organizations, into databases, again and again.
+"""Collecting: usage and costs of many organizations, kept up to date in a database.
 
     import asyncio
 
@@ -12,22 +12,39 @@
 
     asyncio.run(main())
 
-Run it every hour, or let `usage-async collect --every 1h` do so. Three words:
+Run it every hour, or let `usage-async collect --every 1h` do so. Four words:
 
-- A *feed* is what is collected of an organization: endpoint, width, grouping and filters, written
-  `completions:1h:project+model`. Each feed has a table of its own, such as
+- A *feed* is a query that is collected again and again: endpoint, width, grouping and filters,
+  written `completions:1h:project+model`. Each feed has a table of its own, such as
   `completions_by_project_model_1h`, so that a sum over a table never counts twice. A table whose
   name ends with `_levels` holds levels, such as stored bytes, which must not be added up over time.
-- A *snapshot* is what one reading of a range gave: the rows of the buckets that were sent, and the
-  starts of those that were not.
-- A *store* is a database. It applies a snapshot whole or not at all: the rows of each bucket that
-  was sent are replaced, and the place to resume from moves, in one transaction. It refuses if
-  another run was faster. Therefore a run can be killed at any moment, repeated, or done twice at
-  once, without a lock.
+- A *snapshot* is the result of one reading of a range: the rows of the buckets that the service
+  sent, and the starts of the buckets that it did not send.
+- A *store* is a database. It applies a snapshot whole or not at all: in one transaction the rows of
+  each bucket that was sent are replaced, and the place moves.
+- The *place* of a feed in a store tells how far it was collected and where to resume. A store
+  refuses a snapshot if another run has moved the place since the snapshot was begun; the run then
+  reads again. Therefore a run can be killed at any moment, repeated, or done twice at once, without
+  a lock.
 
 The first run of a feed reads 31 days, or from `since` on. Each later run reads again what may still
 be revised (3 days, `settle_after`), and what is new. A bucket that was not sent keeps its rows, and
 is asked for again for 30 days.
+
+`collect` does all of this. Below it, a loop of your own applies the snapshots of one feed:
+
+    from datetime import UTC, datetime
+
+    from usage_async import UsageClient
+    from usage_async.collect import Feed, open_store, snapshots
+
+    async def collect_costs():
+        feed, since = Feed.parse("costs:1d:project"), datetime(2026, 10, 1, tzinfo=UTC)
+        async with UsageClient() as client, open_store("duckdb:usage.duckdb") as store:
+            place = await store.resume_from("acme", feed)
+            reading = snapshots(client, "acme", feed, place, int(since.timestamp()))
+            async for snapshot in reading:
+                await store.apply(snapshot)
 
 
 The file of the organizations
@@ -44,13 +61,14 @@ The file of the organizations
     key_command = ["pass", "show", "openai/globex"]
     settle_after = "5d"
 
-It names the source of each key (`key_variable`, `key_file`, `key_command`) and never holds one.
-Organizations share connections and a bound of 64 requests in flight, 16 of them are read at once.
-One that is refused, throttled or silent costs the others nothing: its runs have an `error`.
+The file names the source of each key (`key_variable`, `key_file`, `key_command`) and never holds a
+key. At most 16 organizations are read at once; all of them share connections and a bound of 64
+requests in flight. An organization that is refused, throttled or silent costs the others nothing:
+its runs have an `error`.
 
 - *Adding an organization*: add it. Its first run reads 31 days.
-- *Changing a grouping*: that is another feed with another table, which begins with a first run. The
-  old table stays as it is. Take the figures of one of the two.
+- *Changing a grouping*: the new grouping is another feed with another table, which begins with a
+  first run. The old table stays as it is. Take the figures of one of the two.
 - *Changing filters, or a table's name*: the same.
 - *Dropping a feed*: leave it out. Its table stays. `status --organizations FILE` no longer counts
   it; without the file, `status` reports it as stopped until its rows of `usage_feeds` are deleted.
@@ -61,18 +79,27 @@ One that is refused, throttled or silent costs the others nothing: its runs have
 What a store holds
 ==================
 
-A table a feed, with the columns of the endpoint's Arrow table after `organization`; a view
-`TABLE_named` with the names of projects, users and API keys joined in and a UTC `day`;
-`usage_names`; `usage_revisions`, with a row for each group of an ended bucket whose figures have
-changed; `usage_other`, with rows of other kinds as JSON; `usage_runs`; and `usage_feeds`, the
-places. Delta Lake holds the tables of feeds, `usage_other` and the places only.
+- A table for each feed: `organization`, then the columns of the endpoint's Arrow table.
+- A view `TABLE_named` for each feed, with the names of projects, users and API keys and a UTC
+  `day`.
+- `usage_names`: these names, each with the instants at which it was first and last seen.
+- `usage_revisions`: a row for each group of an ended bucket whose figures have changed, with the
+  old and the new ones as JSON.
+- `usage_other`: rows of other and unknown kinds, as JSON.
+- `usage_runs`: a row for each run of a feed, with its counts and its error.
+- `usage_feeds`: each feed with its place.
 
-Money is exact: `amount` is a decimal of 18 places. A figure with more is rounded half to even, all
-its digits stand in `amount_exact`, and `run.rounded` counts it. In PostgreSQL `amount` has all
+Delta Lake holds the tables of feeds, `usage_other` and the places only.
+
+Money is exact: `amount` is a decimal of 18 places. A figure with more is rounded half to even,
+`amount_exact` holds all its digits, and `run.rounded` counts it. In PostgreSQL `amount` has all
 digits.
 
-How late are figures revised? This tells by how much `settle_after` is too long or too short, in
-DuckDB and PostgreSQL:
+A later release may add columns to a table and drops none. A release refuses a store whose layout a
+later one has changed, with one line.
+
+How late are figures revised? This query tells by how much `settle_after` is too long or too short,
+in DuckDB and PostgreSQL:
 
     SELECT table_name,
            count(*) AS revisions,
@@ -89,32 +116,56 @@ DuckDB and PostgreSQL:
     GROUP BY table_name
     ORDER BY table_name
 
-The hours count from the end of the bucket. What is revised after `settle_after` is not read again,
-so nothing tells of it: collect with a long one for some weeks first.
+The hours count from the end of the bucket. A revision after `settle_after` is never read, so the
+query cannot tell of it: collect with a long `settle_after` for some weeks first.
 
 
 Which store
 ===========
 
-- *DuckDB*, `duckdb:usage.duckdb`: one file, one machine, one writer at a time. Nothing to set up.
-  The file is open only while a snapshot is applied, some 30 ms, so that others can read it.
-- *PostgreSQL*, `postgresql://host/database`: several writers, many readers, `GRANT`. Use it where
-  there is one.
-- *Delta Lake*, `delta:s3://bucket/usage` or `delta:folder`: many writers, no server. Read it with
-  polars, DuckDB or any engine that reads Delta.
+- *DuckDB*, `duckdb:usage.duckdb`: one file on one machine, with one writer at a time. There is
+  nothing to set up. The file is open only while a snapshot is applied, some 30 ms in an hourly run,
+  so that other programs can read it in between.
+- *PostgreSQL*, `postgresql://host/database`: a server with many writers and many readers, whose
+  rights `GRANT` tells apart. Take it where you run one.
+- *Delta Lake*, `delta:s3://bucket/usage` or `delta:folder`: files with many writers and no server.
+  Polars, DuckDB and every other engine for Delta Lake can read them. Take a path without blanks and
+  characters outside ASCII: polars 2.1 cannot read others.
 
-What grows: the tables of feeds, by rows a bucket and buckets a day. 20 groups at 1h are 175,200
-rows a year for each organization and feed. The revisions grow by what is revised. Other tables stay
-small.
+Put a URL with a password into an environment variable (`--to-env NAME`), or only the password into
+`~/.pgpass` or `PGPASSWORD`. Credentials for S3 come from `AWS_ACCESS_KEY_ID` and its companions.
+
+Two examples in `tests/examples` of the source: `store_polars.py` reads a store with polars;
+`dlt_resource.py` hands snapshots to dlt, which loads them into other databases.
+
+
+What grows
+==========
+
+- The tables of feeds, by rows a bucket and buckets a day: 20 groups at 1h are 175,200 rows a year
+  for each organization and feed.
+- `usage_revisions`, by the figures that are revised.
+- `usage_runs`, by a row for each run of a feed, which is 8,760 a year at one run an hour. Rows but
+  the last one of each feed can be deleted.
+- Other tables stay small.
+
+An hourly run replaces three days. This was measured over the first 720 hourly runs of one feed:
+
+- DuckDB: 3.3 MB.
+- PostgreSQL: 107 MB before autovacuum, which makes the space of replaced rows free for later ones.
+- Delta Lake: at most 6.8 MB, because files that were replaced more than a day ago are removed once
+  a day (55 MB without that). A commit took 28 ms (median).
+
+Applying 100,000 rows took 0.33 s in DuckDB and 1.0 s in PostgreSQL.
 
 
 Beyond one machine
 ==================
 
 One process reads some 570 pages a second. An hourly run of 500 organizations with 12 feeds is some
-6,000 pages, read in 11 seconds; storing takes longer, 20 to 40 ms of CPU a feed in DuckDB. More
-machines are worth it for more than that, for first runs of a year, or for keys that may not leave a
-machine. They need PostgreSQL or Delta Lake.
+6,000 pages, which are read in 11 seconds. Storing them takes longer: 20 to 40 ms of CPU a feed in
+DuckDB, 2 to 4 minutes for all. Several machines are worth it for more organizations, for first runs
+of a year, or for keys that may not leave a machine. They need PostgreSQL or Delta Lake.
 
 The work of one organization is one function call over plain values, without key and password. On a
 Dask cluster, whose scheduler repeats the work of a worker that is lost:
@@ -131,8 +182,9 @@ Dask cluster, whose scheduler repeats the work of a worker that is lost:
             )
             return [run for runs in cluster.gather(work) for run in runs]
 
-Without an engine, each of five machines runs `usage-async collect --shard 2/5` with its number. The
-organizations of a shard are the same on every machine. With systemd, one machine:
+Without a cluster, each of five machines runs `usage-async collect --shard 2/5` with its own number
+in place of the 2. Every machine finds the same organizations in a shard. With systemd, on one
+machine:
 
     [Service]
     Type=oneshot
@@ -170,8 +222,8 @@ With Kubernetes, five shards:
                     - exec usage-async collect --organizations /etc/usage.toml
                       --to-env USAGE_STORE --shard $((JOB_COMPLETION_INDEX + 1))/5
 
-`usage-async status --max-age 3h` ends with exit code 4 when a feed has stopped: let it raise the
-alarm.
+`usage-async status --max-age 3h` ends with exit code 4 if a feed has failed, or was not collected
+for three hours: let it raise the alarm.
 
 Before version 1.0, names of this package may change in minor releases.
 """

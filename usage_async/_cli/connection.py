@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 from cyclopts import Group, Parameter
@@ -84,12 +84,11 @@ async def open_target(connection: Connection, context: Context) -> AsyncIterator
         ConfigurationError: There is no key, or `SSL_CERT_FILE` has no certificates.
         QueryError: The options contradict each other.
     """
-    from usage_async._client.client import BASE_URL, BASE_URL_VARIABLE
     from usage_async._http.key import Secret, find_key
     from usage_async.errors import QueryError
 
     if not connection.demo:
-        base_url = connection.base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
+        base_url = base_url_of(connection)
         yield Target(
             base_url=base_url,
             key=find_key(),
@@ -121,7 +120,7 @@ async def open_client(
     """
     async with (
         open_target(connection, context) as target,
-        _client_of(target, context, trace) as client,
+        client_of(target, context, trace=trace) as client,
     ):
         yield client
 
@@ -146,15 +145,32 @@ async def open_client_and_names(
     async with open_target(connection, context) as target:
         file = None if connection.demo else names_file(target.base_url, target.key)
         async with (
-            _client_of(target, context, trace) as client,
+            client_of(target, context, trace=trace) as client,
             open_names(client, file, context) as names,
         ):
             yield client, names
 
 
-def _client_of(
-    target: Target, context: Context, trace: Callable[[RequestEvent], object] | None
-) -> UsageClient:
+def base_url_of(connection: Connection, own: str | None = None) -> str:
+    """Find the address of the API.
+
+    Args:
+        connection: Options of the command.
+        own: Address that the organization has for itself.
+    """
+    from usage_async._client.client import BASE_URL, BASE_URL_VARIABLE
+
+    return own or connection.base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
+
+
+def client_of(target: Target, context: Context, **options: Any) -> UsageClient:
+    """Make the client of a target.
+
+    Args:
+        target: The target.
+        context: Clocks of the command.
+        options: Further options of the client.
+    """
     from usage_async._client.client import UsageClient
 
     return UsageClient(
@@ -163,7 +179,7 @@ def _client_of(
         proxy=target.proxy,
         ssl=target.ssl,
         runtime=context.runtime,
-        trace=trace,
+        **options,
     )
 
 

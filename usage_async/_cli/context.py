@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine, Iterable
+from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from usage_async.report.terminal.page import Console
 
 T = TypeVar("T")
+
+WARNINGS: ContextVar[dict[str, None] | None] = ContextVar("usage_async_warnings", default=None)
+"""The library's warnings in a task and those that it starts; None adds to those of the command."""
 
 
 class Context:

@@ -121,7 +121,11 @@ class _Collector(logging.Handler):
         self.messages: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages[record.getMessage()] = None
+        from usage_async._cli.context import WARNINGS
+
+        found = WARNINGS.get()
+        messages = self.messages if found is None else found
+        messages[record.getMessage()] = None
 
 
 @contextmanager

@@ -63,7 +63,9 @@ def choose_format(formats: Mapping[str, Format], given: str | None, output: Path
     return formats[chosen]
 
 
-def render(form: Format, context: Context, output: Path | None, *given: Any) -> None:
+def render(
+    form: Format, context: Context, output: Path | None, *given: Any, many: bool = False
+) -> None:
     """Draw on standard output, or write to the output.
 
     Args:
@@ -71,8 +73,9 @@ def render(form: Format, context: Context, output: Path | None, *given: Any) -> 
         context: The command's context.
         output: The value of `--output`.
         given: The value to render, and how.
+        many: True if the value is answers of several organizations.
     """
-    renderer = form.load()
+    renderer = form.load_many() if many else form.load()
     if form.is_drawn:
         renderer(context.out, *given)
         return

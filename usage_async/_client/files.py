@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -125,10 +125,21 @@ def facts(query: object, stream: Stream[Any], *more: Notice) -> dict[str, str]:
         stream: Its run, which has ended.
         more: Notices of the file, beside those of the run.
     """
+    return joint_facts(query, stream, (*stream.notices, *more))
+
+
+def joint_facts(query: object, stream: Stream[Any], notices: Iterable[Notice]) -> dict[str, str]:
+    """Give what a file of several runs says about its rows.
+
+    Args:
+        query: The query of each.
+        stream: One of the runs, which has ended.
+        notices: Notices of all runs, and of the file.
+    """
     from usage_async._codec.tables import about
 
     return about(
-        (*stream.notices, *more),
+        notices,
         start_time=iso(stream.requested.start_time),
         end_time=iso(stream.requested.end_time),
         as_of=iso(stream.as_of),

@@ -5,12 +5,14 @@ A `Summary` of the library refuses several currencies; a breakdown has a total f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
+from usage_async._api.endpoints import ENDPOINTS
 from usage_async._api.fields import FIGURES, fields_of
-from usage_async._api.pages import Notice
+from usage_async._api.pages import Notice, UsageTimeBucket
 from usage_async._client.names import Names
 from usage_async._client.query import UsageQuery
 from usage_async._query.times import TimeRange
@@ -71,6 +73,21 @@ class Breakdown:
         """Give the names of a group, by `name_fields`; None where there is no name."""
         names = {} if self.names is None else names_of(row, self.names)
         return {field: names.get(field) for field in self.name_fields}
+
+
+def sum_of_all(breakdowns: Sequence[Breakdown]) -> list[Any]:
+    """Add the totals of organizations up, one row for each currency.
+
+    Raises:
+        UsageError: They have no exact sum.
+    """
+    rows = tuple(row for breakdown in breakdowns for row in breakdown.totals)
+    (endpoint,) = (each for each in ENDPOINTS.values() if each.result_class is type(rows[0]))
+    # As one bucket: what is a level of each is one of all.
+    bucket: UsageTimeBucket[Any] = UsageTimeBucket(start_time=0, end_time=1, results=rows)
+    totals: Totals[Any] = Totals(endpoint.result_class, endpoint.measure, as_of=1)
+    totals.add(bucket)
+    return totals.groups()
 
 
 async def read_breakdown(query: UsageQuery[Any]) -> Breakdown:

@@ -7,11 +7,12 @@ empty text is `""`, so that reading gives back what was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 from usage_async._api.exact import plain
+from usage_async.report.answers import Answer, given
 from usage_async.report.breakdown import Breakdown, added_names, value_of
 from usage_async.report.values import Group, Report, Tokens, View
 from usage_async.report.wording import leaves
@@ -74,21 +75,33 @@ def report_as_csv(report: Report, _view: View) -> bytes:
     Money and tokens of a group stand in one line if they are about the same thing and the same
     days, else in lines of their own.
     """
-    columns = REPORT_COLUMNS if report.spec.then_by is None else PAIR_COLUMNS
+    return b"".join([line(_columns(report)), *map(guarded, _report_rows(report))])
+
+
+def reports_as_csv(answers: Sequence[Answer[Report]], _view: View) -> bytes:
+    """Write the reports of organizations, whose names are the first column; one has a report."""
+    rows = [
+        guarded([answer.name, *row])
+        for answer, report in given(answers)
+        for row in _report_rows(report)
+    ]
+    _, first = next(given(answers))
+    return b"".join([line(("organization", *_columns(first))), *rows])
+
+
+def _columns(report: Report) -> tuple[str, ...]:
+    return REPORT_COLUMNS if report.spec.then_by is None else PAIR_COLUMNS
+
+
+def _report_rows(report: Report) -> Iterator[list[Any]]:
     tokens = {_ids(path): path for path in leaves(report.tokens)}
-    lines = [line(columns)]
     for spend in report.spends:
         for path in leaves(spend.groups):
             used = tokens.pop(_ids(path), None) if report.joined else None
             money = (spend.currency, path[-1].amount, path[-1].before)
-            lines.append(
-                guarded([*_labels(report, path), *money, *_used(used[-1] if used else None)])
-            )
-    lines += [
-        guarded([*_labels(report, path), None, None, None, *_used(path[-1])])
-        for path in tokens.values()
-    ]
-    return b"".join(lines)
+            yield [*_labels(report, path), *money, *_used(used[-1] if used else None)]
+    for unbilled in tokens.values():
+        yield [*_labels(report, unbilled), None, None, None, *_used(unbilled[-1])]
 
 
 def _ids(path: Sequence[Group | Tokens]) -> tuple[str | None, ...]:
@@ -107,17 +120,34 @@ def _used(row: Tokens | None) -> list[int | None]:
 
 def breakdown_as_csv(breakdown: Breakdown) -> bytes:
     """Write the groups of a breakdown, or its totals where there are no groups."""
-    rows = breakdown.groups if breakdown.by else breakdown.totals
+    return b"".join(map(line, [_breakdown_header(breakdown), *_breakdown_rows(breakdown)]))
+
+
+def breakdowns_as_csv(answers: Sequence[Answer[Breakdown]]) -> bytes:
+    """Write the breakdowns of organizations, whose names are the first column; one has one."""
+    _, first = next(given(answers))
+    rows = [
+        [answer.name, *row]
+        for answer, breakdown in given(answers)
+        for row in _breakdown_rows(breakdown)
+    ]
+    return b"".join(map(line, [["organization", *_breakdown_header(first)], *rows]))
+
+
+def _breakdown_header(breakdown: Breakdown) -> list[str]:
     added = added_names(type(breakdown.totals[0]))
     money = ["currency"] if "amount" in added else []
-    lines = [line([*breakdown.by, *breakdown.name_fields, *added, *money])]
-    for row in rows:
+    return [*breakdown.by, *breakdown.name_fields, *added, *money]
+
+
+def _breakdown_rows(breakdown: Breakdown) -> Iterator[list[Any]]:
+    added = added_names(type(breakdown.totals[0]))
+    for row in breakdown.groups if breakdown.by else breakdown.totals:
         names = breakdown.names_beside(row)
         values = [value_of(row, name) for name in added]
-        if money:
+        if "amount" in added:
             amount = row.amount
             values[added.index("amount")] = amount and amount.value
             values.append(amount and amount.currency)
         dimensions = [value_of(row, name) for name in breakdown.by]
-        lines.append(line([*dimensions, *names.values(), *values]))
-    return b"".join(lines)
+        yield [*dimensions, *names.values(), *values]

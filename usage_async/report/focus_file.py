@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import attrs
+
 from usage_async._api.exact import plain
 from usage_async._api.pages import Notice, UsageTimeBucket
-from usage_async._client.files import facts, write_file
+from usage_async._client.files import facts, joint_facts, write_file
 from usage_async._client.query import UsageQuery
 from usage_async._query.times import iso
 from usage_async.errors import QueryError, UsageError
+from usage_async.report.answers import Answer
 from usage_async.report.csv import line
 from usage_async.report.focus import COLUMNS, Charges, check_query
 from usage_async.report.formats import FOCUS_FORMATS
@@ -96,9 +107,96 @@ async def write_charges(
         async with aclosing(_parts(stream)) as parts:
             await write(parts, None, about, open_writer)
     own = tuple(charges.notices())
-    for notice in own:
-        _log.warning("%s: %s", notice.endpoint, notice.message)
+    _tell(own)
     return (*stream.notices, *own)
+
+
+def _tell(notices: Iterable[Notice]) -> None:
+    for notice in notices:
+        _log.warning("%s: %s", notice.endpoint, notice.message)
+
+
+@attrs.frozen
+class Charged:
+    """Costs of one organization, for a file of several.
+
+    Attributes:
+        query: The query.
+        stream: Its run, which has ended.
+        charges: Makes the rows.
+        buckets: All buckets.
+    """
+
+    query: UsageQuery[Any]
+    stream: Stream[Any]
+    charges: Charges
+    buckets: Buckets
+
+
+async def read_charged(query: UsageQuery[Any]) -> Charged:
+    """Read all costs of an organization, so that none stands in a file if a later page fails.
+
+    Raises:
+        UsageError: As for `write_focus`.
+    """
+    check_query(query.endpoint.name, query.group_by)
+    async with query.stream() as stream:
+        charges = Charges(query.group_by, as_of=stream.as_of, settled_before=stream.settled_before)
+        buckets = [bucket async for bucket in stream]
+    return Charged(query, stream, charges, buckets)
+
+
+async def write_charged(
+    write: Write,
+    answers: AsyncIterable[Answer[Charged]],
+    writer: Callable[..., object],
+    *,
+    exact: bool = False,
+) -> tuple[Notice, ...]:
+    """Write the costs of several organizations into one file, one after the other.
+
+    Args:
+        write: As for `write_charges`.
+        answers: The costs; organizations without any are passed over.
+        writer: As for `write_charges`.
+        exact: As for `write_focus`.
+
+    Returns:
+        As `write_focus`; each message begins with the name of the organization.
+
+    Raises:
+        UsageError: As for `write_focus`.
+    """
+    notices: list[Notice] = []
+    about: dict[str, str] = {}
+
+    async def batches() -> AsyncGenerator[Charged, None]:
+        async for answer in answers:
+            if (part := answer.value) is None:
+                continue
+            yield part
+            own = [_of(answer.name, notice) for notice in part.charges.notices()]
+            notices.extend(_of(answer.name, notice) for notice in part.stream.notices)
+            notices.extend(own)
+            _tell(own)
+            about.update(joint_facts(part.query, part.stream, notices))
+
+    open_writer = partial(writer, charges=_OfAll(), exact=exact)
+    async with aclosing(batches()) as read:
+        await write(read, None, lambda: about, open_writer)
+    return tuple(notices)
+
+
+def _of(name: str, notice: Notice) -> Notice:
+    return attrs.evolve(notice, message=f"{name}: {notice.message}")
+
+
+class _OfAll:
+    """Rows of several organizations, as writers ask for them."""
+
+    @staticmethod
+    def rows(part: Charged) -> Iterator[dict[str, Any]]:
+        return part.charges.rows(part.buckets)
 
 
 async def _parts(stream: Stream[UsageTimeBucket[Any]]) -> AsyncGenerator[Buckets, None]:

@@ -26,6 +26,8 @@ class Format:
         has_notices: True if the output contains the notices; else they go to standard error.
         writer: For a format of tables, its name in `_codec.formats.WRITERS`.
         is_binary: True if it is nothing for a terminal.
+        renders_many: The function that renders `Answer`s of several organizations instead of one
+            value; empty where there is none.
     """
 
     renders: str
@@ -35,38 +37,70 @@ class Format:
     has_notices: bool = True
     writer: str | None = None
     is_binary: bool = False
+    renders_many: str = ""
 
     def load(self) -> Any:
         """Import the function that renders."""
-        module, _, name = self.renders.partition(":")
-        return getattr(import_module(f"usage_async.report.{module}"), name)
+        return _loaded(self.renders)
+
+    def load_many(self) -> Any:
+        """Import the function that renders answers of several organizations."""
+        return _loaded(self.renders_many)
+
+
+def _loaded(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"usage_async.report.{module}"), name)
 
 
 REPORT_FORMATS: Mapping[str, Format] = {
-    "text": Format("terminal.report:draw_report", "rounded, for people", is_drawn=True),
-    "json": Format("json:report_as_json", "exact, for programs", (".json",)),
+    "text": Format(
+        "terminal.report:draw_report",
+        "rounded, for people",
+        is_drawn=True,
+        renders_many="terminal.report:draw_reports",
+    ),
+    "json": Format(
+        "json:report_as_json",
+        "exact, for programs",
+        (".json",),
+        renders_many="json:reports_as_json",
+    ),
     "csv": Format(
         "csv:report_as_csv",
         "exact, for spreadsheets (a name that would be a formula begins with an apostrophe)",
         (".csv",),
         has_notices=False,
+        renders_many="csv:reports_as_csv",
     ),
     "xlsx": Format(
         "xlsx:report_as_xlsx",
         "a workbook, with exact amounts as texts beside the numbers",
         (".xlsx",),
         is_binary=True,
+        renders_many="xlsx:reports_as_xlsx",
     ),
 }
 """Renderings of a `Report` with its `View`, the default first."""
 
 BREAKDOWN_FORMATS: Mapping[str, Format] = {
-    "table": Format("terminal.breakdown:draw_breakdown", "rounded, for people", is_drawn=True),
-    "json": Format("json:breakdown_as_json", "exact, for programs", (".json",)),
+    "table": Format(
+        "terminal.breakdown:draw_breakdown",
+        "rounded, for people",
+        is_drawn=True,
+        renders_many="terminal.breakdown:draw_breakdowns",
+    ),
+    "json": Format(
+        "json:breakdown_as_json",
+        "exact, for programs",
+        (".json",),
+        renders_many="json:breakdowns_as_json",
+    ),
     "csv": Format(
         "csv:breakdown_as_csv",
         "exact, for programs (cells are not guarded for spreadsheets)",
         (".csv",),
+        renders_many="csv:breakdowns_as_csv",
     ),
 }
 """Renderings of a `Breakdown`, the default first."""

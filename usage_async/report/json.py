@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._client.names import Names
 from usage_async._codec.converter import dumps, to_dict
 from usage_async._query.times import TimeRange
-from usage_async.report.breakdown import Breakdown
+from usage_async.report.answers import Answer, bills, blanks, given
+from usage_async.report.breakdown import Breakdown, sum_of_all
 from usage_async.report.dimensions import names_of
 from usage_async.report.spec import day_of
 from usage_async.report.values import Group, Report, Spend, Tokens, View
@@ -17,8 +18,45 @@ from usage_async.report.values import Group, Report, Spend, Tokens, View
 
 def report_as_json(report: Report, view: View) -> bytes:
     """Write a report as one object."""
+    return _line(_report(report, view.notices))
+
+
+def reports_as_json(answers: Sequence[Answer[Report]], _view: View) -> bytes:
+    """Write the reports of several organizations as one object, a list of those that there are."""
+    return _line(
+        {
+            "totals": [
+                {
+                    "currency": bill.currency,
+                    "amount": bill.total,
+                    "amount_before": bill.before,
+                    "without": list(bill.without),
+                }
+                for bill in bills(answers)
+            ],
+            "organizations": [
+                {"name": answer.name, **_report(report, answer.notices)}
+                for answer, report in given(answers)
+            ],
+            **_unanswered(answers),
+        }
+    )
+
+
+def _unanswered(answers: Sequence[Answer[Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Write the organizations without figures, and why there are none."""
+    return {
+        verdict: [
+            {"organization": name, "reason": blank.reason}
+            for name, blank in blanks(answers, verdict)
+        ]
+        for verdict in ("refused", "failed")
+    }
+
+
+def _report(report: Report, notices: Sequence[str]) -> dict[str, Any]:
     spec = report.spec
-    value = {
+    return {
         "organization": {"id": report.organization.id, "name": report.organization.name},
         **_range(spec.period),
         "requested": _range(spec.requested or spec.period),
@@ -51,9 +89,8 @@ def report_as_json(report: Report, view: View) -> bytes:
             {"section": name, "days": [day_of(start).isoformat() for start in starts]}
             for name, starts in report.gaps
         ],
-        "notices": [*view.notices, *report.remarks],
+        "notices": [*notices, *report.remarks],
     }
-    return _line(value)
 
 
 def _blanks(report: Report, verdict: str) -> list[dict[str, str]]:
@@ -116,20 +153,35 @@ def _used(row: Tokens) -> dict[str, Any]:
 
 def breakdown_as_json(breakdown: Breakdown) -> bytes:
     """Write a breakdown as one object."""
-    covered = breakdown.covered
+    return _line(_breakdown(breakdown))
+
+
+def breakdowns_as_json(answers: Sequence[Answer[Breakdown]]) -> bytes:
+    """Write the breakdowns of several organizations as one object."""
+    breakdowns = [breakdown for _, breakdown in given(answers)]
     return _line(
         {
-            "endpoint": breakdown.endpoint,
-            "requested": _range(breakdown.requested),
-            "covered": None if covered is None else _range(covered),
-            "notices": [notice.message for notice in breakdown.notices],
-            "group_by": list(breakdown.by),
-            "totals": [to_dict(row) for row in breakdown.totals],
-            "groups": [
-                _named(to_dict(row), breakdown.names_beside(row)) for row in breakdown.groups
+            "totals": [to_dict(row) for row in sum_of_all(breakdowns)],
+            "organizations": [
+                {"name": answer.name, **_breakdown(breakdown)}
+                for answer, breakdown in given(answers)
             ],
+            **_unanswered(answers),
         }
     )
+
+
+def _breakdown(breakdown: Breakdown) -> dict[str, Any]:
+    covered = breakdown.covered
+    return {
+        "endpoint": breakdown.endpoint,
+        "requested": _range(breakdown.requested),
+        "covered": None if covered is None else _range(covered),
+        "notices": [notice.message for notice in breakdown.notices],
+        "group_by": list(breakdown.by),
+        "totals": [to_dict(row) for row in breakdown.totals],
+        "groups": [_named(to_dict(row), breakdown.names_beside(row)) for row in breakdown.groups],
+    }
 
 
 def bucket_as_json(bucket: UsageTimeBucket[Any], names: Names | None = None) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -33,8 +33,8 @@ from usage_async.errors import (
 from usage_async.report.spec import ReportSpec, day_end
 from usage_async.report.values import Blank, Section, Sections
 
-_REFUSALS = (BadRequestError, NotFoundError, PermissionDeniedError)
-"""Answers that asking again would not change, and that concern one query only."""
+_REFUSALS = (AuthenticationError, BadRequestError, NotFoundError, PermissionDeniedError)
+"""Answers that asking again would not change."""
 _CONCERN_ALL = (AuthenticationError, ConfigurationError, QueryError)
 """Errors that every query would meet; after any other, one section is blank and the rest comes."""
 
@@ -171,11 +171,18 @@ async def _run(task: _Task, advance: Callable[[], object]) -> None:
         raise
     except UsageError as error:
         task.error = error
-        verdict: Literal["refused", "failed"] = (
-            "refused" if isinstance(error, _REFUSALS) else "failed"
-        )
-        task.section = Section(blank=Blank(verdict, error.message))
+        task.section = Section(blank=blank_of(error, error.message))
     advance()
+
+
+def blank_of(error: UsageError, reason: str) -> Blank:
+    """Make what stands in place of figures that an error keeps away.
+
+    Args:
+        error: The error.
+        reason: One line about it.
+    """
+    return Blank("refused" if isinstance(error, _REFUSALS) else "failed", reason)
 
 
 async def _section(task: _Task) -> Section:

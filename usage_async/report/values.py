@@ -204,8 +204,8 @@ class View:
 
     @property
     def top_parts(self) -> int:
-        """The most parts to draw of each group: a third of the most groups; 0 draws all."""
-        return max(1, self.top // 3) if self.top else 0
+        """The most parts to draw of each group: a third of the most groups, at least 3; 0: all."""
+        return max(3, self.top // 3) if self.top else 0
 
 
 @attrs.frozen(kw_only=True)

@@ -21,9 +21,11 @@ from usage_async._api.exact import plain
 from usage_async._query.times import iso
 from usage_async.errors import ConfigurationError
 from usage_async.report.amounts import change
+from usage_async.report.answers import Answer, bills, blanks, given
 from usage_async.report.arithmetic import ratio
 from usage_async.report.formatting import legible, money
 from usage_async.report.insight import UNUSUAL_RULE
+from usage_async.report.spec import ReportSpec
 from usage_async.report.values import Group, Report, Spend, Tokens, View, days_not_sent
 from usage_async.report.wording import (
     NOT_ATTRIBUTED,
@@ -84,24 +86,75 @@ _NO_AMOUNT = (_Cell(), _Cell(), _Cell())
 
 def report_as_xlsx(report: Report, view: View) -> bytes:
     """Write a report as a workbook; the same report gives the same bytes."""
+    return _workbook(_summary(report), [_Part((), report, view.notices)], ())
+
+
+def reports_as_xlsx(answers: Sequence[Answer[Report]], _view: View) -> bytes:
+    """Write the reports of organizations, of which one or more answered.
+
+    Names of organizations are the first column of each sheet. Only the summary has sums, so that a
+    sum over a column counts nothing twice.
+    """
+    parts = [
+        _Part((_text(answer.name),), report, answer.notices) for answer, report in given(answers)
+    ]
+    unanswered = [
+        [_text(name), *_texts(blank.verdict, None, blank.reason)] for name, blank in blanks(answers)
+    ]
+    return _workbook(_summary_of_all(answers), parts, unanswered)
+
+
+@attrs.frozen
+class _Part:
+    """A report within a workbook.
+
+    Attributes:
+        cells: Cells that each of its rows begins with: its organization, if there are several.
+        report: The report.
+        notices: Warnings about its figures.
+    """
+
+    cells: _Row
+    report: Report
+    notices: Sequence[str]
+
+
+def _workbook(summary: Iterable[_Row], parts: Sequence[_Part], notices: Iterable[_Row]) -> bytes:
+    """Write the sheets of one or more reports, which answer one question.
+
+    Args:
+        summary: Rows of the first sheet.
+        parts: The reports.
+        notices: Rows of the sheet of notices, before those of the reports.
+    """
+    report = parts[0].report
+    first = ("organization",) * len(parts[0].cells)
+    nouns = [grouping.noun for grouping in report.spec.groupings]
+    is_compared = any(_is_compared(part.report) for part in parts)
+    figures = _figures_header(is_compared=is_compared)
+
+    def rows(of: Callable[[_Part], Iterable[_Row]]) -> list[_Row]:
+        return [[*part.cells, *row] for part in parts for row in of(part)]
+
+    def groups(paths: _Paths) -> list[_Row]:
+        return rows(lambda part: _groups(part.report, paths, is_compared=is_compared))
+
     data = BytesIO()
     with xlsxwriter.Workbook(data, _OPTIONS) as book:
         created = datetime.fromtimestamp(report.spec.now, UTC).replace(tzinfo=None)
         book.set_properties({"title": "Usage and costs", "created": created})
         sheets = _Sheets(book)
-        sheets.free("Summary", _summary(report))
-        sheets.table("Days", _DAYS, _days(report))
-        nouns = [grouping.noun for grouping in report.spec.groupings]
-        figures = _groups_header(report)
-        sheets.table("Groups", (*_names_header(nouns), *figures), _groups(report, leaves))
+        sheets.free("Summary", summary)
+        sheets.table("Days", (*first, *_DAYS), rows(_days))
+        sheets.table("Groups", (*first, *_names_header(nouns), *figures), groups(leaves))
         if report.spec.then_by is not None:
             # Beside the pairs, not among them: sums over a column count nothing twice.
-            header = (*_names_header(nouns[:1]), *figures)
-            sheets.table("Subtotals", header, _groups(report, _alone))
-        header = (*_names_header(tokens_nouns(report)), *_TOKENS)
-        sheets.table("Tokens", header, _tokens(report))
-        sheets.table("Endpoints", _ENDPOINTS, _endpoints(report))
-        sheets.table("Notices", _NOTICES, _notices(report, view))
+            header = (*first, *_names_header(nouns[:1]), *figures)
+            sheets.table("Subtotals", header, groups(_alone))
+        header = (*first, *_names_header(tokens_nouns(report)), *_TOKENS)
+        sheets.table("Tokens", header, rows(_tokens))
+        sheets.table("Endpoints", (*first, *_ENDPOINTS), rows(_endpoints))
+        sheets.table("Notices", (*first, *_NOTICES), [*notices, *rows(_notices)])
     return data.getvalue()
 
 
@@ -212,15 +265,9 @@ def _line(label: str, *cells: _Cell) -> _Row:
 
 
 def _summary(report: Report) -> Iterator[_Row]:
-    spec = report.spec
-    running = " (still running)" if spec.last_day_runs else ""
     yield _line("Organization", _text(report.organization.name))
     yield _line("Organization id", _text(report.organization.id))
-    yield _line("Period, UTC", _text(f"{period_text(spec.period)}{running}"))
-    if spec.before is not None:
-        yield _line("Compared with", _text(period_text(spec.before)))
-    yield _line("Grouped by", _text(spec.noun))
-    yield _line("Read at", _text(iso(spec.now)))
+    yield from _about(report.spec)
     yield []
     yield _header("Figure", "currency", "amount", "exact amount", "note")
     unknown = f"unknown: {report.spend_blank}" if report.spend_blank else "nothing was billed"
@@ -228,6 +275,52 @@ def _summary(report: Report) -> Iterator[_Row]:
         yield _line("Total spend", *_NO_AMOUNT, _text(unknown))
     for spend in report.spends:
         yield from _figures(report, spend)
+
+
+def _about(spec: ReportSpec) -> Iterator[_Row]:
+    running = " (still running)" if spec.last_day_runs else ""
+    yield _line("Period, UTC", _text(f"{period_text(spec.period)}{running}"))
+    if spec.before is not None:
+        yield _line("Compared with", _text(period_text(spec.before)))
+    yield _line("Grouped by", _text(spec.noun))
+    yield _line("Read at", _text(iso(spec.now)))
+
+
+def _summary_of_all(answers: Sequence[Answer[Report]]) -> Iterator[_Row]:
+    """Give the spend of each organization, and of all of them."""
+    _, report = next(given(answers))
+    yield from _about(report.spec)
+    yield []
+    figures = ("currency", "spend", "exact spend", *_BEFORE)
+    yield _header("Organization", "id", *figures, "note")
+    for answer in answers:
+        yield from _spends_of(answer)
+    for bill in bills(answers):
+        note = f"without {', '.join(bill.without)}" if bill.without else None
+        amounts = _compared_amounts(bill.total, bill.before, bill.currency)
+        yield _line("All organizations", _Cell(), *amounts, _text(note))
+
+
+def _spends_of(answer: Answer[Report]) -> Iterator[_Row]:
+    label, report = _text(answer.name), answer.value
+    unknown = answer.blank if report is None else report.spend_blank
+    if report is None or not report.spends:
+        why = "nothing was billed" if unknown is None else f"unknown: {unknown}"
+        yield [label, *[_Cell()] * 8, _text(why)]
+        return
+    missing = report.missing_days
+    note = f"incomplete: {days_not_sent(missing)}" if missing else None
+    for spend in report.spends:
+        amounts = _compared_amounts(spend.total, spend.before, spend.currency)
+        yield [label, _text(report.organization.id), *amounts, _text(note)]
+
+
+def _compared_amounts(amount: Decimal, before: Decimal | None, currency: str) -> Iterator[_Cell]:
+    """Give the cells of a currency, an amount, the amount before, and the change."""
+    yield _text(currency.upper())
+    more = None if before is None else change(amount, before)
+    for each in (amount, before, more):
+        yield from _exactly(each, currency)
 
 
 def _figures(report: Report, spend: Spend) -> Iterator[_Row]:
@@ -246,10 +339,12 @@ def _figures(report: Report, spend: Spend) -> Iterator[_Row]:
         yield _line("Month's end", currency, number, _Cell(), _text(note))
 
 
+_BEFORE = ("before", "exact before", "change", "exact change")
 _DAYS = ("day", "weekday", "currency", "spend", "exact spend", "note")
 
 
-def _days(report: Report) -> Iterator[_Row]:
+def _days(part: _Part) -> Iterator[_Row]:
+    report = part.report
     for spend in report.spends:
         unusual = {each.day: each for each in spend.unusual}
         for day, amount in spend.days:
@@ -270,9 +365,9 @@ def _names_header(nouns: Sequence[str]) -> tuple[str, ...]:
     return tuple(header for noun in nouns for header in (noun, f"{noun} name"))
 
 
-def _groups_header(report: Report) -> tuple[str, ...]:
+def _figures_header(*, is_compared: bool) -> tuple[str, ...]:
     header = ("currency", "spend", "exact spend", "share")
-    before = ("before", "exact before", "change", "exact change") * _is_compared(report)
+    before = _BEFORE if is_compared else ()
     return *header, *before, "requests", "per 1,000 requests"
 
 
@@ -280,12 +375,13 @@ def _is_compared(report: Report) -> bool:
     return any(group.before is not None for spend in report.spends for group in spend.groups)
 
 
-def _groups(
-    report: Report, rows: Callable[[Sequence[Group]], Iterable[Sequence[Group]]]
-) -> Iterator[_Row]:
-    is_compared = _is_compared(report)
+_Paths = Callable[[Sequence[Group]], Iterable[Sequence[Group]]]
+"""Gives what has a row of its own: groups, or parts behind their groups."""
+
+
+def _groups(report: Report, paths: _Paths, *, is_compared: bool) -> Iterator[_Row]:
     for spend in report.spends:
-        for path in rows(spend.groups):
+        for path in paths(spend.groups):
             group = path[-1]
             row = [*_names(path), _text(spend.currency.upper())]
             row += [*_exactly(group.amount, spend.currency), _share(group.amount, spend.total)]
@@ -309,7 +405,8 @@ def _names(path: Sequence[Group | Tokens]) -> Iterator[_Cell]:
 _TOKENS = ("requests", "input tokens", "cached input tokens", "output tokens")
 
 
-def _tokens(report: Report) -> Iterator[_Row]:
+def _tokens(part: _Part) -> Iterator[_Row]:
+    report = part.report
     for path in leaves(report.tokens):
         row = path[-1]
         yield [*_names(path), *map(_count, (row.requests, row.input, row.cached, row.output))]
@@ -318,7 +415,8 @@ def _tokens(report: Report) -> Iterator[_Row]:
 _ENDPOINTS = ("endpoint", "metric", "figure", "unit", "note")
 
 
-def _endpoints(report: Report) -> Iterator[_Row]:
+def _endpoints(part: _Part) -> Iterator[_Row]:
+    report = part.report
     for use in report.endpoints:
         if use.blank is not None:
             yield [_text(use.name), *_NO_AMOUNT, _text(str(use.blank))]
@@ -332,7 +430,8 @@ def _endpoints(report: Report) -> Iterator[_Row]:
 _NOTICES = ("kind", "about", "notice")
 
 
-def _notices(report: Report, view: View) -> Iterator[_Row]:
+def _notices(part: _Part) -> Iterator[_Row]:
+    report = part.report
     for section, blank in report.blanks:
         yield _texts(blank.verdict, section, blank.reason)
     if report.uncounted:
@@ -341,5 +440,5 @@ def _notices(report: Report, view: View) -> Iterator[_Row]:
         yield _texts("limit", "groups", note)
     if any(spend.unusual for spend in report.spends):
         yield _texts("rule", "unusual days", UNUSUAL_RULE)
-    for notice in (*view.notices, *report.remarks):
+    for notice in (*part.notices, *report.remarks):
         yield _texts("notice", None, notice)

@@ -189,14 +189,13 @@ async def _clients(
     task: _Task, connection: Connection, context: Context
 ) -> AsyncIterator[ClientOf]:
     """Give the function that makes clients; the server of a demonstration runs until the end."""
-    import os
-
     from usage_async._cli.connection import (
+        base_url_of,
         environment_certificates,
         environment_proxy,
         open_target,
     )
-    from usage_async._client.client import BASE_URL, BASE_URL_VARIABLE, UsageClient
+    from usage_async._client.client import UsageClient
     from usage_async.collect import clients
 
     if connection.demo:
@@ -214,8 +213,7 @@ async def _clients(
     certificates = environment_certificates()
 
     def client_of(organization: Organization, **options: Any) -> UsageClient:
-        base_url = organization.base_url or connection.base_url
-        base_url = base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
+        base_url = base_url_of(connection, organization.base_url)
         return clients.client_of(
             attrs.evolve(organization, base_url=base_url),
             proxy=connection.proxy or environment_proxy(base_url),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Group
 
+from usage_async._cli.collecting import organizations_option
 from usage_async._cli.connection import Connection, open_client, open_client_and_names
 from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import ExitCode
@@ -31,11 +32,13 @@ from usage_async.report.formats import REPORT_FORMATS
 from usage_async.report.spec import GROUPINGS, read_by, report_spec
 
 if TYPE_CHECKING:
+    from usage_async._cli.names import CommandNames
     from usage_async._client.client import UsageClient
     from usage_async._http.fetch import RequestEvent
+    from usage_async.report.answers import Answer
     from usage_async.report.reports import NameRows
     from usage_async.report.spec import ReportSpec
-    from usage_async.report.values import Report
+    from usage_async.report.values import Report, View
 
 _PERIOD = Group("Period (UTC, whole days)", sort_key=10)
 _VIEW = Group("View", sort_key=20)
@@ -54,6 +57,7 @@ def report(
     format: str | None,  # noqa: A002 - the name of the option
     output: Path | None,
     no_names: bool,
+    organizations: Path | None,
     connection: Connection,
     context: Context,
 ) -> int:
@@ -62,7 +66,9 @@ def report(
         raise QueryError("--top takes 0 or more")
     check_end(start, end, period)
     chosen = choose_format(REPORT_FORMATS, format, output)
-    chosen.load()  # its extra may be missing, which is better said before the reading
+    # Its extra may be missing, which is better said before the reading.
+    load = chosen.load if organizations is None else chosen.load_many
+    load()
     begun = context.runtime.monotonic()
     if all(given is None for given in (period, start, end)):
         period = _DEFAULT_PERIOD
@@ -75,20 +81,60 @@ def report(
         compare=compare,
     )
     requests: list[RequestEvent] = []
+
+    def view() -> View:
+        from usage_async.report.values import View
+
+        seconds = context.runtime.monotonic() - begun
+        footer = f"{len(requests)} requests in {seconds:.1f} s"
+        return View(notices=tuple(context.warnings), footer=footer, top=top)
+
+    if organizations is not None:
+        from usage_async._cli.organizations import note_answers
+        from usage_async.report.answers import are_whole, given
+
+        asked = _ask(spec, organizations, connection, context, requests, with_names=not no_names)
+        answers = context.run(asked)
+        render(chosen, context, output, answers, view(), many=True)
+        if not chosen.has_notices:
+            note_answers(answers, context)
+            for answer, each in given(answers):
+                _note(each, context, f"{answer.name}: ")
+        return ExitCode.DONE if are_whole(answers) else ExitCode.FAILED
     make = _make if no_names else _make_named
     made = context.run(make(spec, connection, context, requests))
-
-    from usage_async.report.values import View
-
-    seconds = context.runtime.monotonic() - begun
-    footer = f"{len(requests)} requests in {seconds:.1f} s"
-    view = View(notices=tuple(context.warnings), footer=footer, top=top)
-    render(chosen, context, output, made, view)
+    render(chosen, context, output, made, view())
     if not chosen.has_notices:
-        blanks = (f"{section}: {blank}" for section, blank in made.blanks)
-        for note in (*blanks, *view.notices, *made.remarks):
-            context.note(note)
+        context.note_warnings()
+        _note(made, context)
     return ExitCode.DONE if made.is_whole else ExitCode.FAILED
+
+
+def _note(made: Report, context: Context, place: str = "") -> None:
+    """Write to standard error what limits the figures of a report."""
+    blanks = (f"{section}: {blank}" for section, blank in made.blanks)
+    for note in (*blanks, *made.remarks):
+        context.note(f"{place}{note}")
+
+
+async def _ask(
+    spec: ReportSpec,
+    file: Path,
+    connection: Connection,
+    context: Context,
+    requests: list[RequestEvent],
+    *,
+    with_names: bool,
+) -> list[Answer[Report]]:
+    from usage_async._cli.organizations import ask_all
+    from usage_async.report.reports import report_of
+
+    async def read(client: UsageClient, names: CommandNames | None) -> Report:
+        return await report_of(client, spec, None if names is None else names.update)
+
+    return await ask_all(
+        file, connection, context, read, with_names=with_names, trace=requests.append
+    )
 
 
 async def _make(
@@ -152,11 +198,12 @@ report.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
             int,
             15,
             group=_VIEW,
-            help="The most groups to show, and a third as many parts of each; the others become one"
-            " line. 0 shows all.",
+            help="The most groups to show, and of each a third as many parts, at least 3; the"
+            " others become one line. 0 shows all.",
         ),
         *output_options(REPORT_FORMATS),
         no_names_option(),
+        organizations_option("Their reports follow a table of all. Default: one organization."),
         CONNECTION,
         CONTEXT,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -11,18 +12,53 @@ from rich.text import Text
 from usage_async._api.exact import plain
 from usage_async._api.fields import fields_of
 from usage_async._api.results import CostsResultAmount
-from usage_async.report.breakdown import Breakdown, metrics_of, value_of
+from usage_async.report.answers import Answer, blanks, given
+from usage_async.report.breakdown import Breakdown, metrics_of, sum_of_all, value_of
 from usage_async.report.dimensions import NAME_FIELDS, note_of
 from usage_async.report.formatting import clean, count, money, size
-from usage_async.report.terminal.page import Page
+from usage_async.report.terminal.page import Page, heading
 
 
 def draw_breakdown(console: Console, breakdown: Breakdown) -> None:
     """Draw a breakdown."""
     page = Page(console)
+    _head(page, breakdown)
+    _body(page, breakdown)
+
+
+def draw_breakdowns(console: Console, answers: Sequence[Answer[Breakdown]]) -> None:
+    """Draw the breakdowns of several organizations: the sums over all of them, then each."""
+    page = Page(console)
+    values = [value for _, value in given(answers)]
+    sums = sum_of_all(values)
+    _head(page, values[0])
+    for row in sums:
+        _figures(page, row)
+    page.title("By organization")
+    rows: list[list[str | Text]] = [
+        [Text(clean(answer.name)), *_cells(row)]
+        for answer, breakdown in given(answers)
+        for row in breakdown.totals
+    ]
+    rows += [[Text("all", style="dim"), *_cells(row)] for row in sums]
+    page.table(("organization", *_columns(type(sums[0]))), rows)
+    for name, blank in blanks(answers):
+        page.console.print()
+        page.wrapped(f"{clean(name)}  {clean(str(blank))}", "yellow")
+    for answer, breakdown in given(answers):
+        page.title(heading(answer.name))
+        page.line(*_covered(breakdown))
+        page.console.print()
+        _body(page, breakdown)
+
+
+def _head(page: Page, breakdown: Breakdown) -> None:
     page.line((clean(breakdown.endpoint), "bold"))
     page.line(*_covered(breakdown))
     page.console.print()
+
+
+def _body(page: Page, breakdown: Breakdown) -> None:
     for row in breakdown.totals:
         _figures(page, row)
     if breakdown.by:
@@ -60,17 +96,22 @@ def _unit(value: Any, unit: str) -> str:
     return f"{unit}, {size(value)}" if unit == "bytes" else unit
 
 
-def _groups(page: Page, breakdown: Breakdown) -> None:
-    kind = type(breakdown.totals[0])
+def _columns(kind: type) -> list[str]:
+    """Name the figures that tables show."""
     money_fields = fields_of(kind, "money")
-    names = [a.name for a in fields_of(kind) if a.default is attrs.NOTHING or a in money_fields]
+    return [a.name for a in fields_of(kind) if a.default is attrs.NOTHING or a in money_fields]
+
+
+def _cells(row: Any) -> list[str]:
+    return [_short(getattr(row, name), name) for name in _columns(type(row))]
+
+
+def _groups(page: Page, breakdown: Breakdown) -> None:
     rows: list[list[str | Text]] = [
-        [
-            *(_label(breakdown, row, name) for name in breakdown.by),
-            *(_short(getattr(row, name), name) for name in names),
-        ]
+        [*(_label(breakdown, row, name) for name in breakdown.by), *_cells(row)]
         for row in breakdown.groups
     ]
+    names = _columns(type(breakdown.totals[0]))
     page.table((*breakdown.by, *names), rows, names=len(breakdown.by))
 
 

@@ -13,7 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Console", "Page", "Text", "make_console", "progress"]
+from usage_async.report.formatting import clean
+
+__all__ = [
+    "Console",
+    "Page",
+    "Text",
+    "heading",
+    "make_console",
+    "make_text_console",
+    "progress",
+]
 
 _MAX_WIDTH = 140
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -24,6 +34,7 @@ _MAX_BAR = 30
 _MIN_NAME = 20
 _MIN_COLUMN = 10
 _UNLIMITED = 100_000
+_RULE = "=" * 8
 _PARTS = ("", *"▏▎▍▌▋▊▉")
 
 
@@ -43,6 +54,11 @@ def make_text_console(file: TextIO, width: int) -> Console:
     return Console(
         file=file, width=width, color_system=None, highlight=False, markup=False, emoji=False
     )
+
+
+def heading(name: str) -> str:
+    """Give the title of an organization's part of a page."""
+    return f"{_RULE} {clean(name)} {_RULE}"
 
 
 @contextmanager

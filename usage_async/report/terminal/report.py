@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import groupby
 
+import attrs
 from rich.console import Console
 from rich.text import Text
 
+from usage_async._api.exact import plain
 from usage_async.report import amounts
 from usage_async.report.amounts import total
+from usage_async.report.answers import Answer, bills, blanks, given
 from usage_async.report.arithmetic import ratio
 from usage_async.report.formatting import clean, count, money, percent
 from usage_async.report.insight import UNUSUAL_RULE, is_weekend
-from usage_async.report.terminal.page import Page
+from usage_async.report.terminal.page import Page, heading
 from usage_async.report.values import (
     SPEND,
     Group,
@@ -48,6 +51,69 @@ _INDENT = "  "
 def draw_report(console: Console, report: Report, view: View) -> None:
     """Draw a report."""
     page = Page(console)
+    _report(page, report, view)
+    _foot(page, view)
+
+
+def draw_reports(console: Console, answers: Sequence[Answer[Report]], view: View) -> None:
+    """Draw the reports of several organizations: what all of them spent, then each."""
+    page = Page(console)
+    _, first = next(given(answers))
+    page.line((f"{len(answers)} organizations", "bold"))
+    _period(page, first)
+    _bills(page, answers)
+    for answer in answers:
+        page.title(heading(answer.name))
+        page.console.print()
+        if answer.value is not None:
+            _report(page, answer.value, attrs.evolve(view, notices=answer.notices))
+        if answer.blank is not None:
+            page.wrapped(clean(str(answer.blank)), "yellow")
+    _foot(page, view)
+
+
+def _bills(page: Page, answers: Sequence[Answer[Report]]) -> None:
+    """Draw what each organization spent, and all of them."""
+    for bill in bills(answers):
+        page.console.print()
+        page.line(
+            "Total spend  ",
+            (money(bill.total, bill.currency), "bold green"),
+            f"  exactly {plain(bill.total)}",
+        )
+        if bill.without:
+            page.wrapped(f"incomplete: without {clean(', '.join(bill.without))}", "yellow")
+        spends = [
+            (answer.name, spend)
+            for answer, report in given(answers)
+            for spend in report.spends
+            if spend.currency == bill.currency
+        ]
+        compared = any(spend.before is not None for _, spend in spends)
+        rows: list[list[str | Text]] = [
+            [
+                Text(clean(name)),
+                money(spend.total, spend.currency),
+                percent(spend.total, bill.total),
+                *[_change(spend.total, spend.before, spend.currency)] * compared,
+            ]
+            for name, spend in spends
+        ]
+        if len(rows) > 1:
+            total_cells = [money(bill.total, bill.currency), percent(bill.total, bill.total)]
+            change = [_change(bill.total, bill.before, bill.currency)] * compared
+            rows.append([Text("all", style="dim"), *total_cells, *change])
+        page.table(("organization", "spend", "share", *["change"] * compared), rows)
+    for name, blank in blanks(answers):
+        page.console.print()
+        page.wrapped(f"{clean(name)}  {clean(str(blank))}", "yellow")
+
+
+def _change(amount: Decimal, before: Decimal | None, currency: str) -> str:
+    return "" if before is None else change_text(amount, before, currency)
+
+
+def _report(page: Page, report: Report, view: View) -> None:
     _head(page, report)
     for spend in report.spends:
         _days(page, spend)
@@ -57,6 +123,9 @@ def draw_report(console: Console, report: Report, view: View) -> None:
     _tokens(page, report, view)
     _endpoints(page, report)
     _notes(page, report, view)
+
+
+def _foot(page: Page, view: View) -> None:
     page.console.print()
     page.line((view.footer, "dim"))
 
@@ -64,8 +133,7 @@ def draw_report(console: Console, report: Report, view: View) -> None:
 def _head(page: Page, report: Report) -> None:
     spec = report.spec
     page.line((clean(str(report.organization)), "bold"))
-    still = " (still running)" if spec.last_day_runs else ""
-    page.line(f"{period_text(spec.period)} UTC", (still, "yellow"))
+    _period(page, report)
     page.console.print()
     if report.spend_blank is not None:
         page.wrapped(f"Total spend unknown: {clean(str(report.spend_blank))}", "bold yellow")
@@ -84,6 +152,12 @@ def _head(page: Page, report: Report) -> None:
             projected = money(spend.pace.projected, spend.currency)
             page.line("Month's end  ", (f"about {projected}", "bold"))
             page.hanging("             ", pace_text(spend.pace, spend.currency))
+
+
+def _period(page: Page, report: Report) -> None:
+    spec = report.spec
+    still = " (still running)" if spec.last_day_runs else ""
+    page.line(f"{period_text(spec.period)} UTC", (still, "yellow"))
 
 
 def _days(page: Page, spend: Spend) -> None:

@@ -84,37 +84,39 @@ async def ask_all(
     options = {**options, "limiter": Limiter(REQUESTS), "session": session}
     certificates = environment_certificates()
 
-    async def ask(organization: Organization, own: asyncio.Event, last: asyncio.Event) -> Answer[T]:
+    async def answer_of(organization: Organization) -> Answer[T]:
         warnings: dict[str, None] = {}
         WARNINGS.set(warnings)  # of this task alone
         value = blank = None
+        opened = _opened(
+            organization,
+            connection,
+            Context(runtime, warnings),
+            with_names=with_names,
+            ssl=certificates,
+            **options,
+        )
+        try:
+            async with opened as (client, names):
+                value = await read(client, names)
+        except QueryError:
+            raise
+        except UsageError as error:
+            blank = blank_of(error, explain(error))
+        advance()
+        return Answer(name=organization.name, value=value, blank=blank, notices=tuple(warnings))
+
+    async def ask(organization: Organization, own: asyncio.Event, last: asyncio.Event) -> Answer[T]:
         # A place is held until the answer is taken, so that at most as many wait to be. Places are
         # given in the order of the file, and so the next one to be taken always has one.
         async with places:
-            try:
-                async with _opened(
-                    organization,
-                    connection,
-                    Context(runtime, warnings),
-                    with_names=with_names,
-                    ssl=certificates,
-                    **options,
-                ) as (client, names):
-                    value = await read(client, names)
-            except QueryError:
-                raise
-            except UsageError as error:
-                blank = blank_of(error, explain(error))
-            answer: Answer[T] = Answer(
-                name=organization.name, value=value, blank=blank, notices=tuple(warnings)
-            )
-            if take is not None:
-                await last.wait()
-                await take(answer)
-                own.set()
-                answer = attrs.evolve(answer, value=None)
-        advance()
-        return answer
+            answer = await answer_of(organization)
+            if take is None:
+                return answer
+            await last.wait()
+            await take(answer)
+            own.set()
+            return attrs.evolve(answer, value=None)
 
     turns = [asyncio.Event() for _ in (None, *organizations)]
     turns[0].set()

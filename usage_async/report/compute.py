@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 import attrs
@@ -22,9 +23,10 @@ from usage_async._client.names import Names
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals, add
 from usage_async.report.amounts import change, total
+from usage_async.report.details import TokenKind, counting, kinds_of, stacks_of
 from usage_async.report.dimensions import name_in
 from usage_async.report.insight import pace, unusual_days
-from usage_async.report.spec import Grouping, ReportSpec
+from usage_async.report.spec import GROUPINGS, Grouping, ReportSpec
 from usage_async.report.values import (
     SPEND,
     EndpointUse,
@@ -41,7 +43,6 @@ from usage_async.report.wording import sum_of
 
 _ZERO = Decimal(0)
 _REQUESTS = "num_model_requests"
-_TOOL_CALLS = "num_requests"
 
 
 def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = None) -> Report:
@@ -63,6 +64,7 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         (spend_by(spec), sections.costs_by),
         ("the period before", sections.costs_before),
         (f"the period before by {spec.noun}", sections.costs_by_before),
+        ("spend by model", sections.costs_by_model),
         *usage.items(),
     ]
     present = [(name, section) for name, section in named if section is not None]
@@ -70,11 +72,15 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
     same_days = sections.costs_by.known_from is None and all(
         usage[name].missing_days == money_gaps for name in counted if not usage[name].blank
     )
+    # A rate needs all requests of a group: one over a part of them would be too high.
+    spends = _spends(spec, sections, names, tokens if same_days and not uncounted else ())
+    models = (
+        _tokens(attrs.evolve(spec, by="model", then_by=None), usage, names) if spec.detailed else ()
+    )
     return Report(
         spec=spec,
         organization=_organization(sections.costs),
-        # A rate needs all requests of a group: one over a part of them would be too high.
-        spends=_spends(spec, sections, names, tokens if same_days and not uncounted else ()),
+        spends=_with_models(spec, sections, _with_stacks(spec, sections, spends), models),
         tokens=tokens,
         uncounted=uncounted,
         endpoints=tuple(
@@ -86,6 +92,9 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         ),
         joined=same_days and all(grouping.joined for grouping in spec.groupings),
         groups_from=sections.costs_by.known_from,
+        models=models,
+        kinds=_kinds(spec, usage),
+        used_before=_used_before(spec, sections),
     )
 
 
@@ -203,6 +212,70 @@ def _spends(
             )
         )
     return tuple(sorted(spends, key=lambda spend: (spend.total.copy_negate(), spend.currency)))
+
+
+def _with_stacks(
+    spec: ReportSpec, sections: Sections, spends: Iterable[Spend]
+) -> tuple[Spend, ...]:
+    """Add the parts of each day."""
+    key = _group_key(spec.grouping)
+    sums = _sum(
+        sections.costs_by.buckets, lambda bucket, row: (bucket.start.date(), key(bucket, row))
+    )
+    return tuple(
+        attrs.evolve(
+            spend, stacks=stacks_of(spend.days, spend.groups, _of_currency(sums, spend.currency))
+        )
+        for spend in spends
+    )
+
+
+def _with_models(
+    spec: ReportSpec, sections: Sections, spends: tuple[Spend, ...], tokens: Sequence[Tokens]
+) -> tuple[Spend, ...]:
+    """Add the bill by model, where line items were read."""
+    section = sections.costs_by_model
+    if section is None and "line_item" in spec.costs_dimensions:
+        section = sections.costs_by
+    if section is None or section.blank or not spec.detailed:
+        return spends
+    gaps = sections.costs.missing_days
+    buckets = [bucket for bucket in section.buckets if bucket.start.date() not in gaps]
+    sums = _sum(buckets, _group_key(GROUPINGS["model"]))
+    usage = [sections.usage[each.name] for each in counting()]
+    is_rated = section.known_from is None and all(
+        not each.blank and each.missing_days == gaps | section.missing_days for each in usage
+    )
+    requests = {row.id: row.requests for row in tokens if is_rated and row.id is not None}
+
+    def models(spend: Spend) -> tuple[Group, ...]:
+        amounts = _of_currency(sums, spend.currency)
+        if rest := change(spend.total, total(amounts.values())):
+            amounts[None] = add(amounts.get(None, _ZERO), rest)
+        return tuple(
+            Group(id=key, amount=amounts[key], requests=requests.get(key))
+            for key in _ranked(amounts, {})
+        )
+
+    return tuple(attrs.evolve(spend, models=models(spend)) for spend in spends)
+
+
+def _kinds(spec: ReportSpec, usage: Mapping[str, Section]) -> tuple[TokenKind, ...]:
+    return kinds_of(
+        _totals(spec, endpoint, usage[endpoint.name])[0]
+        for endpoint in counting()
+        if not usage[endpoint.name].blank
+    )
+
+
+def _used_before(spec: ReportSpec, sections: Sections) -> Tokens | None:
+    """Add up the usage of the period before, where that and this one are whole."""
+    before = sections.usage_before
+    pairs = [(sections.usage[name], section) for name, section in before.items()]
+    if not pairs or any(now.blank or not _are_comparable(spec, now, then) for now, then in pairs):
+        return None
+    whole = [_totals(spec, ENDPOINTS[name], section)[0] for name, section in before.items()]
+    return reduce(_plus, whole, Tokens(id=None))
 
 
 def _are_comparable(spec: ReportSpec, section: Section, before: Section | None) -> bool:
@@ -331,16 +404,9 @@ def _endpoint_use(spec: ReportSpec, endpoint: Endpoint, section: Section) -> End
 
 
 def _counted(spec: ReportSpec) -> list[str]:
-    """Name the endpoints that count requests and tokens.
-
-    Calls of tools are left out, because completions already count the requests that made them.
-    """
-    counted = []
-    for endpoint in ENDPOINTS.values():
-        fields = {a.name for a in fields_of(endpoint.result_class)}
-        if _REQUESTS in fields and _TOOL_CALLS not in fields:
-            counted += [endpoint.name] * ({*spec.usage_dimensions} <= {*endpoint.group_by})
-    return counted
+    """Name the endpoints that count requests and tokens by the dimensions of the report."""
+    dimensions = {*spec.usage_dimensions}
+    return [each.name for each in counting() if dimensions <= {*each.group_by}]
 
 
 def _tokens(spec: ReportSpec, usage: Mapping[str, Section], names: Names) -> tuple[Tokens, ...]:
@@ -354,13 +420,7 @@ def _tokens(spec: ReportSpec, usage: Mapping[str, Section], names: Names) -> tup
             so_far = parts.get(key) or Tokens(
                 id=key, name=name_in(names, inner[0], key) if inner else None
             )
-            parts[key] = attrs.evolve(
-                so_far,
-                requests=so_far.requests + row.num_model_requests,
-                input=so_far.input + getattr(row, "input_tokens", 0),
-                cached=so_far.cached + (getattr(row, "input_cached_tokens", 0) or 0),
-                output=so_far.output + getattr(row, "output_tokens", 0),
-            )
+            parts[key] = _plus(so_far, row)
     return _most_used(
         attrs.evolve(
             sum_of([*parts.values()]),
@@ -376,3 +436,14 @@ def _most_used(groups: Iterable[Tokens]) -> tuple[Tokens, ...]:
     """Order groups by their tokens, without those that used nothing."""
     order = sorted(groups, key=lambda row: (-row.input - row.output, str(row.id)))
     return tuple(row for row in order if row.requests or row.input or row.output)
+
+
+def _plus(so_far: Tokens, row: Any) -> Tokens:
+    """Add the requests and tokens of a row."""
+    return attrs.evolve(
+        so_far,
+        requests=so_far.requests + row.num_model_requests,
+        input=so_far.input + getattr(row, "input_tokens", 0),
+        cached=so_far.cached + (getattr(row, "input_cached_tokens", 0) or 0),
+        output=so_far.output + getattr(row, "output_tokens", 0),
+    )

@@ -30,6 +30,7 @@ from usage_async.errors import (
     RangeUnavailableError,
     UsageError,
 )
+from usage_async.report.details import counting
 from usage_async.report.spec import ReportSpec, day_end
 from usage_async.report.values import Blank, Section, Sections
 
@@ -74,7 +75,8 @@ async def read_sections(
         UsageError: Nothing could be read; or the key, or the range, is refused.
     """
     costs, usage = _costs(client, spec), _usage(client, spec)
-    tasks = [*costs.values(), *usage.values()]
+    usage_before = _usage_before(client, spec)
+    tasks = [*costs.values(), *usage.values(), *usage_before.values()]
     await together(_run(task, advance) for task in tasks)
     errors = [task.error for task in tasks]
     if errors[0] is not None and (
@@ -84,6 +86,7 @@ async def read_sections(
     return Sections(
         **{name: task.section for name, task in costs.items()},
         usage={name: task.section for name, task in usage.items()},
+        usage_before={name: task.section for name, task in usage_before.items()},
     )
 
 
@@ -99,8 +102,10 @@ def naming_rows(sections: Sections) -> list[UsageResult]:
 
 def buckets_of(sections: Sections) -> list[UsageTimeBucket[Any]]:
     """Give the buckets of all sections, for `let_go`."""
-    every = (sections.costs_before, sections.costs_by_before, sections.costs, sections.costs_by)
-    present = (section for section in (*every, *sections.usage.values()) if section is not None)
+    costs = (sections.costs_before, sections.costs_by_before, sections.costs, sections.costs_by)
+    usage = (*sections.usage_before.values(), *sections.usage.values())
+    every = (*costs, sections.costs_by_model, *usage)
+    present = (section for section in every if section is not None)
     return [bucket for section in present for bucket in section.buckets]
 
 
@@ -113,7 +118,14 @@ async def let_go(buckets: list[UsageTimeBucket[Any]]) -> None:
 
 def query_count(spec: ReportSpec) -> int:
     """Give the number of queries that a report takes."""
-    return len(ENDPOINTS) + (1 if spec.before is None else 3)
+    compared = spec.before is not None
+    details = _reads_models(spec) + len(counting()) * compared if spec.detailed else 0
+    return len(ENDPOINTS) + (3 if compared else 1) + details
+
+
+def _reads_models(spec: ReportSpec) -> bool:
+    """Tell if the bill by model is another query than that by the groups of the report."""
+    return spec.detailed and "line_item" not in spec.costs_dimensions
 
 
 def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
@@ -124,6 +136,8 @@ def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
         # ungrouped query reads them; only their groups are missing.
         "costs_by": _task(client, "costs", spec.period, by, clamp=True),
     }
+    if _reads_models(spec):
+        tasks["costs_by_model"] = _task(client, "costs", spec.period, ["line_item"], clamp=True)
     if spec.before is not None:
         tasks["costs_before"] = _task(client, "costs", spec.before)
         tasks["costs_by_before"] = _task(client, "costs", spec.before, by)
@@ -132,7 +146,8 @@ def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
 
 def _usage(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
     by = spec.usage_dimensions
-    located_by = (grouping.located_by for grouping in spec.groupings)
+    located_by = [grouping.located_by for grouping in spec.groupings]
+    located_by += ["model"] * spec.detailed
     with_lists = list(dict.fromkeys((*by, *filter(None, located_by))))
     return {
         endpoint.name: _task(
@@ -146,6 +161,12 @@ def _usage(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
         for endpoint in ENDPOINTS.values()
         if endpoint.name != "costs"
     }
+
+
+def _usage_before(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
+    if spec.before is None or not spec.detailed:
+        return {}
+    return {each.name: _task(client, each.name, spec.before) for each in counting()}
 
 
 def _task(

@@ -63,6 +63,8 @@ class ReportSpec:
         running: True if the period is the running month, so that its end is projected.
         requested: The range that was asked for; None is the period itself.
         then_by: The dimension that each group is split by; None splits no further.
+        detailed: True to read also what only a page shows: spend and usage by model, and the usage
+            of the range to compare with.
     """
 
     by: By
@@ -72,6 +74,7 @@ class ReportSpec:
     running: bool = False
     requested: TimeRange | None = None
     then_by: By | None = None
+    detailed: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def last_day_runs(self) -> bool:
@@ -142,6 +145,7 @@ def report_spec(
     start: Time | None = None,
     end: Time | None = None,
     compare: bool = False,
+    detailed: bool = False,
 ) -> ReportSpec:
     """Specify a report; days that are asked for in part are covered whole.
 
@@ -153,6 +157,7 @@ def report_spec(
         start: As `start_time=` of a query.
         end: As `end_time=` of a query.
         compare: Compare with the period before.
+        detailed: Read also what only a page shows, which takes further queries.
 
     Raises:
         QueryError: The times make no range, or one in the future; or there is no such grouping.
@@ -172,6 +177,7 @@ def report_spec(
         running=day_of(first) == month and covered.end_time == now,
         requested=requested,
         then_by=dimensions[1] if len(dimensions) > 1 else None,
+        detailed=detailed,
     )
 
 

@@ -14,6 +14,7 @@ from usage_async._api.interval import DAY_S
 from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._query.times import iso
+from usage_async.report.details import Stack, TokenKind
 from usage_async.report.insight import Pace, UnusualDay
 from usage_async.report.spec import ReportSpec, day_of
 
@@ -75,6 +76,9 @@ class Sections:
             dimensions that it takes.
         costs_before: Ungrouped costs of the range to compare with.
         costs_by_before: The same, by the dimensions of the report.
+        costs_by_model: Costs by line item, for a detailed report that reads them not anyway.
+        usage_before: Ungrouped usage of the range to compare with, for a detailed report: of every
+            endpoint that counts requests or tokens.
     """
 
     costs: Section
@@ -82,6 +86,8 @@ class Sections:
     usage: Mapping[str, Section]
     costs_before: Section | None = None
     costs_by_before: Section | None = None
+    costs_by_model: Section | None = None
+    usage_before: Mapping[str, Section] = attrs.field(factory=dict)
 
     def grouped_rows(self) -> Iterator[UsageResult]:
         """Give the rows that hold ids of the report's groups."""
@@ -125,6 +131,8 @@ class Spend:
         before: The total of the range that it is compared with.
         pace: The projection of the running month; None for any other period.
         unusual: The days that are far from the usual.
+        stacks: Parts of each day by group; together they are the amount of the day.
+        models: The bill by model, of a detailed report; what names no model is its line item.
     """
 
     currency: str
@@ -134,6 +142,8 @@ class Spend:
     before: Decimal | None = None
     pace: Pace | None = None
     unusual: tuple[UnusualDay, ...] = ()
+    stacks: tuple[Stack, ...] = ()
+    models: tuple[Group, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -224,6 +234,10 @@ class Report:
         joined: True if groups of money and of tokens are the same things over the same days.
         groups_from: Start of the first day whose spend is known by group, Unix seconds, where that
             lies after the start of the period.
+        models: Requests and tokens by model, of a detailed report.
+        kinds: Tokens by kind, over all endpoints that count them; empty where there are none.
+        used_before: Requests and tokens of the range that it is compared with, of a detailed
+            report; None where they are not known or not comparable.
     """
 
     spec: ReportSpec
@@ -236,6 +250,9 @@ class Report:
     gaps: tuple[tuple[str, tuple[int, ...]], ...] = ()
     joined: bool = True
     groups_from: int | None = None
+    models: tuple[Tokens, ...] = ()
+    kinds: tuple[TokenKind, ...] = ()
+    used_before: Tokens | None = None
 
     @property
     def spend_blank(self) -> Blank | None:

@@ -133,7 +133,7 @@ def test_text_goes_to_the_terminal_only(cli, tmp_path, name):
     ran = cli("report", "--demo", "-o", tmp_path / name, *given)
     assert (ran.code, ran.out, list(tmp_path.iterdir())) == (2, "", [])
     assert ran.err.endswith(
-        "text is drawn on the terminal only; for a file add --format json or csv or xlsx\n"
+        "text is drawn on the terminal only; for a file add --format json or csv or xlsx or html\n"
     )
     assert cli("report", "--demo", "-o", "-").out.startswith("Example Labs")
 

@@ -21,7 +21,7 @@ from usage_async._cli.connection import Connection
 from usage_async._cli.context import Context
 from usage_async.emulator import Emulator, Quirks, demo
 from usage_async.report.compute import compute_report
-from usage_async.report.html import Question
+from usage_async.report.html.form import Question
 
 from .conftest import NOW
 
@@ -71,12 +71,13 @@ async def test_the_figures_of_the_page_are_those_of_the_library(capsys):
         total, groups = await query.total(), await query.totals()
         used = await client.completions(period="2026-W45").total()
     assert amounts(page, "Total spend", "exactly")[0] == total.amount_value > 0
-    shown = amounts(page, "<caption>Spend by project")
+    rows = page.split("<caption>Spend by project")[1].split("<tfoot>")[0].split("<tbody>")[1:]
+    shown = [amounts(row, "<td>", "</td>")[0] for row in rows]
     assert sorted(shown) == sorted(group.amount_value for group in groups)
     for group in groups:
         assert group.project_name in page
         assert group.project_id in page
-    endpoints = amounts(page, "Everything that was used")
+    endpoints = amounts(page, "<caption>Everything that was used")
     assert endpoints[:3] == [used.num_model_requests, used.input_tokens, used.output_tokens]
     assert Decimal(report["spend"][0]["amount"]) == total.amount_value
 
@@ -249,7 +250,7 @@ def test_it_is_told_what_the_page_shows_first(cli, monkeypatch):
     given = ("--port", 0, "--period", "2026-W40", "--by", "model", "--no-names")
     assert cli("serve", "--demo", *given).code == 0
     assert asked == [
-        ((8000, Question("last-month", "project_id")), {"with_names": True}),
+        ((8000, Question("last-month", "project")), {"with_names": True}),
         ((0, Question("2026-W40", "model")), {"with_names": False}),
     ]
 
@@ -287,7 +288,7 @@ def test_a_missing_extra_is_one_line_with_its_command(cli, monkeypatch):
     monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "uvicorn" else name)
     ran = cli("serve", "--demo")
     assert (ran.code, ran.out) == (2, "")
-    assert "pip install 'usage-async[cli,fastapi]'" in ran.err
+    assert "pip install 'usage-async[cli,fastapi,report]'" in ran.err
     assert ran.err.count("\n") == 1
 
 

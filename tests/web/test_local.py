@@ -15,7 +15,8 @@ from usage_async import ENDPOINTS, AuthenticationError
 from usage_async.fastapi.lifespan import lifespan_of
 from usage_async.fastapi.local import LocalGuard, local_app, new_token
 from usage_async.report.compute import compute_report
-from usage_async.report.html import POLICY, Question
+from usage_async.report.html.form import Question
+from usage_async.report.html.page import POLICY
 from usage_async.report.spec import report_spec
 from usage_async.report.values import Blank, Section, Sections, View
 
@@ -337,7 +338,7 @@ async def test_what_cannot_be_shown_is_a_page_that_says_why(pages, params, statu
     assert says in reply.text
     assert "<i>" not in reply.text
     assert reply.headers["content-security-policy"] == POLICY
-    assert 'action="/"' in reply.text
+    assert '<form method="get">' in reply.text
 
 
 async def test_the_page_as_json_is_what_its_link_gives(pages, asked):

@@ -16,7 +16,7 @@ from usage_async.fastapi import ALL, replies, usage_lifespan, usage_router
 from usage_async.fastapi.lifespan import lifespan_of
 from usage_async.fastapi.local import local_app
 from usage_async.fastapi.parameters import ReportParameters
-from usage_async.report.html import Question
+from usage_async.report.html.form import Question
 from usage_async.report.spec import report_spec
 from usage_async.report.values import OrganizationRef, Report, Section, Sections, View
 from usage_async.report.worker import in_worker

@@ -69,12 +69,16 @@ class Failure:
         """Give the `detail` of the reply."""
         return [{"type": self.type, "loc": list(self.loc), "msg": self.message}]
 
-    def response(self) -> JSONResponse:
-        """Make the reply."""
+    def headers(self) -> dict[str, str]:
+        """Give the headers of the reply."""
         headers = {"Cache-Control": "no-store"}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
-        return JSONResponse({"detail": self.detail()}, self.status, headers)
+        return headers
+
+    def response(self) -> JSONResponse:
+        """Make the reply."""
+        return JSONResponse({"detail": self.detail()}, self.status, self.headers())
 
 
 class BusyError(UsageError):
@@ -216,10 +220,10 @@ async def _answer(request: Any, error: Any) -> JSONResponse:
     return failure_response(request, error)
 
 
-def failure_response(
+def told_failure(
     connection: HTTPConnection, error: UsageError, parameters: Collection[str] = ()
-) -> JSONResponse:
-    """Log an error, and make the reply that tells of it.
+) -> Failure:
+    """Log an error, and give the failure that tells of it.
 
     Args:
         connection: The request.
@@ -231,4 +235,11 @@ def failure_response(
     failure = failure_of(error, parameters)
     if not isinstance(error, BusyError | QueryError):
         log_failure(connection, error)
-    return failure.response()
+    return failure
+
+
+def failure_response(
+    connection: HTTPConnection, error: UsageError, parameters: Collection[str] = ()
+) -> JSONResponse:
+    """Log an error, and make the reply that tells of it, as `told_failure` does."""
+    return told_failure(connection, error, parameters).response()

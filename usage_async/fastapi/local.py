@@ -25,7 +25,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import attrs
 from fastapi import FastAPI
@@ -35,17 +35,19 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
-from usage_async.errors import QueryError, UsageError
+from usage_async.errors import UsageError
 from usage_async.fastapi.failures import failure_of, install_error_handlers
 from usage_async.fastapi.lifespan import Lifespan
 from usage_async.fastapi.metrics import metrics_router
 from usage_async.fastapi.replies import JSON
 from usage_async.fastapi.router import usage_router
 from usage_async.fastapi.scope import ALL
-from usage_async.report.dimensions import find_dimension, word_of
-from usage_async.report.html import PAGE_AS_JSON, POLICY, Question, failed_page, report_page
+from usage_async.report.dimensions import word_of
+from usage_async.report.html.charts import charts_of, draw_served
+from usage_async.report.html.form import Form, Question, form_of
+from usage_async.report.html.page import POLICY, failed_page, report_page
 from usage_async.report.json import report_as_json
-from usage_async.report.spec import GROUPINGS
+from usage_async.report.spec import read_by
 from usage_async.report.values import Report, View
 from usage_async.report.worker import in_worker
 
@@ -71,6 +73,9 @@ _FOREIGN_HOST = "This server answers only to the address that usage-async serve 
 _FOREIGN_PAGE = (
     "Another site has asked for this. Open the URL that usage-async serve has printed by hand.\n"
 )
+
+PAGE_AS_JSON = "/page.json"
+"""Path of the figures of the page as JSON."""
 
 Read = Callable[[Question], Awaitable[tuple[Report, View]]]
 
@@ -219,10 +224,12 @@ def local_app(
         asked, status = question, HTTPStatus.OK
         try:
             asked = _asked(request, question)
-            body = await in_worker(report_page, asked, *await read(asked))
+            report, view = await read(asked)
+            drawings = await draw_served(await in_worker(charts_of, report))
+            body = await in_worker(report_page, report, view, drawings, _form(asked))
         except UsageError as error:
             status = HTTPStatus(failure_of(error).status)
-            body = failed_page(asked, explain(error))
+            body = failed_page(_form(asked), explain(error))
         return HTMLResponse(body, status, {"Content-Security-Policy": POLICY})
 
     async def same_as_json(request: Request) -> Response:
@@ -244,8 +251,11 @@ def _asked(request: Request, question: Question) -> Question:
     Raises:
         QueryError: There is no such dimension.
     """
-    word = request.query_params.get("by", question.by)
-    by = find_dimension(word, GROUPINGS)
-    if by is None:
-        raise QueryError(f"by takes {', '.join(map(word_of, GROUPINGS))}; not {word!r}")
+    by = request.query_params.get("by", question.by)
+    read_by(by)
     return Question(request.query_params.get("period") or question.period, by)
+
+
+def _form(asked: Question) -> Form:
+    words = urlencode({"period": asked.period, "by": asked.by})
+    return form_of(asked, word_of, json=f"{PAGE_AS_JSON.removeprefix('/')}?{words}")

@@ -14,7 +14,7 @@ from usage_async._api.endpoints import Endpoint
 from usage_async._api.fields import FIELDS
 from usage_async._query.times import CALENDAR
 from usage_async.errors import QueryError
-from usage_async.report.spec import By
+from usage_async.report.spec import GROUPINGS, By
 
 _TIME = 'An ISO time with an offset, a date, Unix seconds, or a time before now such as "7d".'
 _DOCS: Mapping[str, str] = {
@@ -142,3 +142,13 @@ class ReportParameters(Parameters):
     by: By = Field("project_id", description="Dimension to split it by.")
     period: str = Field("last-month", description=_DOCS["period"])
     compare: bool = Field(default=False, description="True to compare with the period before.")
+
+
+class PageParameters(Parameters):
+    """Parameters of the page of a report."""
+
+    by: str = Field(
+        "project_id",
+        description=f"Dimension to split it by, or two with a comma: {', '.join(GROUPINGS)}.",
+    )
+    period: str = Field("last-month", description=_DOCS["period"])

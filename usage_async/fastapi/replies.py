@@ -1,4 +1,4 @@
-"""Replies that equal questions share: JSON that is read and written once, with its tag.
+"""Replies that equal questions share: text that is read and written once, with its tag.
 
 Writing a large reply takes longer than sending it. Therefore the cache holds the text, beside the
 values that handlers ask for, and within the same bound of bytes. A text stays in the parts in which
@@ -12,7 +12,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
 
 import attrs
 from starlette.responses import Response
@@ -28,15 +29,19 @@ from usage_async.errors import QueryError
 from usage_async.fastapi.parameters import ReportParameters
 from usage_async.fastapi.writing import buckets_as_json, summary_as_json
 from usage_async.report.compute import compute_report
+from usage_async.report.html.form import Question, form_of
 from usage_async.report.json import report_as_json
 from usage_async.report.reading import buckets_of, let_go, read_sections
-from usage_async.report.spec import By, ReportSpec, day_end, report_spec
+from usage_async.report.spec import ReportSpec, day_end, read_by, report_spec
 from usage_async.report.values import Report, Sections, View
 from usage_async.report.worker import in_worker
 
 T = TypeVar("T")
 
 JSON = "application/json"
+HTML = "text/html"
+TOP = 50
+"""The most groups of a table of a page; the others become one line."""
 MAX_BUCKETS = 10_000
 """Buckets of a reply in JSON, which is held in memory; streams have no such bound."""
 _PART = 1 << 16
@@ -48,29 +53,30 @@ class Written:
     """A reply.
 
     Attributes:
-        parts: Its JSON.
+        parts: Its text.
         tag: Its entity tag, made by chance. A digest of the body would tell a tenant whether the
             figures of another one are equal. Another reading has another tag in any case, since
             the body tells as of when its figures are.
+        media_type: Its media type.
     """
 
     parts: tuple[bytes, ...]
     tag: str = attrs.field(factory=lambda: f'"{token_hex(16)}"')
+    media_type: str = JSON
 
     def response(self, headers: Mapping[str, str]) -> Response:
         """Make the response."""
         headers = {**headers, "ETag": self.tag}
         if len(self.parts) == 1:
-            return Response(self.parts[0], media_type=JSON, headers=headers)
-        return _InParts(self.parts, headers)
+            return Response(self.parts[0], media_type=self.media_type, headers=headers)
+        return _InParts(self.parts, self.media_type, headers)
 
 
 class _InParts(Response):
     """A response whose parts are sent as the browser takes them."""
 
-    media_type = JSON
-
-    def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
+    def __init__(self, parts: Sequence[bytes], media_type: str, headers: Mapping[str, str]) -> None:
+        self.media_type = media_type
         self.status_code, self.background, self._parts = 200, None, parts
         self.init_headers({**headers, "Content-Length": str(sum(map(len, parts)))})
 
@@ -83,7 +89,7 @@ class _InParts(Response):
             await send({"type": "http.response.body", **more})
 
 
-async def _written(pieces: AsyncIterator[bytes]) -> Written:
+async def _written(pieces: AsyncIterator[bytes], media_type: str = JSON) -> Written:
     """Join small pieces to parts."""
     parts: list[bytes] = []
     pending: list[bytes] = []
@@ -96,7 +102,7 @@ async def _written(pieces: AsyncIterator[bytes]) -> Written:
             pending.clear()
             size = 0
     parts.append(b"".join(pending))
-    return Written(tuple(parts))
+    return Written(tuple(parts), media_type=media_type)
 
 
 async def _cut(text: bytes) -> AsyncIterator[bytes]:
@@ -151,25 +157,84 @@ async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
 async def report_reply(client: UsageClient, parameters: ReportParameters) -> Written:
     """Read a report, and write it."""
 
-    async def read(spec: ReportSpec) -> tuple[Report, Written]:
-        sections = _without_words(await read_sections(client, spec))
-        buckets = buckets_of(sections)
-        report, text = await in_worker(_computed, spec, sections)
-        del sections
-        await let_go(buckets)
-        return report, await _written(_cut(text))
+    async def read(spec: ReportSpec) -> Made[Written]:
+        report = await _report(client, spec)
+        text = await in_worker(report_as_json, report, View())
+        return Made(report, await _written(_cut(text)))
 
     by, period, compare = parameters.by, parameters.period, parameters.compare
     return await cached_report(client, read, by=by, period=period, compare=compare)
 
 
+async def page_reply(client: UsageClient, question: Question, *, people: bool) -> Written:
+    """Read a report, and write its page.
+
+    Args:
+        client: The client.
+        question: The question.
+        people: True if whoever asks may group by users and API keys.
+    """
+    from usage_async.report.html.charts import charts_of, draw_served
+    from usage_async.report.html.page import report_page
+
+    form = form_of(question, people=people, json=_as_json(question))
+
+    async def read(spec: ReportSpec) -> Made[Written]:
+        report = await _report(client, spec)
+        drawings = await draw_served(await in_worker(charts_of, report))
+        view = View(top=TOP)
+        page = await in_worker(report_page, report, view, drawings.without_words(), form)
+        made = await _written(_cut(page), HTML)
+        return Made(report, made, is_whole=not drawings.failure)
+
+    by, period = question.by, question.period
+    # The page shows the period as it was written.
+    form_of_cache = f"page {period}"
+    return await cached_report(
+        client, read, by=by, period=period, compare=True, detailed=True, form=form_of_cache
+    )
+
+
+def _as_json(question: Question) -> str:
+    """Give the place of the same figures as JSON, which knows reports by one dimension."""
+    by, period = question.by, question.period
+    if len(read_by(by)) > 1:
+        return ""
+    return f"report.json?{urlencode({'by': by, 'period': period, 'compare': 'true'})}"
+
+
+async def _report(client: UsageClient, spec: ReportSpec) -> Report:
+    sections = _without_words(await read_sections(client, spec))
+    buckets = buckets_of(sections)
+    report = await in_worker(compute_report, spec, sections)
+    del sections
+    await let_go(buckets)
+    return report
+
+
+@attrs.frozen
+class Made(Generic[T]):
+    """What is made of a report.
+
+    Attributes:
+        report: The report.
+        value: What is made of it.
+        is_whole: False if it lacks what another try may bring.
+    """
+
+    report: Report
+    value: T
+    is_whole: bool = attrs.field(default=True, kw_only=True)
+
+
 async def cached_report(
     client: UsageClient,
-    read: Callable[[ReportSpec], Awaitable[tuple[Report, T]]],
+    read: Callable[[ReportSpec], Awaitable[Made[T]]],
     *,
-    by: By,
+    by: str,
     period: str,
     compare: bool,
+    detailed: bool = False,
     form: str = "json",
 ) -> T:
     """Read a report, or give what the cache of the client has of it.
@@ -177,27 +242,24 @@ async def cached_report(
     Args:
         client: The client.
         read: Reads a report, and gives it with what is made of it.
-        by: Dimension to split it by.
+        by: Dimension to split it by, or two.
         period: As `period=` of a query.
         compare: True to compare with the period before.
+        detailed: True to read what only a page shows.
         form: Name of what is made of it.
     """
     engine = client._engine  # noqa: SLF001 - the clock of all its runs
 
     async def answer(now: int | None) -> tuple[T, bool]:
         at = int(engine.fetcher.runtime.now()) if now is None else now
-        report, made = await read(report_spec(at, by=by, period=period, compare=compare))
-        return made, _is_settled(report, engine.settle_after)
+        spec = report_spec(at, by=by, period=period, compare=compare, detailed=detailed)
+        made = await read(spec)
+        return made.value, made.is_whole and _is_settled(made.report, engine.settle_after)
 
     # All queries of a report are of the same days, so that one of them stands for the question.
     costs = client.costs(period=period)
-    arguments = (form, by, *(["compare"] if compare else []))
+    arguments = (form, *read_by(by), *(["compare"] if compare else []))
     return await costs._answer("report", arguments, answer, is_rendered=True)  # noqa: SLF001
-
-
-def _computed(spec: ReportSpec, sections: Sections) -> tuple[Report, bytes]:
-    report = compute_report(spec, sections)
-    return report, report_as_json(report, View())
 
 
 def _is_settled(report: Report, settle_after: timedelta) -> bool:

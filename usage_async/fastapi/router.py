@@ -7,6 +7,7 @@ next user of a browser may be another tenant.
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import APIKeyQuery
 from pydantic import BaseModel
@@ -25,20 +27,33 @@ from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._client.client import UsageClient
 from usage_async._sums.totals import Summary
-from usage_async.errors import UsageError
-from usage_async.fastapi.failures import BusyError, failure_response
+from usage_async.errors import ConfigurationError, QueryError, UsageError
+from usage_async.fastapi.failures import BusyError, failure_response, told_failure
 from usage_async.fastapi.lifespan import scoped_usage
 from usage_async.fastapi.parameters import (
     BucketsParameters,
+    PageParameters,
     Parameters,
     ReportParameters,
     buckets_parameters_of,
     parameters_of,
 )
-from usage_async.fastapi.replies import JSON, Written, buckets_reply, report_reply, summary_reply
+from usage_async.fastapi.replies import (
+    HTML,
+    JSON,
+    Written,
+    buckets_reply,
+    page_reply,
+    report_reply,
+    summary_reply,
+)
 from usage_async.fastapi.streaming import ARROW, NDJSON, StreamedResponse, arrow_of, lines_of
+from usage_async.report.html.form import Question, form_of
+from usage_async.report.spec import read_by
 
 R = TypeVar("R", bound=UsageResult)
+
+_log = logging.getLogger("usage_async")
 
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Accept"}
 """Headers of replies that browsers may keep. `Vary` does not name what signing in reads, which is
@@ -180,6 +195,7 @@ def usage_router(
         GET /usage/{endpoint}/totals    total, groups and notices
         GET /costs/summary              the same of costs
         GET /report.json                the report of the terminal
+        GET /report                     the same as a page, if the extra `report` is installed
 
     Args:
         scope: Dependency that returns the `Scope` of whoever asks, or `ALL`. It refuses who is not
@@ -197,6 +213,7 @@ def usage_router(
     for endpoint in ENDPOINTS.values():
         _add_endpoint(router, endpoint, client, bound)
     _add_report(router, client, bound)
+    _add_page(router, client, bound)
     return router
 
 
@@ -340,6 +357,56 @@ def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
     )
 
 
+def _add_page(router: APIRouter, client: Any, bound: _Bound) -> None:
+    try:
+        from usage_async.report.html.page import POLICY, failed_page
+    except ConfigurationError as error:
+        _log.warning("/report is not served: %s", error)
+        return
+    types = {
+        "request": Request,
+        "client": client,
+        "parameters": Annotated[PageParameters, Query()],
+    }
+    safe = {
+        "Content-Security-Policy": POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+
+    async def page(request: Request, client: UsageClient, parameters: PageParameters) -> Response:
+        parameters.check(request.query_params, _declared(request))
+        question = Question(parameters.period, parameters.by)
+        scope = client._scope  # noqa: SLF001 - what the form may offer
+        people = scope is None or scope.people
+        try:
+            with bound.waiter():
+                reply = await page_reply(client, question, people=people)
+        except UsageError as error:
+            failure = told_failure(request, error, parameters.names())
+            form = form_of(_known(question), people=people)
+            body = failed_page(form, failure.message)
+            return HTMLResponse(body, failure.status, {**failure.headers(), **safe})
+        return _answer(request, reply, safe)
+
+    router.add_api_route(
+        "/report",
+        typed(page, types),
+        response_class=HTMLResponse,
+        responses={200: {"description": "The page.", "content": {HTML: {}}}, **_HELD},
+        name="report_page",
+    )
+
+
+def _known(question: Question) -> Question:
+    """Replace a grouping that there is not: the form shows one that there is."""
+    try:
+        read_by(question.by)
+    except QueryError:
+        return attrs.evolve(question, by="project_id")
+    return question
+
+
 def typed(function: Any, types: Mapping[str, Any]) -> Any:
     """Give a handler the types of its parameters, which only this call knows."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -349,12 +416,12 @@ def typed(function: Any, types: Mapping[str, Any]) -> Any:
     return function
 
 
-def _answer(request: Request, reply: Written) -> Response:
+def _answer(request: Request, reply: Written, headers: Mapping[str, str] | None = None) -> Response:
     """Make the reply, or tell the browser that the one it has still holds."""
     known = request.headers.get("if-none-match", "")
     if reply.tag in (each.strip().removeprefix("W/") for each in known.split(",")):
         return Response(status_code=304, headers={**_PRIVATE, "ETag": reply.tag})
-    return reply.response(_PRIVATE)
+    return reply.response({**_PRIVATE, **(headers or {})})
 
 
 def _accepted(request: Request) -> str:

@@ -28,7 +28,9 @@ from usage_async.report.dimensions import name_in
 from usage_async.report.insight import pace, unusual_days
 from usage_async.report.spec import GROUPINGS, Grouping, ReportSpec
 from usage_async.report.values import (
+    PERIOD_BEFORE,
     SPEND,
+    SPEND_BY_MODEL,
     EndpointUse,
     Group,
     OrganizationRef,
@@ -62,9 +64,9 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
     named = [
         (SPEND, sections.costs),
         (spend_by(spec), sections.costs_by),
-        ("the period before", sections.costs_before),
-        (f"the period before by {spec.noun}", sections.costs_by_before),
-        ("spend by model", sections.costs_by_model),
+        (PERIOD_BEFORE, sections.costs_before),
+        (f"{PERIOD_BEFORE} by {spec.noun}", sections.costs_by_before),
+        (SPEND_BY_MODEL, sections.costs_by_model),
         *usage.items(),
     ]
     present = [(name, section) for name, section in named if section is not None]

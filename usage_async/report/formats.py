@@ -28,6 +28,9 @@ class Format:
         is_binary: True if it is nothing for a terminal.
         renders_many: The function that renders `Answer`s of several organizations instead of one
             value; empty where there is none.
+        is_detailed: True if it shows what further queries give: the period before, and the bill and
+            the usage by model.
+        top: The most groups that it shows where nothing else is asked for; 0 shows all.
     """
 
     renders: str
@@ -38,6 +41,8 @@ class Format:
     writer: str | None = None
     is_binary: bool = False
     renders_many: str = ""
+    is_detailed: bool = False
+    top: int = 0
 
     def load(self) -> Any:
         """Import the function that renders."""
@@ -59,6 +64,7 @@ REPORT_FORMATS: Mapping[str, Format] = {
         "rounded, for people",
         is_drawn=True,
         renders_many="terminal.report:draw_reports",
+        top=15,
     ),
     "json": Format(
         "json:report_as_json",
@@ -79,6 +85,13 @@ REPORT_FORMATS: Mapping[str, Format] = {
         (".xlsx",),
         is_binary=True,
         renders_many="xlsx:reports_as_xlsx",
+    ),
+    "html": Format(
+        "html.page:report_as_html",
+        "a page with charts, compared with the period before, in one file",
+        (".html", ".htm"),
+        is_detailed=True,
+        top=50,
     ),
 }
 """Renderings of a `Report` with its `View`, the default first."""

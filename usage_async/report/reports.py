@@ -28,8 +28,6 @@ _log = logging.getLogger("usage_async")
 
 DEFAULT_PERIOD = "last-month"
 """Its figures have settled."""
-TOP = 15
-"""The most groups that renderings for people show, unless they are told otherwise."""
 
 
 async def read_report(
@@ -40,6 +38,7 @@ async def read_report(
     end_time: Time | None = None,
     by: str | Sequence[str] = "project",
     compare: bool = False,
+    detailed: bool = False,
     names: bool = True,
 ) -> Report:
     """Read who spent what, as `usage-async report` shows it.
@@ -63,6 +62,8 @@ async def read_report(
             as `"project_id"`. Two of them, as `"project,model"` or `("project", "model")`, split
             the groups of the first by the second.
         compare: Compare with the period before.
+        detailed: Read also what only a page shows: spend and usage by model, and with `compare` the
+            usage of the period before.
         names: Read the names of the groups that rows do not name themselves. Names that cannot be
             read are a warning in the log.
 
@@ -84,6 +85,7 @@ async def read_report(
         start=start_time,
         end=end_time,
         compare=compare,
+        detailed=detailed,
     )
     return await report_of(client, spec, _naming(client) if names else None)
 
@@ -133,7 +135,7 @@ def render_report(
     report: Report,
     format: str = "text",  # noqa: A002 - the name of the option
     *,
-    top: int = TOP,
+    top: int | None = None,
     width: int = 100,
     notices: Sequence[str] = (),
 ) -> bytes:
@@ -144,8 +146,10 @@ def render_report(
     Args:
         report: The report.
         format: `"text"`, as the terminal shows it without colours, in UTF-8; `"json"` or `"csv"`,
-            with every digit; or another format of `usage-async report`.
-        top: The most groups that a rendering for people shows; 0 shows all.
+            with every digit; or another format of `usage-async report`. `"html"` takes some
+            seconds, in which a program of its own draws the charts.
+        top: The most groups that a rendering for people shows; 0 shows all. By default as many as
+            `usage-async report` shows in this format.
         width: Columns that a text is laid out for; what is longer is not cut.
         notices: Remarks to show beside those of the report.
 
@@ -155,7 +159,8 @@ def render_report(
     """
     if format not in REPORT_FORMATS:
         raise QueryError(f"format takes {', '.join(REPORT_FORMATS)}; not {format!r}")
-    form, view = REPORT_FORMATS[format], View(notices=notices, top=top)
+    form = REPORT_FORMATS[format]
+    view = View(notices=notices, top=form.top if top is None else top)
     if not form.is_drawn:
         rendered: bytes = form.load()(report, view)
         return rendered
@@ -169,7 +174,11 @@ def render_report(
 
 
 async def write_report(
-    report: Report, path: str | PathLike[str], *, top: int = TOP, notices: Sequence[str] = ()
+    report: Report,
+    path: str | PathLike[str],
+    *,
+    top: int | None = None,
+    notices: Sequence[str] = (),
 ) -> None:
     """Write a report to a file, in a thread, in the format that the ending of its name means.
 

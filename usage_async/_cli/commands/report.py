@@ -53,7 +53,7 @@ def report(
     end: str | None,
     by: str,
     compare: bool,
-    top: int,
+    top: int | None,
     format: str | None,  # noqa: A002 - the name of the option
     output: Path | None,
     no_names: bool,
@@ -62,7 +62,7 @@ def report(
     context: Context,
 ) -> int:
     """Show who spent what, on one page."""
-    if top < 0:
+    if top is not None and top < 0:
         raise QueryError("--top takes 0 or more")
     check_end(start, end, period)
     chosen = choose_format(REPORT_FORMATS, format, output)
@@ -78,7 +78,8 @@ def report(
         period=period,
         start=start,
         end=end,
-        compare=compare,
+        compare=compare or chosen.is_detailed,
+        detailed=chosen.is_detailed,
     )
     requests: list[RequestEvent] = []
 
@@ -87,7 +88,9 @@ def report(
 
         seconds = context.runtime.monotonic() - begun
         footer = f"{len(requests)} requests in {seconds:.1f} s"
-        return View(notices=tuple(context.warnings), footer=footer, top=top)
+        return View(
+            notices=tuple(context.warnings), footer=footer, top=chosen.top if top is None else top
+        )
 
     if organizations is not None:
         from usage_async._cli.organizations import note_answers
@@ -164,6 +167,7 @@ async def _read(
 
 
 _TEXT = str | None
+_NUMBER = int | None
 report.__signature__ = Signature(  # type: ignore[attr-defined] # a function takes any
     [
         option(
@@ -191,15 +195,19 @@ report.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
             group=_VIEW,
             negative="",
             show_default=False,
-            help="Compare with the period before.",
+            help="Compare with the period before, as a page does in any case.",
         ),
         option(
             "top",
-            int,
-            15,
+            _NUMBER,
+            None,
             group=_VIEW,
             help="The most groups to show, and of each a third as many parts, at least 3; the"
-            " others become one line. 0 shows all.",
+            " others become one line. 0 shows all. Default: "
+            + ", ".join(
+                f"{each.top} in {name}" for name, each in REPORT_FORMATS.items() if each.top
+            )
+            + ".",
         ),
         *output_options(REPORT_FORMATS),
         no_names_option(),

@@ -29,17 +29,16 @@ from usage_async._cli.options import (
     no_names_option,
     one_of,
     option,
-    read_dimension,
 )
 from usage_async.errors import ConfigurationError, QueryError
 from usage_async.report.dimensions import word_of
-from usage_async.report.spec import GROUPINGS, report_spec
+from usage_async.report.spec import GROUPINGS, read_by, report_spec
 
 if TYPE_CHECKING:
     from usage_async._cli.names import CommandNames
     from usage_async._client.client import UsageClient
     from usage_async._http.fetch import RequestEvent
-    from usage_async.report.html import Question
+    from usage_async.report.html.form import Question
     from usage_async.report.spec import ReportSpec
     from usage_async.report.values import Report, View
 
@@ -47,10 +46,8 @@ _SERVER = Group("Server", sort_key=10)
 _PAGE = Group("Page", sort_key=20)
 
 _HOST = "127.0.0.1"
-_NEEDS = ("fastapi", "prometheus_client", "uvicorn")
+_NEEDS = ("fastapi", "prometheus_client", "uvicorn", "altair", "jinja2", "vl_convert")
 _LAST_PORT = 65_535
-_TOP = 50
-"""The most groups of a table; the others become one line."""
 _DEFAULT_PERIOD = "last-month"
 
 _notes: ContextVar[dict[str, None]] = ContextVar("_notes")
@@ -70,10 +67,12 @@ def serve(
     if not 0 <= port <= _LAST_PORT:
         raise QueryError(f"--port takes 0 to {_LAST_PORT}")
     if not all(map(find_spec, _NEEDS)):
-        raise ConfigurationError("serve needs an extra: pip install 'usage-async[cli,fastapi]'")
-    from usage_async.report.html import Question
+        raise ConfigurationError(
+            "serve needs extras: pip install 'usage-async[cli,fastapi,report]'"
+        )
+    from usage_async.report.html.form import Question
 
-    question = Question(period, read_dimension(by, GROUPINGS))
+    question = Question(period, ",".join(map(word_of, read_by(by, "--by"))))
     # A wrong period is told here, before it would be on every page.
     report_spec(int(context.runtime.now()), by=question.by, period=period)
     context.run(run_server(port, question, connection, context, with_names=not no_names))
@@ -96,7 +95,7 @@ async def run_server(
     """
     from usage_async.fastapi.lifespan import counter_of, lifespan_of
     from usage_async.fastapi.local import LocalGuard, local_app, new_token
-    from usage_async.fastapi.replies import cached_report
+    from usage_async.fastapi.replies import Made, cached_report
 
     sent: Counter[tuple[str, str]] = Counter()
     opened = _opened(connection, context, counter_of(sent), with_names=with_names)
@@ -105,14 +104,14 @@ async def run_server(
             # Whoever reloads a page wants no old figures, and waits for those of a long period.
             cached = client.cached(stale_s=0, wait_s=inf)
 
-            async def read(spec: ReportSpec) -> tuple[Report, tuple[Report, View]]:
+            async def read(spec: ReportSpec) -> Made[tuple[Report, View]]:
                 report, view = await _read(client, names, spec, context)
-                return report, (report, view)
+                return Made(report, (report, view))
 
             async def answer(asked: Question) -> tuple[Report, View]:
                 by, period = asked.by, asked.period
                 return await cached_report(
-                    cached, read, by=by, period=period, compare=True, form="page"
+                    cached, read, by=by, period=period, compare=True, detailed=True, form="page"
                 )
 
             app = local_app(
@@ -160,6 +159,7 @@ async def _read(
     client: UsageClient, names: CommandNames | None, spec: ReportSpec, context: Context
 ) -> tuple[Report, View]:
     """Read a report, and what to say beside it."""
+    from usage_async.fastapi.replies import TOP
     from usage_async.report.compute import compute_report
     from usage_async.report.reading import buckets_of, let_go, naming_rows, read_sections
     from usage_async.report.values import View
@@ -172,7 +172,7 @@ async def _read(
         known = None
         if names is not None:
             known = await names.update(await in_worker(naming_rows, sections))
-    view = View(notices=(*context.warnings, *notes), top=_TOP)
+    view = View(notices=(*context.warnings, *notes), top=TOP)
     buckets = buckets_of(sections)
     report = await in_worker(compute_report, spec, sections, known)
     del sections
@@ -269,7 +269,7 @@ serve.__signature__ = Signature(  # type: ignore[attr-defined] # a function take
             "project",
             group=_PAGE,
             converter=as_written,
-            help="Dimension to group by. The page can change it.",
+            help="Dimension to group by, or two: project,model. The page can change it.",
         ),
         no_names_option(),
         CONNECTION,

@@ -1,0 +1,220 @@
+"""Charts of a page: what is drawn, how it is cleaned, and the program that draws."""
+
+import asyncio
+import os
+import sys
+from xml.etree import ElementTree as ET
+
+import attrs
+import pytest
+from values import HOSTILE_NAMES
+
+from usage_async.report.html import charts
+from usage_async.report.html.charts import Drawings, charts_of, draw, draw_served
+from usage_async.report.html.drawing import cleaned, drawn
+
+from .conftest import cost, report_of, section
+
+parsed = ET.fromstring
+SVG = "http://www.w3.org/2000/svg"
+
+
+def days_of(count, *, unusual=True):
+    """A chart of some days in two projects, one of which is far from the usual."""
+    days = [[cost("10", project_id="a"), cost("5", project_id="b")] for _ in range(count)]
+    if unusual:
+        days[1] = [cost("90", project_id="a")]
+    return report_of(costs=section(*days), costs_by=section(*days))
+
+
+def test_a_day_is_told_with_its_parts():
+    report = days_of(3, unusual=False)
+    chart = charts_of(report)["days0", "wide"]
+    assert chart["titles"][0] == "Thu 2026-10-01: $15.00\na: $10.00\nb: $5.00"
+    assert chart["stacks"] == [("s0", [10.0] * 3), ("s1", [5.0] * 3)]
+    assert charts_of(report)["days0", "narrow"]["titles"] == []
+
+
+def test_what_a_service_names_is_made_legible_before_it_is_drawn():
+    name = "\u202eevil\n\0"
+    (spend,) = report_of(
+        costs=section([cost("1")]), costs_by=section([cost("1", line_item=name)]), by="line_item"
+    ).spends
+    spend = attrs.evolve(spend, models=spend.groups)
+    report = attrs.evolve(report_of(), spends=(spend,))
+    for chart in charts_of(report).values():
+        for word in (*chart.get("labels", ()), *chart.get("titles", ())):
+            assert not {"\u202e", "\0"} & {*word}
+
+
+@pytest.mark.parametrize("amount", ["5e308", "1e120", "0"])
+def test_amounts_that_cannot_be_drawn_have_no_chart(amount):
+    assert charts_of(report_of(costs=section([cost(amount)]))) == {}
+
+
+def test_what_is_no_shape_or_text_is_left_out_of_a_drawing():
+    hostile = f"""<svg xmlns="{SVG}" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 1 1"
+        onload="alert(1)" style="x"><script>alert(1)</script><style>*{{}}</style>
+        <a xlink:href="javascript:alert(1)"><path d="M0,0"/></a><image href="//evil"/>
+        <foreignObject><b/></foreignObject><use href="#x"/><defs><g id="x"/></defs>
+        <g transform="translate(1.26,2)" id="y" onclick="alert(1)" style="x"><path id="z"
+        class="mark" fill="#000001" d="M0.04,1.26e-9h2.5" style="fill:url(//evil)" onclick="1"/>
+        <path fill="url(//evil)" d="url(//evil)"/></g>
+        <text fill="red" transform="translate(0,0)">a<tspan>&lt;b&gt;</tspan></text></svg>"""
+    found = cleaned(hostile)
+    tree = parsed(found)
+    assert {node.tag for node in tree.iter()} == {"svg", "g", "path", "text"}
+    assert {name for node in tree.iter() for name in node.attrib} <= {
+        "viewBox", "transform", "class", "d"
+    }  # fmt: skip
+    assert '<path class="s1" d="M0,0h2.5" />' in found
+    assert "<text>a&lt;b&gt;</text>" in found
+    assert "evil" not in found
+    assert "alert" not in found
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_no_name_changes_what_a_drawing_is_made_of(name):
+    def tags(word):
+        made = f'<svg xmlns="{SVG}"><path fill="#000010" d="M0,0" aria-label="X"/><text/></svg>'
+        tree = parsed(made)
+        tree[0].set("aria-label", word)
+        tree[1].text = word
+        return [node.tag for node in parsed(cleaned(ET.tostring(tree, "unicode"))).iter()]
+
+    word = name.replace("\0", "").replace("\x1b", "").replace("\ud800", "")
+    assert tags(word) == tags("x") == ["svg", "path", "title", "text"]
+
+
+@pytest.mark.slow
+def test_charts_are_drawn_as_shapes_of_known_colours():
+    report = days_of(3)
+    days = charts_of(report)["days0", "wide"]
+    days = {**days, "odd": [1]}
+    year = {**days, "step": 7, "titles": [], "odd": [], "stacks": [("s0", [-1.0, 2e6, 0.0])]}
+    bars = {
+        "kind": "bars",
+        "width": 800,
+        "labels": ["gpt-5", "</script>"],
+        "figures": ["$2.00", "$1.00"],
+        "values": [[("s0", 2.0)], [("s6", 1.0)]],
+    }
+    tree = parsed(drawn(days))
+    classes = [node.get("class") for node in tree.iter() if node.get("class")]
+    assert classes == ["s0", "s1", "odd", "hit", "hit", "hit"]
+    assert tree.find(".//title").text == "Thu 2026-10-01: $15.00\na: $10.00\nb: $5.00"
+    # Neighbours of one colour are one path: a bar for each day that has an amount.
+    bars_of = [tree.find(f".//path[@class='{name}']").get("d") for name in ("s0", "s1")]
+    assert [shape.count("M") for shape in bars_of] == [3, 2]
+    assert "2M" in drawn(year).replace(".0", "")
+    for width in (800, 330):
+        found = drawn({**bars, "width": width})
+        assert "&lt;/script&gt;" in found
+        assert 'class="s6"' in found
+
+
+CHARTS = {("days0", "wide"): {"kind": "days"}}
+
+
+def program(text):
+    return lambda: [sys.executable, "-c", text]
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch):
+    charts._kept.clear()
+    yield
+    charts._kept.clear()
+
+
+@pytest.mark.slow
+async def test_the_program_draws_and_what_it_drew_is_kept(monkeypatch):
+    asked = charts_of(days_of(3))
+    drawn_here = draw(asked)
+    assert drawn_here.failure == ""
+    assert drawn_here.svgs["days0", "wide"].startswith("<svg viewBox=")
+    turns = 0
+
+    drawing = asyncio.create_task(draw_served(asked))
+    while not drawing.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert drawing.result() == drawn_here
+    assert turns > 100
+    monkeypatch.setattr(charts, "_program", program("raise SystemExit(1)"))
+    assert await draw_served(asked) == drawn_here
+
+
+async def test_without_charts_nothing_is_run(monkeypatch):
+    monkeypatch.setattr(charts, "_program", program("raise SystemExit(1)"))
+    assert draw({}) == await draw_served({}) == Drawings()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("raise SystemExit('no\\x1b[2Jfont')", "ended with 1: no\\x1b[2Jfont"),
+        ("import time; time.sleep(60)", "longer than 0 s"),
+    ],
+)
+async def test_a_failure_is_told_and_not_kept(monkeypatch, caplog, text, says):
+    monkeypatch.setattr(charts, "_program", program(text))
+    monkeypatch.setattr(charts, "TIMEOUT_S", 0.3)
+    for made in (draw(CHARTS), await draw_served(CHARTS)):
+        assert says in made.failure
+        assert made.failure.startswith("charts could not be drawn: ")
+        assert made.without_words().failure == "charts could not be drawn"
+    assert Drawings().without_words() == Drawings()
+    assert says in caplog.text
+    assert not charts._kept
+
+
+def test_a_program_that_cannot_be_started_is_a_failure(monkeypatch):
+    monkeypatch.setattr(charts, "_program", lambda: ["/no/such/program"])
+    assert "/no/such/program" in draw(CHARTS).failure
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+async def test_the_program_has_no_key_and_is_killed_with_its_question(monkeypatch, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = f"""
+import os, time
+secrets = [name for name in os.environ if name.startswith(("OPENAI_", "USAGE_ASYNC_"))]
+with open({str(pipe)!r}, "w") as pipe: pipe.write(f"{{os.getpid()}} {{secrets}}")
+time.sleep(60)
+"""
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin-secret")
+    monkeypatch.setattr(charts, "_program", program(text))
+    asking = asyncio.create_task(draw_served(CHARTS))
+    pid, _, secrets = (await asyncio.to_thread(pipe.read_text)).partition(" ")
+    assert secrets == "[]"
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+async def test_at_most_so_many_programs_run_and_the_oldest_drawings_go(monkeypatch):
+    text = "import json, sys; print(json.dumps(['x' * 1000] * len(json.load(sys.stdin))))"
+    monkeypatch.setattr(charts, "_program", program(text))
+    monkeypatch.setattr(charts, "_KEPT", 3000)
+    running, most = 0, 0
+    answer = charts._answer
+
+    async def watched(question):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return await answer(question)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(charts, "_answer", watched)
+    asked = [{("days0", "wide"): {"kind": "days", "n": n}} for n in range(5)]
+    made = await asyncio.gather(*map(draw_served, asked))
+    assert all(each.svgs["days0", "wide"] == "x" * 1000 for each in made)
+    assert most == charts._AT_ONCE
+    assert len(charts._kept) == 2

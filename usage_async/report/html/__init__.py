@@ -1,0 +1,1 @@
+"""Page rendering of a report: one self-contained file of HTML."""

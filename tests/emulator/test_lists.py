@@ -128,3 +128,11 @@ async def test_idle_projects_have_keys_and_no_usage(ask: Asker) -> None:
     assert names[-3:] == ["Idle project 1", "Idle project 2", "Idle project 3"]
     assert len({key["id"] for key in keys.json["data"]}) == 10
     assert rows_of([usage.json]) == rows_of([same.json])
+
+
+async def test_a_spend_limit_takes_no_parameters(ask: Asker) -> None:
+    async with emulator() as server:
+        limit = await ask(server, "/organization/spend_limit")
+        refused = await ask(server, "/organization/spend_limit", [("limit", "5")])
+    assert limit.json["object"] == "organization.spend_limit"
+    assert (refused.status, refused.json["error"]["param"]) == (400, "limit")

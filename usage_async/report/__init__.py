@@ -14,6 +14,13 @@ A `Report` is a value: its groups are its total, exactly, and the parts of a gro
 `report_spec` makes the question, a `ReportSpec`; `read_sections` sends its queries, all at the same
 time; `compute_report` adds the answers up, without any I/O.
 
+The questions after "how much" have a pure function each, and one that reads and calls it:
+
+- why the bill changed: `explain`, `read_explanation`; `sentences` tells it, and `invoice_gap`
+  compares a bill with an invoice;
+- whether it matches what usage reports: `reconcile`, `read_reconciliation`;
+- where a month is going: `budget`, `read_budget`, with the limits of `read_spend_limits` beside it.
+
 Before version 1.0, names of this package may change in minor releases.
 """
 
@@ -22,25 +29,69 @@ from typing import TYPE_CHECKING
 from usage_async._api.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from usage_async.report.budgets import Budget as Budget, budget as budget
     from usage_async.report.compute import compute_report as compute_report
+    from usage_async.report.effects import Effects as Effects
+    from usage_async.report.explanation import (
+        BillChange as BillChange,
+        Explanation as Explanation,
+        PeriodCosts as PeriodCosts,
+        explain as explain,
+    )
     from usage_async.report.focus_file import write_focus as write_focus
+    from usage_async.report.invoice import InvoiceGap as InvoiceGap, invoice_gap as invoice_gap
+    from usage_async.report.limits import (
+        SpendLimit as SpendLimit,
+        SpendLimits as SpendLimits,
+        read_spend_limits as read_spend_limits,
+    )
     from usage_async.report.reading import read_sections as read_sections
+    from usage_async.report.reasons import (
+        BudgetReport as BudgetReport,
+        read_budget as read_budget,
+        read_explanation as read_explanation,
+        read_reconciliation as read_reconciliation,
+    )
+    from usage_async.report.reconciliation import (
+        Reconciliation as Reconciliation,
+        reconcile as reconcile,
+    )
     from usage_async.report.reports import (
         read_report as read_report,
         render_report as render_report,
         write_report as write_report,
     )
     from usage_async.report.spec import ReportSpec as ReportSpec, report_spec as report_spec
+    from usage_async.report.telling import sentences as sentences
     from usage_async.report.values import Report as Report
 
 _HOMES = {
+    "BillChange": "explanation",
+    "Budget": "budgets",
+    "BudgetReport": "reasons",
+    "Effects": "effects",
+    "Explanation": "explanation",
+    "InvoiceGap": "invoice",
+    "PeriodCosts": "explanation",
+    "Reconciliation": "reconciliation",
     "Report": "values",
     "ReportSpec": "spec",
+    "SpendLimit": "limits",
+    "SpendLimits": "limits",
+    "budget": "budgets",
     "compute_report": "compute",
+    "explain": "explanation",
+    "invoice_gap": "invoice",
+    "read_budget": "reasons",
+    "read_explanation": "reasons",
+    "read_reconciliation": "reasons",
     "read_report": "reports",
     "read_sections": "reading",
+    "read_spend_limits": "limits",
+    "reconcile": "reconciliation",
     "render_report": "reports",
     "report_spec": "spec",
+    "sentences": "telling",
     "write_focus": "focus_file",
     "write_report": "reports",
 }

@@ -185,6 +185,37 @@ def _task(
     return _Task(query_from, period, clamp)
 
 
+async def read_section(
+    client: UsageClient,
+    name: str,
+    period: TimeRange,
+    by: list[str] | None = None,
+    advance: Callable[[], object] = lambda: None,
+    *,
+    clamp: bool = False,
+    optional: bool = False,
+) -> Section:
+    """Read one section of whole days.
+
+    Args:
+        client: Client of the organization.
+        name: Name of the endpoint.
+        period: The range; its last day is read whole, even if it is still running.
+        by: Dimensions to group by.
+        advance: Called at its end.
+        clamp: True if a later start will do where the service offers no earlier one.
+        optional: True to give a blank section where the service refuses or fails.
+
+    Raises:
+        UsageError: The section could not be read.
+    """
+    task = _task(client, name, period, by, clamp=clamp)
+    await _run(task, advance)
+    if task.error is not None and not optional:
+        raise task.error
+    return task.section
+
+
 async def _run(task: _Task, advance: Callable[[], object]) -> None:
     try:
         task.section = await _section(task)

@@ -276,6 +276,12 @@ VALUES: Mapping[str, tuple[str, ...]] = {
 PROJECTS = ("Web app", "Search", "Support assistant", "Data pipeline", "Research", "Prototype 2025")
 """Names of the projects. The last one is archived."""
 
+SPEND_LIMIT = 700_000
+"""Spend limit of the organization, in cents a month."""
+
+PROJECT_SPEND_LIMITS: Mapping[str, int] = {"Support assistant": 220_000, "Research": 60_000}
+"""Spend limits of projects, in cents a month; the others have none."""
+
 PEOPLE = ("Ada", "Grace", "Edsger", "Barbara", "Donald", "Radia", "Alan", "Katherine")
 
 SERVICE_ACCOUNTS = ("Nightly",)

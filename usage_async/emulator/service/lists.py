@@ -1,4 +1,7 @@
-"""The API's lists of names: projects, users, admin keys, API keys and service accounts."""
+"""The API's lists of names: projects, users, admin keys, API keys and service accounts.
+
+Spend limits are beside them: each is one object, and no list.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from usage_async.emulator.organization import catalog
 from usage_async.emulator.organization.members import ApiKey, Project, ServiceAccount, User
 from usage_async.emulator.organization.organization import Organization
 from usage_async.emulator.quirks import Quirks
@@ -110,12 +114,45 @@ def admin_api_keys(asked: ListRequest) -> Json:
     return {name: value for name, value in page.items() if name not in ("first_id", "last_id")}
 
 
+def spend_limit(asked: ListRequest) -> Json:
+    """Show the spend limit of the organization."""
+    return _limit(asked, "organization.spend_limit", catalog.SPEND_LIMIT, "enforcing")
+
+
+def project_spend_limit(asked: ListRequest) -> Json:
+    """Show the spend limit of a project.
+
+    Raises:
+        Refusal: 404: the project has none.
+    """
+    project = asked.project()
+    cents = catalog.PROJECT_SPEND_LIMITS.get(project.name)
+    if cents is None:
+        message = f"Project '{project.id}' has no spend limit."
+        raise error(404, message, code="spend_limit_not_found", param="project_id")
+    return _limit(asked, "project.spend_limit", cents, "inactive")
+
+
+def _limit(asked: ListRequest, kind: str, cents: int, status: str) -> Json:
+    for name, _ in asked.pairs:
+        raise invalid(name, f"Unknown parameter: '{name}'.", "unknown_parameter")
+    return {
+        "object": kind,
+        "currency": "USD",
+        "interval": "month",
+        "threshold_amount": cents,
+        "enforcement": {"status": status},
+    }
+
+
 LISTS: Mapping[str, Callable[[ListRequest], Json]] = {
     "/organization/projects": projects,
     "/organization/users": users,
     "/organization/admin_api_keys": admin_api_keys,
+    "/organization/spend_limit": spend_limit,
     "/organization/projects/{project_id}/api_keys": api_keys,
     "/organization/projects/{project_id}/service_accounts": service_accounts,
+    "/organization/projects/{project_id}/spend_limit": project_spend_limit,
 }
 
 

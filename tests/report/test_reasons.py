@@ -1,0 +1,186 @@
+"""Reading the reasons of a bill from a service: what is asked, and what is left out and told."""
+
+from decimal import Decimal
+
+import pytest
+
+from usage_async import BadRequestError, Names, PermissionDeniedError, Project, QueryError
+from usage_async.emulator import Emulator, Faults, Organization, Quirks
+from usage_async.emulator.demonstration import client_of
+from usage_async.report.effects import sum_exactly
+from usage_async.report.reasons import (
+    EXPLAIN_QUERIES,
+    RECONCILE_QUERIES,
+    budget_report,
+    explain_spec,
+    month_spec,
+    read_budget,
+    read_costs_to_explain,
+    read_explanation,
+    read_reconciliation,
+)
+
+from .conftest import cost, section
+
+NOW = 1_795_348_800  # 2026-11-22T12:00:00Z
+
+
+@pytest.fixture
+async def emulated():
+    async with Emulator(now=lambda: NOW) as server, client_of(server) as client:
+        yield server, client
+
+
+async def test_an_explanation_is_of_the_bill_that_totals_give(emulated):
+    server, client = emulated
+    made = await read_explanation(client)
+    bill, before = [
+        await client.costs(period=period).total() for period in ("last-month", "2026-09")
+    ]
+    (change,) = made.bills
+    assert (change.amount, change.before) == (bill.amount_value, before.amount_value)
+    assert change.effects.total == sum_exactly((bill.amount_value, -before.amount_value))
+    assert change.effects.unexplained == 0
+    assert change.keys
+    assert made.is_whole
+    assert str(made.organization).startswith("Example Labs")
+    paths = {request.path for request in server.requests}
+    assert paths == {"/v1/organization/costs"}
+
+
+async def test_any_two_periods_are_compared(emulated):
+    _, client = emulated
+    made = await read_explanation(client, "2026-10", against="2026-08")
+    assert made.spec.before.start.month == 8
+    assert made.bills[0].before == (await client.costs(period="2026-08").total()).amount_value
+    spec = explain_spec(NOW, period="this-month")
+    assert (spec.before.end_time - spec.before.start_time) == 22 * 86400
+
+
+async def test_progress_is_told_once_a_query(emulated):
+    _, client = emulated
+    steps = []
+    await read_costs_to_explain(client, explain_spec(NOW), lambda: steps.append(1))
+    assert len(steps) == EXPLAIN_QUERIES
+    steps.clear()
+    await read_reconciliation(client, advance=lambda: steps.append(1))
+    assert len(steps) == RECONCILE_QUERIES
+
+
+async def test_keys_that_are_refused_are_told_and_the_rest_is_explained(emulated):
+    server, client = emulated
+    server.quirks = Quirks(api_key_floor=NOW)
+    made = await read_explanation(client)
+    assert made.bills[0].keys == ()
+    assert made.is_whole
+    assert any(each.startswith("spend by API key: refused") for each in made.remarks)
+
+
+async def test_a_scope_explains_its_own_costs_without_keys(emulated):
+    server, client = emulated
+    project = server.organization.projects[0]
+    scoped = client.scoped(project_ids=[project.id])
+    made = await read_explanation(scoped)
+    (change,) = made.bills
+    assert [each.id for each in change.projects] == [project.id]
+    assert change.amount == (await scoped.costs(period="last-month").total()).amount_value
+    assert change.keys == ()
+    assert "spend by API key: refused: API keys are outside of the scope" in made.remarks
+    steps = []
+    await read_costs_to_explain(scoped, explain_spec(NOW), lambda: steps.append(1))
+    assert len(steps) == EXPLAIN_QUERIES
+
+
+async def test_costs_that_are_refused_are_an_error():
+    async with (
+        Emulator(now=lambda: NOW, quirks=Quirks(lookback_days=40)) as server,
+        client_of(server) as client,
+    ):
+        with pytest.raises(BadRequestError):
+            await read_explanation(client)
+        server.faults = Faults(forbidden_rate=1)
+        with pytest.raises(PermissionDeniedError):
+            await read_reconciliation(client)
+        with pytest.raises(PermissionDeniedError):
+            await read_budget(client, Decimal(1))
+
+
+async def test_the_emulator_bills_what_it_reports(emulated):
+    _, client = emulated
+    made = await read_reconciliation(client, "2026-10-05")
+    assert made.is_whole
+    assert made.differing == made.only_reported == ()
+    assert {pair.line_item for pair in made.only_billed} == {"file search storage"}
+    assert len(made.sums) > 30
+
+
+async def test_lost_rows_of_the_bill_are_differences(emulated):
+    server, client = emulated
+    server.quirks = Quirks(lossy_groups=1)
+    made = await read_reconciliation(client, "2026-10-05")
+    assert made.differing or made.only_reported
+
+
+async def test_a_budget_has_groups_and_limits(emulated):
+    _server, client = emulated
+    made = await read_budget(client, Decimal(6000), by="project_id")
+    (whole,) = made.whole
+    spent = (await client.costs(period="this-month").total()).amount_value
+    assert (whole.spent, whole.budget, whole.limit.amount) == (spent, 6000, 7000)
+    assert whole.projection.weeks == 8
+    assert sum_exactly(each.spent for each in made.groups) == spent
+    limits = {each.name: each.limit.amount for each in made.groups if each.limit}
+    assert limits == {"Support assistant": 2200, "Research": 600}
+    assert made.gaps == made.notices == ()
+
+
+async def test_a_budget_of_a_month_that_is_over_is_not_projected(emulated):
+    server, client = emulated
+    made = await read_budget(client, Decimal(1), period="2026-10", limits=False)
+    assert (made.whole[0].verdict, made.whole[0].projection, made.whole[0].limit) == (
+        "over",
+        None,
+        None,
+    )
+    assert not any("limit" in request.path for request in server.requests)
+
+
+async def test_a_budget_in_another_currency_than_the_bill_has_no_spend(emulated):
+    _, client = emulated
+    made = await read_budget(client, Decimal(1), currency="eur", by="api_key_id")
+    eur, usd = made.whole
+    assert (eur.currency, eur.spent, eur.verdict, eur.limit) == ("eur", 0, "within", None)
+    assert (usd.currency, usd.budget, usd.verdict) == ("usd", None, "within")
+    assert usd.limit is not None
+    assert any(each.id for each in made.groups)
+
+
+async def test_a_history_that_begins_within_the_weeks_shortens_the_range():
+    quirks = Quirks(lookback_days=30)
+    async with (
+        Emulator(Organization(), now=lambda: NOW, quirks=quirks) as server,
+        client_of(server) as client,
+    ):
+        made = await read_budget(client, Decimal(6000))
+    assert made.whole[0].projection.weeks == 4
+    assert made.gaps == ()
+
+
+def test_groups_of_a_budget_have_the_names_that_are_given():
+    spec = month_spec(NOW)
+    rows = [cost("5", project_id="proj_1"), cost(None, project_id="proj_2")]
+    costs = section(rows, start=spec.period.start_time)
+    names = Names(projects=[Project(id="proj_1", name="Search")])
+    made = budget_report(spec, Decimal(9), costs, groups=("project_id", costs), names=names)
+    assert [(each.id, each.name, each.spent) for each in made.groups] == [("proj_1", "Search", 5)]
+
+
+@pytest.mark.parametrize("period", ["7d", "2026-Q3", "last-week", "2026-10-05", "today", "2026"])
+def test_a_budget_is_for_a_month(period):
+    with pytest.raises(QueryError, match="a budget is for a month"):
+        month_spec(NOW, period)
+
+
+@pytest.mark.parametrize("period", ["this-month", "last-month", "2026-10", "2025-12", "2026-11"])
+def test_a_month_is_said_in_every_way(period):
+    assert month_spec(NOW, period).period.start.day == 1

@@ -1,0 +1,192 @@
+"""Reconciliation: the bill beside usage, day by day, in the unit of the bill."""
+
+from datetime import date
+from decimal import Decimal
+
+import attrs
+import pytest
+
+from usage_async import (
+    UsageCompletionsResult,
+    UsageImagesResult,
+    UsageWebSearchCallsResult,
+)
+from usage_async.report.reconciliation import COSTS, Pair, reconcile
+from usage_async.report.spec import ReportSpec
+from usage_async.report.values import Blank, Section
+
+from .conftest import DAY, NOW, PERIOD, START, cost, section
+
+SPEC = ReportSpec("line_item", PERIOD, NOW)
+
+
+def billed(item, quantity, unit="tokens", amount="1"):
+    known = None if quantity is None else Decimal(quantity)
+    return cost(amount, line_item=item, quantity=known, quantity_unit=unit)
+
+
+def used(model="gpt-5.2", **metrics):
+    given = {"input_tokens": 0, "output_tokens": 0, "num_model_requests": 1, **metrics}
+    return UsageCompletionsResult(model=model, **given)
+
+
+def made(costs, *usage, spec=SPEC, **endpoints):
+    sections = {"completions": section(list(usage))} | endpoints
+    return reconcile(spec, section(costs), sections)
+
+
+def differences(found):
+    return {pair.line_item: pair.difference for pair in found.pairs if pair.has_partner}
+
+
+WHOLE = used(
+    input_tokens=1000,
+    input_cached_tokens=400,
+    input_cache_write_tokens=100,
+    input_cache_write_30m_tokens=60,
+    input_cache_write_12h_tokens=40,
+    input_uncached_tokens=500,
+    input_text_tokens=400,
+    input_audio_tokens=60,
+    input_image_tokens=40,
+    input_cached_text_tokens=300,
+    input_cached_audio_tokens=70,
+    input_cached_image_tokens=30,
+    output_tokens=500,
+    output_text_tokens=400,
+    output_audio_tokens=90,
+    output_image_tokens=10,
+)
+WITHOUT_TEXT = attrs.evolve(
+    WHOLE,
+    input_text_tokens=None,
+    input_cached_text_tokens=None,
+    output_text_tokens=None,
+    input_cache_write_30m_tokens=None,
+)
+WITHOUT_UNCACHED = attrs.evolve(WITHOUT_TEXT, input_uncached_tokens=None)
+BILL = {
+    "input": 400,
+    "cached input": 300,
+    "cache write": 60,
+    "cache write 12h": 40,
+    "output": 400,
+    "audio input": 60,
+    "cached audio input": 70,
+    "audio output": 90,
+    "image input": 40,
+    "cached image input": 30,
+    "image output": 10,
+}
+
+
+@pytest.mark.parametrize("row", [WHOLE, WITHOUT_TEXT, WITHOUT_UNCACHED])
+def test_each_direction_is_compared_with_what_usage_calls_it(row):
+    costs = [billed(f"gpt-5.2, {direction}", quantity) for direction, quantity in BILL.items()]
+    found = made(costs, row)
+    assert differences(found) == {f"gpt-5.2, {direction}": 0 for direction in BILL}
+    assert (found.only_billed, found.only_reported, found.differing) == ((), (), ())
+
+
+def test_a_row_of_the_first_days_of_the_api_knows_input_and_output_only():
+    row = used(input_tokens=100, output_tokens=7, input_cached_tokens=30)
+    costs = [
+        billed("gpt-5.2, input_tokens", 70),
+        billed("gpt-5.2 , cached input", 30),
+        billed("gpt-5.2, output", 8),
+    ]
+    found = made(costs, row)
+    assert differences(found) == {
+        "gpt-5.2, input": 0,
+        "gpt-5.2, cached input": 0,
+        "gpt-5.2, output": 1,
+    }
+    assert [pair.line_item for pair in found.differing] == ["gpt-5.2, output"]
+
+
+def test_lines_of_equal_days_are_added_and_days_are_kept_apart():
+    costs = section(
+        [billed("gpt-5.2, output", 3), billed("gpt-5.2, output", 4)], [billed("gpt-5.2, output", 5)]
+    )
+    usage = section([used(output_tokens=4), used(output_tokens=3)], [used(output_tokens=9)])
+    found = reconcile(SPEC, costs, {"completions": usage, "decisions": Section()})
+    assert [(pair.day, pair.billed, pair.reported, pair.amounts) for pair in found.pairs] == [
+        (date(2026, 10, 1), 7, 7, (("usd", Decimal(2)),)),
+        (date(2026, 10, 2), 5, 9, (("usd", Decimal(1)),)),
+    ]
+    (whole,) = found.sums
+    assert (whole.billed, whole.reported, whole.difference) == (12, 16, -4)
+    assert (whole.days, whole.differing, whole.unit) == (2, 1, "tokens")
+    assert found.pairs[0].model == "gpt-5.2"
+
+
+def test_lines_without_a_partner_are_told_on_either_side():
+    found = made(
+        [billed("file search storage", 7, "gibibyte_hours"), billed("gpt-5, input", 5)],
+        used(model=None, output_tokens=4),
+    )
+    assert [pair.line_item for pair in found.only_billed] == ["file search storage", "gpt-5, input"]
+    assert [pair.line_item for pair in found.only_reported] == ["(no model), output"]
+    assert found.sums == ()
+    assert found.pairs[0].difference is None
+
+
+def test_a_quantity_that_is_not_known_has_no_partner():
+    costs = [billed("gpt-5.2, output", 3), billed("gpt-5.2, output", None)]
+    assert made(costs, used(output_tokens=3)).only_reported[0].billed is None
+    units = [billed("gpt-5.2, output", 3), billed("gpt-5.2, output", 1, "k")]
+    (pair,) = made(units, used(output_tokens=3)).only_reported
+    assert (pair.billed, pair.unit, pair.reported) == (None, None, 3)
+
+
+def test_what_is_nothing_on_both_sides_is_left_out():
+    nothing = [billed("gpt-5.2, output", 0, amount="0"), cost("0", line_item="a"), cost("1")]
+    assert made(nothing, used()).pairs == ()
+    given = [billed("gpt-5.2, output", 3, amount=None)]
+    assert made(given, used(output_tokens=3)).pairs[0].amounts == ()
+
+
+def test_tools_and_images_are_counted_by_their_own_endpoints():
+    found = made(
+        [
+            billed("web search tool calls", 5, "calls"),
+            billed("gpt-image-1, image", 2, "images"),
+        ],
+        web_search_calls=section([UsageWebSearchCallsResult(num_requests=4, num_model_requests=1)]),
+        images=section([UsageImagesResult(images=2, num_model_requests=2, model="gpt-image-1")]),
+    )
+    assert differences(found) == {"web search tool calls": 1, "gpt-image-1, images": 0}
+
+
+def test_a_line_item_whose_unit_changes_has_none_in_its_sum():
+    costs = section([billed("gpt-5.2, output", 3)], [billed("gpt-5.2, output", 3, None)])
+    usage = section([used(output_tokens=3)], [used(output_tokens=3)])
+    assert reconcile(SPEC, costs, {"completions": usage}).sums[0].unit is None
+
+
+def test_a_day_that_one_side_lacks_is_left_out_and_told():
+    usage = attrs.evolve(section([used(output_tokens=3)]), missing=(START,))
+    costs = section([billed("gpt-5.2, output", 3)], [billed("gpt-5.2, output", 4)])
+    found = reconcile(SPEC, costs, {"completions": usage})
+    assert [pair.day for pair in found.pairs] == [date(2026, 10, 2)]
+    assert found.remarks == ("completions: 1 day was not sent, the first is 2026-10-01",)
+    assert not found.is_whole
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "whole"),
+    [("completions", "refused", True), ("completions", "failed", False), (COSTS, "refused", False)],
+)
+def test_a_section_without_figures_is_told(name, verdict, whole):
+    blank = Section(blank=Blank(verdict, "no"))
+    sections = {COSTS: section([]), "completions": section([])} | {name: blank}
+    found = reconcile(SPEC, sections.pop(COSTS), sections)
+    assert found.remarks == (f"{name}: {verdict}: no; what it counts has no partner",)
+    assert found.is_whole is whole
+    assert found.period == PERIOD
+
+
+def test_figures_that_may_change_are_told():
+    found = made([], spec=attrs.evolve(SPEC, now=START + 3 * DAY))
+    assert found.remarks == ("figures from 2026-10-01 on may still be revised, on either side",)
+    assert Pair(day=date(2026, 10, 1), line_item="a").has_partner is False

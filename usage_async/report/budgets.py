@@ -1,0 +1,210 @@
+"""Budget of a month: spent, pace, projected end with its range, and when it is used up. Pure.
+
+Every day that is over counts as billed. Each other day of the month, the running one included, is
+projected at a rate: the mean of the last seven days that are over, or of as many as there are. The
+range is that of whole weeks: the lowest and the highest mean of the last eight times seven days,
+as far as they are known. The weeks may lie before the month, which is why they are read.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from decimal import ROUND_CEILING, Decimal
+from typing import Literal
+
+import attrs
+
+from usage_async._api.limits import SpendLimit
+from usage_async.report.amounts import change, total
+from usage_async.report.arithmetic import ROUNDING, ratio, times
+from usage_async.report.insight import Days
+
+WEEK = 7
+WEEKS = 8
+"""The most weeks that the range is taken of."""
+
+Verdict = Literal["within", "projected over", "over"]
+
+
+@attrs.frozen(kw_only=True)
+class Projection:
+    """The projected amount of a month.
+
+    Attributes:
+        rate: Mean amount of the last `over_days` days that are over.
+        over_days: Seven, or as many as are known.
+        projected: Amount of the whole month at the rate; never less than what is spent.
+        low: The same at the rate of the lowest week.
+        high: The same at the rate of the highest week.
+        weeks: The number of whole weeks; 0 if none is known, so that there is no range.
+        left_days: Days of the month that are projected, the running one included.
+    """
+
+    rate: Decimal
+    over_days: int
+    projected: Decimal
+    low: Decimal
+    high: Decimal
+    weeks: int
+    left_days: int
+
+    @property
+    def method(self) -> str:
+        """The method, in a sentence."""
+        days = f"{self.over_days} days that are over" if self.over_days > 1 else "day that is over"
+        text = f"{_days(self.left_days)} at the mean of the last {days}"
+        if not self.weeks:
+            return f"{text}; no range, because no whole week is known"
+        if self.weeks == 1:
+            return f"{text}; no range, because only one whole week is known"
+        return f"{text}; the range is that of the last {self.weeks} whole weeks"
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """A budget of one month, or what a group of its costs makes of it.
+
+    Attributes:
+        currency: Lowercase ISO 4217 code.
+        month: First day of the month.
+        budget: Amount of the budget; None for a group, and for amounts in another currency.
+        spent: What is spent, the running day included.
+        projection: The projected month; None if the month is over, or no day is known.
+        days_left: Days until the budget is used up at the rate, from the start of the running day;
+            None if it is used up, or never will be.
+        used_up_on: The day on which that is, if it lies in the month.
+        limit: The spend limit of the service for the organization, or for the project.
+        missing_days: Days of the month that are over and unknown.
+        id: The group; None for the whole, and for what is not attributed.
+        name: Name of the group.
+    """
+
+    currency: str
+    month: date
+    budget: Decimal | None
+    spent: Decimal
+    projection: Projection | None = None
+    days_left: Decimal | None = None
+    used_up_on: date | None = None
+    limit: SpendLimit | None = None
+    missing_days: int = 0
+    id: str | None = None
+    name: str | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """How it stands. A budget of exactly the spend is not over."""
+        if self.budget is None:
+            return "within"
+        if self.spent > self.budget:
+            return "over"
+        projected = self.projection is not None and self.projection.projected > self.budget
+        return "projected over" if projected else "within"
+
+    @property
+    def left(self) -> Decimal | None:
+        """What is left of the budget; negative if it is over."""
+        return None if self.budget is None else change(self.budget, self.spent)
+
+
+def budget(
+    days: Days, today: date, *, month: date, amount: Decimal | None = None, currency: str = "usd"
+) -> Budget:
+    """Set the spend of a month beside its budget.
+
+    Args:
+        days: Amounts of the days up to today, in their order, those before the month as well; None
+            for a day that is not known.
+        today: The running day.
+        month: Any day of the month.
+        amount: The budget.
+        currency: Its currency.
+    """
+    first = month.replace(day=1)
+    last = first.replace(day=monthrange(first.year, first.month)[1])
+    inside = [(day, spent) for day, spent in days if first <= day <= last]
+    spent = total(value for _, value in inside if value is not None)
+    over = total(value for day, value in inside if value is not None and day < today)
+    made = Budget(
+        currency=currency,
+        month=first,
+        budget=amount,
+        spent=spent,
+        missing_days=sum(value is None and day < today for day, value in inside),
+    )
+    known = [value for day, value in days if day < today and value is not None]
+    if today > last or not known:
+        return made
+    unknown_days = sum(value is None and day < today for day, value in inside)
+    left_days = (last - max(today, first)).days + 1 + unknown_days
+    projection = _projection(days, today, known, spent=(over, spent), left_days=left_days)
+    made = attrs.evolve(made, projection=projection)
+    if amount is None or spent >= amount or projection.rate <= 0:
+        return made
+    # What is left of the budget after the days that are over, at the rate from today on.
+    left = ratio(change(amount, over), projection.rate)
+    whole_days = int(left.to_integral_value(ROUND_CEILING, ROUNDING))
+    day = max(today, first) + timedelta(days=max(min(whole_days, 366) - 1, 0))
+    return attrs.evolve(made, days_left=left, used_up_on=day if day <= last else None)
+
+
+def _projection(
+    days: Days,
+    today: date,
+    known: Sequence[Decimal],
+    *,
+    spent: tuple[Decimal, Decimal],
+    left_days: int,
+) -> Projection:
+    """Project a month.
+
+    Args:
+        days: As for `budget`.
+        today: The running day.
+        known: The amounts of the days that are over.
+        spent: What was spent in the month on days that are over, and with the running one.
+        left_days: Days of the month to project.
+    """
+    over, least = spent
+    recent = known[-WEEK:]
+    rates = [_mean(week) for week in _weeks(days, today)]
+    rate = _mean(recent)
+
+    def at(each: Decimal) -> Decimal:
+        return max(total((over, times(each, left_days))), least)
+
+    return Projection(
+        rate=rate,
+        over_days=len(recent),
+        projected=at(rate),
+        low=min(map(at, [*rates, rate])),
+        high=max(map(at, [*rates, rate])),
+        weeks=len(rates),
+        left_days=left_days,
+    )
+
+
+def _mean(amounts: Sequence[Decimal]) -> Decimal:
+    return ratio(total(amounts), len(amounts))
+
+
+def _weeks(days: Days, today: date) -> Iterator[list[Decimal]]:
+    """Yield the last whole weeks before today, as far as each day of them is known.
+
+    Days before the first amount are no weeks without spend, but those before the organization.
+    """
+    amounts = dict(days)
+    begun = next((day for day, amount in days if amount), today)
+    for number in range(1, WEEKS + 1):
+        first = today - timedelta(days=WEEK * number)
+        week = [amounts.get(first + timedelta(days=n)) for n in range(WEEK)]
+        whole = [amount for amount in week if amount is not None]
+        if len(whole) < WEEK or first < begun:
+            break
+        yield whole
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number} days"

@@ -1,0 +1,189 @@
+"""Sentences about the change of a bill, as a person would say them, each with its figure. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+from usage_async._api.exact import plain
+from usage_async.report.amounts import change, total
+from usage_async.report.arithmetic import times
+from usage_async.report.effects import Effects
+from usage_async.report.explanation import (
+    BillChange,
+    Explanation,
+    GroupChange,
+    KeyChange,
+    PriceStep,
+)
+from usage_async.report.formatting import clean, money, percent
+from usage_async.report.insight import UnusualDay
+from usage_async.report.line_items import line_item_of
+from usage_async.report.wording import NOT_ATTRIBUTED
+
+MOST = 5
+"""The most sentences about one bill."""
+
+_FOUR_DIGITS = Context(prec=4, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN, traps=[])
+
+_PARTS = {
+    "volume": "volume",
+    "price": "price",
+    "new": "new lines",
+    "gone": "gone lines",
+    "unexplained": "unexplained",
+}
+
+
+def sentences(explanation: Explanation) -> list[str]:
+    """Tell in at most five sentences for each currency why the bill changed."""
+    return [line for bill in explanation.bills for line in sentences_on(bill)]
+
+
+def sentences_on(bill: BillChange) -> list[str]:
+    """Tell in at most five sentences why the bill changed."""
+    found = [_headline(bill), *_on_price(bill), *_on_models(bill), *_on_keys(bill)]
+    return [*found, *_on_volume(bill)][:MOST]
+
+
+def parts_text(effects: Effects, currency: str) -> str:
+    """Write the parts of a change that are not zero: `volume +$2.00, price -$1.00`."""
+    return ", ".join(
+        f"{word} {money(part, currency, sign=True)}"
+        for name, word in _PARTS.items()
+        if (part := getattr(effects, name))
+    )
+
+
+def _headline(bill: BillChange) -> str:
+    of = bill.currency
+    if bill.amount == bill.before:
+        text = f"The bill is what it was: {money(bill.amount, of)}"
+        parts = parts_text(bill.effects, of)
+        return f"{text}, with {parts}." if parts else f"{text}."
+    verb = "rose" if bill.amount > bill.before else "fell"
+    size = change(bill.amount, bill.before).copy_abs()
+    share = percent(size, bill.before.copy_abs())
+    figures = f"{money(size, of)} ({share})" if share else money(size, of)
+    return (
+        f"The bill {verb} by {figures}, from {money(bill.before, of)} to"
+        f" {money(bill.amount, of)}: {parts_text(bill.effects, of)}."
+    )
+
+
+def _on_price(bill: BillChange) -> Iterator[str]:
+    models = [each for each in bill.models if each.effects.price and each.id is not None]
+    if not models:
+        return
+    most = max(models, key=lambda each: each.effects.price.copy_abs())
+    steps = [each for each in bill.steps if line_item_of(each.line_item).subject == most.id]
+    if steps:
+        step = max(steps, key=lambda each: each.effect.copy_abs())
+        yield f"{step.line_item} {_step_text(step, bill.currency)}."
+        return
+    effect = most.effects.price
+    word = "higher" if effect > 0 else "lower"
+    yield f"A {word} price a unit of {most.id} {_adds(effect, bill.currency)}."
+
+
+def _step_text(step: PriceStep, currency: str) -> str:
+    share = percent(change(step.price, step.before), step.before)
+    word = "more" if step.price > step.before else "less"
+    figures = f"{price_text(step.before, step.unit, currency)} to"
+    return (
+        f"costs {share.removeprefix('-')} {word} from {step.day} on ({figures}"
+        f" {price_text(step.price, step.unit, currency)}), which {_adds(step.effect, currency)}"
+    )
+
+
+def price_text(price: Decimal, unit: str | None, currency: str) -> str:
+    """Write a price a unit; tokens are priced by the million."""
+    if unit == "tokens":
+        return f"{_price(times(price, 10**6), currency)} per million tokens"
+    return f"{_price(price, currency)} per {'unit' if unit is None else unit.removesuffix('s')}"
+
+
+def _price(price: Decimal, currency: str) -> str:
+    """Write a price with four digits, but not less than cents."""
+    rounded = _FOUR_DIGITS.plus(price)
+    if not rounded or rounded.copy_abs() >= 1:
+        return money(price, currency)
+    text = plain(rounded)
+    text = text.ljust(text.index(".") + 3, "0")
+    return f"${text}" if currency == "usd" else f"{text} {clean(currency.upper())}"
+
+
+def _adds(effect: Decimal, currency: str) -> str:
+    size = money(effect.copy_abs(), currency)
+    return f"adds {size}" if effect > 0 else f"takes {size} off"
+
+
+def _on_models(bill: BillChange) -> Iterator[str]:
+    """Tell of what is wholly new and wholly gone, the largest of each."""
+    named = [each for each in bill.models if each.id is not None]
+    new = [each for each in named if each.effects.new and each.effects.new == each.amount]
+    gone = [
+        each
+        for each in named
+        if each.effects.gone and each.effects.gone.copy_negate() == each.before
+    ]
+    new = [each for each in new if not each.before]
+    gone = [each for each in gone if not each.amount]
+    told = [
+        f"{most.id} is {word} {money(getattr(most, field), bill.currency)}"
+        for word, field, groups in (("new with", "amount", new), ("gone with", "before", gone))
+        if (most := max(groups, key=_size, default=None)) is not None
+    ]
+    if told:
+        yield f"{', and '.join(told)}{_others(len(new) + len(gone) - len(told))}."
+
+
+def _size(group: GroupChange) -> Decimal:
+    return max(group.amount.copy_abs(), group.before.copy_abs())
+
+
+def _others(count: int) -> str:
+    return f"; {count} more came or went" if count else ""
+
+
+def _on_keys(bill: BillChange) -> Iterator[str]:
+    key = next((each for each in bill.keys if each.id is not None), None)
+    if key is None or key.amount == key.before:
+        return
+    size = money(change(key.amount, key.before).copy_abs(), bill.currency)
+    word = "more" if key.amount > key.before else "less"
+    where = f" of {key.project_name or key.project_id}" if key.project_id else ""
+    yield f"The API key {key.name or key.id}{where} spent {size} {word}{_on_days(key, bill)}."
+
+
+def _on_days(key: KeyChange, bill: BillChange) -> str:
+    if not key.days or key.amount < key.before:
+        return ""
+    over = total(change(day.amount, day.usual) for day in key.days)
+    return f", {money(over, bill.currency)} of it above the usual on {_days_text(key.days)}"
+
+
+def _days_text(days: Iterable[UnusualDay]) -> str:
+    dates = [each.day for each in days]
+    if len(dates) == 1:
+        return str(dates[0])
+    if (dates[-1] - dates[0]).days == len(dates) - 1:
+        return f"{dates[0]} to {dates[-1]}"
+    return f"{len(dates)} days, the first of them {dates[0]}"
+
+
+def _on_volume(bill: BillChange) -> Iterator[str]:
+    models = [each for each in bill.models if each.effects.volume]
+    if not models:
+        return
+    most = max(models, key=lambda each: each.effects.volume.copy_abs())
+    effect = most.effects.volume
+    word = "More" if effect > 0 else "Less"
+    projects = [each for each in bill.projects if (each.effects.volume > 0) is (effect > 0)]
+    busiest = max(projects, key=lambda each: each.effects.volume.copy_abs(), default=None)
+    where = ""
+    if busiest is not None and len(bill.projects) > 1 and busiest.effects.volume:
+        name = busiest.name or busiest.id or NOT_ATTRIBUTED
+        figure = money(busiest.effects.volume, bill.currency, sign=True)
+        where = f"; the volume of {name} changed most of all projects ({figure})"
+    yield f"{word} use of {most.id or NOT_ATTRIBUTED} {_adds(effect, bill.currency)}{where}."

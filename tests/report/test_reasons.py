@@ -11,11 +11,13 @@ from usage_async.report.effects import sum_exactly
 from usage_async.report.reasons import (
     EXPLAIN_QUERIES,
     RECONCILE_QUERIES,
+    BudgetCosts,
+    BudgetQuestion,
     budget_report,
     explain_spec,
+    explanation_of,
     month_spec,
     read_budget,
-    read_costs_to_explain,
     read_explanation,
     read_reconciliation,
 )
@@ -23,6 +25,7 @@ from usage_async.report.reasons import (
 from .conftest import cost, section
 
 NOW = 1_795_348_800  # 2026-11-22T12:00:00Z
+LAST_MONTH = explain_spec(NOW, period="last-month")
 
 
 @pytest.fixture
@@ -45,7 +48,12 @@ async def test_an_explanation_is_of_the_bill_that_totals_give(emulated):
     assert made.is_whole
     assert str(made.organization).startswith("Example Labs")
     paths = {request.path for request in server.requests}
-    assert paths == {"/v1/organization/costs"}
+    assert "/v1/organization/costs" in paths
+    assert change.keys[0].name == "evaluation"
+    server.requests.clear()
+    nameless = await read_explanation(client, names=False)
+    assert nameless.bills[0].keys[0].name is None
+    assert {request.path for request in server.requests} == {"/v1/organization/costs"}
 
 
 async def test_any_two_periods_are_compared(emulated):
@@ -60,7 +68,7 @@ async def test_any_two_periods_are_compared(emulated):
 async def test_progress_is_told_once_a_query(emulated):
     _, client = emulated
     steps = []
-    await read_costs_to_explain(client, explain_spec(NOW), lambda: steps.append(1))
+    await explanation_of(client, LAST_MONTH, advance=lambda: steps.append(1))
     assert len(steps) == EXPLAIN_QUERIES
     steps.clear()
     await read_reconciliation(client, advance=lambda: steps.append(1))
@@ -87,7 +95,7 @@ async def test_a_scope_explains_its_own_costs_without_keys(emulated):
     assert change.keys == ()
     assert "spend by API key: refused: API keys are outside of the scope" in made.remarks
     steps = []
-    await read_costs_to_explain(scoped, explain_spec(NOW), lambda: steps.append(1))
+    await explanation_of(scoped, LAST_MONTH, advance=lambda: steps.append(1))
     assert len(steps) == EXPLAIN_QUERIES
 
 
@@ -123,7 +131,7 @@ async def test_lost_rows_of_the_bill_are_differences(emulated):
 
 async def test_a_budget_has_groups_and_limits(emulated):
     _server, client = emulated
-    made = await read_budget(client, Decimal(6000), by="project_id")
+    made = await read_budget(client, Decimal(6000), by="project")
     (whole,) = made.whole
     spent = (await client.costs(period="this-month").total()).amount_value
     assert (whole.spent, whole.budget, whole.limit.amount) == (spent, 6000, 7000)
@@ -147,7 +155,7 @@ async def test_a_budget_of_a_month_that_is_over_is_not_projected(emulated):
 
 async def test_a_budget_in_another_currency_than_the_bill_has_no_spend(emulated):
     _, client = emulated
-    made = await read_budget(client, Decimal(1), currency="eur", by="api_key_id")
+    made = await read_budget(client, Decimal(1), currency="eur", by="api_key_id", names=False)
     eur, usd = made.whole
     assert (eur.currency, eur.spent, eur.verdict, eur.limit) == ("eur", 0, "within", None)
     assert (usd.currency, usd.budget, usd.verdict) == ("usd", None, "within")
@@ -168,11 +176,20 @@ async def test_a_history_that_begins_within_the_weeks_shortens_the_range():
 
 def test_groups_of_a_budget_have_the_names_that_are_given():
     spec = month_spec(NOW)
+    question = BudgetQuestion(spec=spec, monthly=Decimal(9), by="project_id")
     rows = [cost("5", project_id="proj_1"), cost(None, project_id="proj_2")]
     costs = section(rows, start=spec.period.start_time)
     names = Names(projects=[Project(id="proj_1", name="Search")])
-    made = budget_report(spec, Decimal(9), costs, groups=("project_id", costs), names=names)
+    made = budget_report(question, BudgetCosts(whole=costs, groups=costs), names)
     assert [(each.id, each.name, each.spent) for each in made.groups] == [("proj_1", "Search", 5)]
+
+
+async def test_a_budget_knows_its_groups_by_word(emulated):
+    _, client = emulated
+    made = await read_budget(client, Decimal(6000), by="api-key", limits=False)
+    assert {"evaluation", "nightly batches"} <= {each.name for each in made.groups}
+    with pytest.raises(QueryError, match="by takes one of project, user, api-key, line-item; not"):
+        await read_budget(client, Decimal(6000), by="model")
 
 
 @pytest.mark.parametrize("period", ["7d", "2026-Q3", "last-week", "2026-10-05", "today", "2026"])

@@ -71,6 +71,18 @@ _FUNCTIONS = {
         "Show who spent what, on one page. Exit code 1 if a figure but refused usage is missing.",
         "usage-async report --period 2026-10 --by user --compare",
     ),
+    "explain": (
+        "Tell why the bill changed: volume, price, new, gone; and the gap to an invoice.",
+        "usage-async explain --period 2026-10 --invoice 5597.60",
+    ),
+    "reconcile": (
+        "Set billed quantities beside what usage reports, for each day and model.",
+        "usage-async reconcile --period 2026-10",
+    ),
+    "budget": (
+        "Tell how a month stands beside its budget. Exit code 5 if it is over.",
+        "usage-async budget --monthly 6000 --by project",
+    ),
     "serve": (
         "Show the figures in a browser on this machine, with routes and metrics for programs.",
         "usage-async serve --demo",

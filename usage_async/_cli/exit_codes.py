@@ -25,6 +25,8 @@ class ExitCode(IntEnum):
     FAILED = 1, "a service or a file failed, figures are missing, or a check is bad"
     WRONG = 2, "the command is wrong, or there is no key"
     STOPPED = 4, "status: collecting has stopped, or failed"
+    OVER = 5, "a budget is over"
+    PROJECTED_OVER = 6, "a budget is projected to be over, with --strict"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"
 
@@ -38,3 +40,15 @@ def code_of_run(notices: Iterable[Notice], *also: str) -> ExitCode:
     """
     failures = ("missing-bucket", *also)
     return ExitCode.FAILED if any(each.code in failures for each in notices) else ExitCode.DONE
+
+
+def code_of_budget(verdict: str, *, strict: bool) -> ExitCode:
+    """Give the code of a budget; DONE if it is within.
+
+    Args:
+        verdict: `verdict` of the budget.
+        strict: True if a projected month counts, too.
+    """
+    if verdict == "over":
+        return ExitCode.OVER
+    return ExitCode.PROJECTED_OVER if strict and verdict == "projected over" else ExitCode.DONE

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
@@ -213,7 +213,23 @@ def grouped(
     return {group: summed(of) for group, of in found.items()}
 
 
-def summed(lines: Iterable[LineChange]) -> tuple[Decimal, Decimal, Effects]:
+class Changed(Protocol):
+    """What has an amount before, an amount, and the parts of the change."""
+
+    @property
+    def before(self) -> Decimal:
+        """Amount of the period before."""
+
+    @property
+    def amount(self) -> Decimal:
+        """Amount of the period."""
+
+    @property
+    def effects(self) -> Effects:
+        """Parts of the change."""
+
+
+def summed(lines: Iterable[Changed]) -> tuple[Decimal, Decimal, Effects]:
     """Add lines up: the amount before, the amount, and the effects."""
     lines = list(lines)
     parts: Any = {

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain
 from statistics import median
+from typing import Any
 
 import attrs
 
@@ -66,6 +67,11 @@ class PeriodCosts:
     whole: Section
     lines: Section
     keys: Section | None = None
+
+    def buckets(self) -> list[UsageTimeBucket[Any]]:
+        """Give the buckets of all sections, for `let_go`."""
+        sections = (self.whole, self.lines, self.keys)
+        return [bucket for section in sections if section for bucket in section.buckets]
 
     @property
     def missing_days(self) -> frozenset[date]:

@@ -118,6 +118,24 @@ BREAKDOWN_FORMATS: Mapping[str, Format] = {
 }
 """Renderings of a `Breakdown`, the default first."""
 
+EXPLAIN_FORMATS: Mapping[str, Format] = {
+    "text": Format("terminal.reasons:draw_explanation", "rounded, for people", is_drawn=True),
+    "json": Format("reasons_json:explanation_as_json", "exact, for programs", (".json",)),
+}
+"""Renderings of an `Explanation` with an `InvoiceGap` or None, the default first."""
+
+RECONCILE_FORMATS: Mapping[str, Format] = {
+    "text": Format("terminal.reasons:draw_reconciliation", "rounded, for people", is_drawn=True),
+    "json": Format("reasons_json:reconciliation_as_json", "exact, for programs", (".json",)),
+}
+"""Renderings of a `Reconciliation`, the default first."""
+
+BUDGET_FORMATS: Mapping[str, Format] = {
+    "text": Format("terminal.reasons:draw_budget", "rounded, for people", is_drawn=True),
+    "json": Format("reasons_json:budget_as_json", "exact, for programs", (".json",)),
+}
+"""Renderings of a `BudgetReport`, the default first."""
+
 BUCKET_FORMATS: Mapping[str, Format] = {
     "jsonl": Format(
         "json:bucket_as_json",

@@ -5,7 +5,7 @@ Each function here reads, and calls a pure one: `explain`, `reconcile`, `budget`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -14,34 +14,45 @@ import attrs
 
 from usage_async._api.interval import DAY_S
 from usage_async._api.limits import SpendLimit
+from usage_async._api.results import CostsResult
 from usage_async._client.client import UsageClient
 from usage_async._client.names import Names
 from usage_async._engine.engine import together
 from usage_async._query.times import TimeRange
 from usage_async.errors import QueryError, ScopeError
-from usage_async.report.budgets import WEEK, WEEKS, Budget, budget
+from usage_async.report.budgets import WEEK, WEEKS, Budget, Verdict, budget
 from usage_async.report.compute import days_in
-from usage_async.report.dimensions import name_in
+from usage_async.report.dimensions import find_dimension, name_in, word_of
 from usage_async.report.effects import sum_exactly
-from usage_async.report.explanation import Explanation, PeriodCosts, explain
+from usage_async.report.explanation import (
+    Explanation,
+    PeriodCosts,
+    explain,
+    naming_rows,
+    revised_from,
+)
 from usage_async.report.insight import Days
 from usage_async.report.limits import SpendLimits, read_spend_limits
-from usage_async.report.reading import read_section
+from usage_async.report.reading import let_go, read_section
 from usage_async.report.reconciliation import (
     MODEL_ENDPOINTS,
     TOOL_ENDPOINTS,
     Reconciliation,
     reconcile,
 )
-from usage_async.report.spec import By, ReportSpec, day_of, report_spec
-from usage_async.report.values import Blank, Section
+from usage_async.report.reports import DEFAULT_PERIOD, NameRows, naming
+from usage_async.report.spec import ReportSpec, day_of, report_spec
+from usage_async.report.values import Blank, Section, days_not_sent
+from usage_async.report.worker import in_worker
 
 Advance = Callable[[], object]
 
+BUDGET_DIMENSIONS = ("project_id", "user_id", "api_key_id", "line_item")
+"""Dimensions that a budget can be split by."""
 EXPLAIN_QUERIES = 6
 RECONCILE_QUERIES = 1 + len(MODEL_ENDPOINTS) + len(TOOL_ENDPOINTS)
 
-_PROJECT = "project_id"
+_PROJECT, _API_KEY = "project_id", "api_key_id"
 _ZERO = Decimal(0)
 
 
@@ -50,7 +61,9 @@ def now_of(client: UsageClient) -> int:
     return int(client._engine.fetcher.runtime.now())  # noqa: SLF001 - the clock of all its runs
 
 
-def explain_spec(now: int, *, period: str = "last-month", against: str | None = None) -> ReportSpec:
+def explain_spec(
+    now: int, *, period: str = DEFAULT_PERIOD, against: str | None = None
+) -> ReportSpec:
     """Specify an explanation.
 
     Args:
@@ -67,22 +80,31 @@ def explain_spec(now: int, *, period: str = "last-month", against: str | None = 
     return attrs.evolve(spec, before=report_spec(now, period=against).period)
 
 
-async def read_costs_to_explain(
-    client: UsageClient, spec: ReportSpec, advance: Advance = lambda: None
-) -> tuple[PeriodCosts, PeriodCosts]:
-    """Read the costs of a period, and of the one that it is compared with.
+async def explanation_of(
+    client: UsageClient,
+    spec: ReportSpec,
+    name: NameRows | None = None,
+    advance: Advance = lambda: None,
+) -> Explanation:
+    """Read and explain the change of a bill; costs by API key may be refused.
 
-    Costs by API key may be refused; they are a section without figures then.
-
-    Returns:
-        The costs of the period before, and those of the period.
+    Args:
+        client: Client of the organization.
+        spec: The period, and the one before.
+        name: Gives the names of projects and API keys; None takes those that rows carry.
+        advance: Called after every query, `EXPLAIN_QUERIES` times.
 
     Raises:
         UsageError: The costs could not be read.
     """
     read = partial(_read_costs, client, advance=advance)
     before, after = await together([read(spec.before or spec.period), read(spec.period)])
-    return before, after
+    known = None if name is None else await name(await in_worker(naming_rows, before, after))
+    buckets = [*before.buckets(), *after.buckets()]
+    made = await in_worker(explain, spec, before, after, known)
+    del before, after
+    await let_go(buckets)
+    return made
 
 
 async def _read_costs(client: UsageClient, period: TimeRange, *, advance: Advance) -> PeriodCosts:
@@ -107,36 +129,44 @@ async def _read_keys(client: UsageClient, period: TimeRange, advance: Advance) -
 
 async def read_explanation(
     client: UsageClient,
-    period: str = "last-month",
+    period: str = DEFAULT_PERIOD,
     *,
     against: str | None = None,
-    names: Names | None = None,
+    names: bool = True,
 ) -> Explanation:
-    """Read and explain the change of a bill.
+    """Read and explain the change of a bill, as `usage-async explain` shows it.
+
+        explanation = await read_explanation(client, "2026-10")
+        for sentence in sentences(explanation):
+            print(sentence)
 
     Args:
         client: Client of the organization.
-        period: As `period=` of a query.
-        against: The period to compare with, in the same words; by default the one before.
-        names: Names of projects and API keys; by default those that rows of costs carry.
+        period: Period in whole days, such as `"2026-10"` or `"30d"`. By default the last month.
+        against: The period to compare with, in the same words. By default the one before, cut to as
+            many whole days while the period still runs.
+        names: Read the names of API keys and projects that rows do not name themselves.
 
     Raises:
         QueryError: A period is none.
-        UsageError: The costs could not be read.
+        UsageError: The costs could not be read. Those by API key may be refused; that is told.
     """
     spec = explain_spec(now_of(client), period=period, against=against)
-    before, after = await read_costs_to_explain(client, spec)
-    return explain(spec, before, after, names)
+    return await explanation_of(client, spec, naming(client) if names else None)
 
 
 async def read_reconciliation(
-    client: UsageClient, period: str = "last-month", *, advance: Advance = lambda: None
+    client: UsageClient, period: str = DEFAULT_PERIOD, *, advance: Advance = lambda: None
 ) -> Reconciliation:
     """Read what was billed and what usage reports, for each day and model.
 
+        found = await read_reconciliation(client, "2026-10")
+        for each in found.sums:                         # the largest differences first
+            print(each.line_item, each.billed, each.reported, each.difference)
+
     Args:
         client: Client of the organization.
-        period: As `period=` of a query.
+        period: Period in whole days. By default the last month.
         advance: Called after every query, `RECONCILE_QUERIES` times.
 
     Raises:
@@ -161,7 +191,49 @@ async def read_reconciliation(
             ),
         ]
     )
-    return reconcile(spec, costs, dict(zip(endpoints, usage, strict=True)))
+    buckets = [bucket for section in (costs, *usage) for bucket in section.buckets]
+    made = await in_worker(reconcile, spec, costs, dict(zip(endpoints, usage, strict=True)))
+    del costs, usage
+    await let_go(buckets)
+    return made
+
+
+@attrs.frozen(kw_only=True)
+class BudgetQuestion:
+    """A question about a budget.
+
+    Attributes:
+        spec: The month, as `month_spec` makes it.
+        monthly: The budget.
+        currency: Its currency, lowercase.
+        by: Dimension to show groups by, as of a report, but no models; None shows none.
+        limits: True to read the spend limits of the service, and those of projects if groups are.
+    """
+
+    spec: ReportSpec
+    monthly: Decimal
+    currency: str = "usd"
+    by: str | None = None
+    limits: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class BudgetCosts:
+    """What a budget is computed from: sections of the month and of the weeks before it.
+
+    Attributes:
+        whole: Costs without groups.
+        groups: Costs by the dimension; empty without one.
+        limits: Spend limits of the service.
+    """
+
+    whole: Section
+    groups: Section = attrs.field(factory=Section)
+    limits: SpendLimits = attrs.field(factory=SpendLimits)
+
+    def rows(self) -> list[CostsResult]:
+        """Give the rows that hold ids of the groups."""
+        return [row for bucket in self.groups.buckets for row in bucket.results]
 
 
 @attrs.frozen(kw_only=True)
@@ -170,8 +242,8 @@ class BudgetReport:
 
     Attributes:
         spec: The month.
-        whole: The budget: one for each currency, that of the budget first.
-        groups: The same by group, the largest first; empty if it is not grouped.
+        whole: The budget, and the spend in other currencies beside it.
+        groups: The spend by group, the largest first; empty if it is not grouped.
         gaps: Starts of the days of the month that ended and were not sent.
         notices: What was not read, and why.
     """
@@ -182,9 +254,55 @@ class BudgetReport:
     gaps: tuple[int, ...] = ()
     notices: tuple[str, ...] = ()
 
+    @property
+    def verdict(self) -> Verdict:
+        """How the budget stands."""
+        return self.whole[0].verdict
 
-BY_OF_BUDGETS: tuple[By, ...] = ("project_id", "user_id", "api_key_id", "line_item")
-"""Dimensions that a budget can be split by."""
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Limits of the figures, a sentence each."""
+        return tuple(self._remarks())
+
+    def _remarks(self) -> Iterator[str]:
+        if (first := revised_from(self.spec)) is not None:
+            yield f"figures from {first} on may still be revised"
+        if self.gaps:
+            first = day_of(self.gaps[0])
+            yield f"{days_not_sent(len(self.gaps))}, the first is {first}; the spend lacks them"
+        if len(self.whole) > 1:
+            yield "the budget is in one currency; spend in others is shown beside it"
+        yield from self.notices
+
+
+async def budget_of(
+    client: UsageClient, question: BudgetQuestion, name: NameRows | None = None
+) -> BudgetReport:
+    """Read the spend of a month, and set it beside its budget.
+
+    Args:
+        client: Client of the organization.
+        question: The question.
+        name: Gives the names of groups; None takes those that rows carry.
+
+    Raises:
+        UsageError: The costs could not be read. Limits that are refused are told.
+    """
+    spec, by = question.spec, question.by
+    weeks_ago = spec.now - spec.now % DAY_S - WEEK * WEEKS * DAY_S
+    period = TimeRange(min(spec.period.start_time, weeks_ago), spec.period.end_time)
+    # The names of API keys are listed by project.
+    dimensions = [_PROJECT, by] if by == _API_KEY else [by] if by else []
+    groupings = [None, dimensions] if by else [None]
+    sections = await together(
+        read_section(client, "costs", period, each, clamp=True) for each in groupings
+    )
+    costs = BudgetCosts(whole=sections[0], groups=Section() if by is None else sections[1])
+    rows = costs.rows()
+    if question.limits:
+        projects = [row.project_id for row in rows] if by == _PROJECT else ()
+        costs = attrs.evolve(costs, limits=await read_spend_limits(client, projects))
+    return budget_report(question, costs, None if name is None else await name(rows))
 
 
 async def read_budget(
@@ -192,47 +310,59 @@ async def read_budget(
     monthly: Decimal,
     *,
     period: str = "this-month",
-    by: By | None = None,
+    by: str | None = None,
     currency: str = "usd",
-    names: Names | None = None,
     limits: bool = True,
-    advance: Advance = lambda: None,
+    names: bool = True,
 ) -> BudgetReport:
-    """Read the spend of a month, and set it beside its budget.
+    """Read the spend of a month, and set it beside its budget, as `usage-async budget` shows it.
+
+        found = await read_budget(client, Decimal(6000), by="project")
+        print(found.verdict, found.whole[0].projection)
 
     Args:
         client: Client of the organization.
-        monthly: The budget of a month.
+        monthly: The budget.
         period: The month: `this-month`, `last-month`, or such as `2026-10`.
-        by: Dimension to show groups by, as `By` of a report, without models.
-        currency: Currency of the budget, lowercase.
-        names: Names of groups; by default those that rows of costs carry.
+        by: Show groups, too: `"project"`, `"user"`, `"api-key"` or `"line-item"`.
+        currency: Currency of the budget.
         limits: Read the spend limits of the service, and those of projects where they are groups.
-        advance: Called after every query.
+        names: Read the names of the groups that rows do not name themselves.
 
     Raises:
-        QueryError: The period is not a month.
+        QueryError: The period is not a month, or there is no such grouping.
         UsageError: The costs could not be read. Limits that are refused are told.
     """
-    spec = month_spec(now_of(client), period)
-    days = (spec.period.start_time, spec.now - spec.now % DAY_S - WEEK * WEEKS * DAY_S)
-    read = TimeRange(min(days), spec.period.end_time)
-    groupings: list[list[str] | None] = [None] if by is None else [None, [by]]
-    sections = await together(
-        read_section(client, "costs", read, dimensions, advance, clamp=True)
-        for dimensions in groupings
+    question = budget_question(
+        now_of(client), monthly, period=period, by=by, currency=currency, limits=limits
     )
-    rows = (row for bucket in sections[-1].buckets for row in bucket.results)
-    wanted = [row.project_id for row in rows] if by == "project_id" else ()
-    found = await read_spend_limits(client, wanted) if limits else SpendLimits()
-    return budget_report(
-        spec,
-        monthly,
-        sections[0],
-        groups=None if by is None else (by, sections[1]),
-        currency=currency,
-        names=names,
-        limits=found,
+    return await budget_of(client, question, naming(client) if names and by else None)
+
+
+def budget_question(
+    now: int,
+    monthly: Decimal,
+    *,
+    period: str = "this-month",
+    by: str | None = None,
+    currency: str = "usd",
+    limits: bool = True,
+) -> BudgetQuestion:
+    """Make a question about a budget; its arguments are those of `read_budget`.
+
+    Raises:
+        QueryError: The period is not a month, or there is no such grouping.
+    """
+    dimension = None if by is None else find_dimension(by, BUDGET_DIMENSIONS)
+    if by is not None and dimension is None:
+        known = ", ".join(map(word_of, BUDGET_DIMENSIONS))
+        raise QueryError(f"by takes one of {known}; not {by!r}")
+    return BudgetQuestion(
+        spec=month_spec(now, period),
+        monthly=monthly,
+        currency=currency.lower(),
+        by=dimension,
+        limits=limits,
     )
 
 
@@ -258,50 +388,38 @@ def _next_month(first: date) -> date:
 
 
 def budget_report(
-    spec: ReportSpec,
-    monthly: Decimal,
-    costs: Section,
-    *,
-    groups: tuple[By, Section] | None = None,
-    currency: str = "usd",
-    names: Names | None = None,
-    limits: SpendLimits | None = None,
+    question: BudgetQuestion, costs: BudgetCosts, names: Names | None = None
 ) -> BudgetReport:
     """Set the spend of a month beside its budget. Pure.
 
     Args:
-        spec: The month.
-        monthly: The budget.
-        costs: Costs without groups, of the month and of the weeks before it.
-        groups: A dimension, and the same costs by it.
-        currency: Currency of the budget.
+        question: The question.
+        costs: What was read for it.
         names: Names of groups; by default those that rows carry.
-        limits: Spend limits of the service.
     """
-    limits = limits or SpendLimits()
+    spec, by, currency, limits = question.spec, question.by, question.currency, costs.limits
     whole = [
-        _budget(spec, days, of, monthly if of == currency else None, limits.organization)
-        for (of, _), days in _days(spec, costs, None, (currency,)).items()
+        _budget(spec, days, of, question.monthly if of == currency else None, limits.organization)
+        for (of, _), days in _days(spec, costs.whole, None, (currency,)).items()
     ]
-    by, section = groups or ("project_id", Section())
     if names is None:
-        names = Names.from_rows(row for bucket in section.buckets for row in bucket.results)
+        names = Names.from_rows(costs.rows())
     made = [
         attrs.evolve(
             _budget(
                 spec, days, of, None, limits.projects.get(key) if key and by == _PROJECT else None
             ),
             id=key,
-            name=name_in(names, by, key),
+            name=name_in(names, by or "", key),
         )
-        for (of, key), days in _days(spec, section, by, ()).items()
+        for (of, key), days in _days(spec, costs.groups, by, ()).items()
     ]
     made = [each for each in made if each.spent or each.projection]
     return BudgetReport(
         spec=spec,
         whole=tuple(sorted(whole, key=lambda each: (each.currency != currency, each.currency))),
         groups=tuple(sorted(made, key=lambda each: (each.spent.copy_negate(), str(each.id)))),
-        gaps=tuple(s for s in costs.overdue(spec.now) if s >= spec.period.start_time),
+        gaps=tuple(s for s in costs.whole.overdue(spec.now) if s >= spec.period.start_time),
         notices=limits.notices,
     )
 

@@ -87,14 +87,16 @@ async def read_report(
         compare=compare,
         detailed=detailed,
     )
-    return await report_of(client, spec, _naming(client) if names else None)
+    return await report_of(client, spec, naming(client) if names else None)
 
 
 NameRows = Callable[[Iterable[UsageResult]], Awaitable[Names | None]]
 """Gives the names of what rows hold by id."""
 
 
-def _naming(client: UsageClient) -> NameRows:
+def naming(client: UsageClient) -> NameRows:
+    """Make a function that reads the names of rows; a failure is a warning in the log."""
+
     async def name(rows: Iterable[UsageResult]) -> Names | None:
         try:
             return await client.names_for(rows)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Group
 
-from usage_async._cli.collecting import organizations_option
 from usage_async._cli.connection import Connection, open_client, open_client_and_names
 from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import ExitCode
@@ -26,6 +25,7 @@ from usage_async._cli.options import (
     output_options,
 )
 from usage_async._cli.output import choose_format, render
+from usage_async._cli.store_options import organizations_option
 from usage_async.errors import QueryError
 from usage_async.report.dimensions import word_of
 from usage_async.report.formats import REPORT_FORMATS

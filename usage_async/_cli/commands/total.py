@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from usage_async._api.pages import Notice
-from usage_async._cli.collecting import organizations_option
 from usage_async._cli.connection import Connection, open_client, open_client_and_names
 from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import ExitCode, code_of_run
@@ -24,6 +23,7 @@ from usage_async._cli.options import (
     output_options,
 )
 from usage_async._cli.output import choose_format, destination, render
+from usage_async._cli.store_options import organizations_option
 from usage_async.errors import QueryError
 from usage_async.report.breakdown import Breakdown, read_breakdown
 from usage_async.report.formats import BREAKDOWN_FORMATS, FOCUS_FORMATS

@@ -1,19 +1,28 @@
 """Charts of a page: what is drawn, how it is cleaned, and the program that draws."""
 
 import asyncio
+import json
 import os
+import runpy
 import sys
+from datetime import date, timedelta
+from decimal import Decimal
+from io import StringIO
 from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
 from values import HOSTILE_NAMES
 
-from usage_async.report.html import charts
+from usage_async import ENDPOINTS
+from usage_async.report.compute import compute_report
+from usage_async.report.html import charts, drawing
 from usage_async.report.html.charts import Drawings, charts_of, draw, draw_served
 from usage_async.report.html.drawing import cleaned, drawn
+from usage_async.report.spec import report_spec
+from usage_async.report.values import Group, Sections
 
-from .conftest import cost, report_of, section
+from .conftest import NOW, cost, report_of, section
 
 parsed = ET.fromstring
 SVG = "http://www.w3.org/2000/svg"
@@ -47,6 +56,56 @@ def test_what_a_service_names_is_made_legible_before_it_is_drawn():
             assert not {"\u202e", "\0"} & {*word}
 
 
+def test_a_long_range_has_a_bar_for_seven_days_and_a_short_one_for_each():
+    rows = [cost("10", project_id="a")]
+    by_day = [(date(2023, 1, 1) + timedelta(n), Decimal(10)) for n in range(450)]
+    (spend,) = report_of(costs=section(rows), costs_by=section(rows)).spends
+
+    def charts_of_days(count):
+        days = (*by_day[: count - 1], (by_day[count - 1][0], None))
+        amounts = tuple(amount for _, amount in days)
+        stacks = (attrs.evolve(spend.stacks[0], amounts=amounts),)
+        longer = attrs.evolve(spend, days=days, stacks=stacks)
+        made = charts_of(attrs.evolve(report_of(), spends=(longer,)))
+        return made["days0", "wide"], made["days0", "narrow"]
+
+    wide, narrow = charts_of_days(450)
+    assert (wide["step"], narrow["step"], len(wide["starts"])) == (7, 7, 65)
+    assert wide["stacks"][0][1][-2:] == [70.0, 10.0]
+    assert wide["titles"][0] == "2023-01-01 to 2023-01-07: $70.00"
+    assert wide["titles"][-1] == "2024-03-24 to 2024-03-25: $10.00"
+    wide, narrow = charts_of_days(366)
+    assert (wide["step"], narrow["step"], wide["titles"], wide["gap"]) == (1, 7, [], 0)
+    wide, narrow = charts_of_days(62)
+    assert (wide["step"], narrow["step"]) == (1, 1)
+    assert wide["titles"][-1] == "Fri 2023-03-03: unknown"
+
+
+def test_an_unusual_day_is_marked_and_told():
+    days = [[cost("10", project_id="a")] for _ in range(20)]
+    days[5] = [cost("90", project_id="a")]
+    spec = report_spec(NOW, start="2026-09-01", end="2026-09-21")
+    start = spec.period.start_time
+    parts = {"costs": section(*days, start=start), "costs_by": section(*days, start=start)}
+    usage = {name: section() for name in ENDPOINTS if name != "costs"}
+    chart = charts_of(compute_report(spec, Sections(**parts, usage=usage)))["days0", "wide"]
+    assert chart["odd"] == [5]
+    assert chart["titles"][5].endswith("$90.00\nunusual, the median weekend day is $10.00")
+
+
+def test_the_others_and_what_names_no_model_are_bars_of_their_own():
+    models = [Group(id=f"m{n:02}", amount=Decimal(50 - n)) for n in range(14)]
+    models.append(Group(id=None, amount=Decimal(2)))
+    models.append(Group(id="credit", amount=Decimal(-3)))
+    rows = [cost("1")]
+    (spend,) = report_of(costs=section(rows)).spends
+    report = attrs.evolve(report_of(), spends=(attrs.evolve(spend, models=tuple(models)),))
+    chart = charts_of(report)["models0", "wide"]
+    assert chart["labels"][-3:] == ["m09", "4 others", "(not attributed)"]
+    assert [value for ((value, _),) in chart["values"][-3:]] == ["s0", "s6", "s7"]
+    assert len(chart["labels"]) == 12
+
+
 @pytest.mark.parametrize("amount", ["5e308", "1e120", "0"])
 def test_amounts_that_cannot_be_drawn_have_no_chart(amount):
     assert charts_of(report_of(costs=section([cost(amount)]))) == {}
@@ -57,6 +116,7 @@ def test_what_is_no_shape_or_text_is_left_out_of_a_drawing():
         onload="alert(1)" style="x"><script>alert(1)</script><style>*{{}}</style>
         <a xlink:href="javascript:alert(1)"><path d="M0,0"/></a><image href="//evil"/>
         <foreignObject><b/></foreignObject><use href="#x"/><defs><g id="x"/></defs>
+        <g transform="translate(1,1)"><defs/></g>
         <g transform="translate(1.26,2)" id="y" onclick="alert(1)" style="x"><path id="z"
         class="mark" fill="#000001" d="M0.04,1.26e-9h2.5" style="fill:url(//evil)" onclick="1"/>
         <path fill="url(//evil)" d="url(//evil)"/></g>
@@ -113,6 +173,16 @@ def test_charts_are_drawn_as_shapes_of_known_colours():
         assert 'class="s6"' in found
 
 
+@pytest.mark.slow
+def test_the_program_reads_charts_and_writes_drawings(monkeypatch, capsys):
+    chart = {"kind": "bars", "width": 330, "labels": ["a"], "figures": ["1"], "values": [[]]}
+    monkeypatch.setattr("sys.stdin", StringIO(json.dumps([chart])))
+    runpy.run_path(drawing.__file__, run_name="__main__")
+    [made] = json.loads(capsys.readouterr().out)
+    assert made == drawn(chart)
+    assert 'class="track"' in made
+
+
 CHARTS = {("days0", "wide"): {"kind": "days"}}
 
 
@@ -135,11 +205,11 @@ async def test_the_program_draws_and_what_it_drew_is_kept(monkeypatch):
     assert drawn_here.svgs["days0", "wide"].startswith("<svg viewBox=")
     turns = 0
 
-    drawing = asyncio.create_task(draw_served(asked))
-    while not drawing.done():
+    asking = asyncio.create_task(draw_served(asked))
+    while not asking.done():
         turns += 1
         await asyncio.sleep(0)
-    assert drawing.result() == drawn_here
+    assert asking.result() == drawn_here
     assert turns > 100
     monkeypatch.setattr(charts, "_program", program("raise SystemExit(1)"))
     assert await draw_served(asked) == drawn_here

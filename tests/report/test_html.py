@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from values import HOSTILE_NAMES
 
-from usage_async import UsageCompletionsResult, UsageVectorStoresResult
+from usage_async import UsageCompletionsResult, UsageImagesResult, UsageVectorStoresResult
 from usage_async.report.html.charts import Drawings
 from usage_async.report.html.form import Question, form_of
 from usage_async.report.html.page import POLICY, failed_page, report_page
-from usage_async.report.insight import Pace
-from usage_async.report.values import Blank, Section, View
+from usage_async.report.insight import Pace, UnusualDay
+from usage_async.report.values import Blank, Group, Section, Tokens, View
 
 from .conftest import DAY, START, cost, report_of, section
 
@@ -141,6 +141,133 @@ def test_the_groups_of_the_page_add_up_to_its_total():
     assert sum(map(Decimal, amounts)) == Decimal("12.5")
     assert "(5 others)" in table
     assert table.index("(5 others)") < table.index("(not attributed)")
+
+
+def test_two_dimensions_are_nested_with_subtotals():
+    rows = [
+        cost("2", project_id="p", line_item="gpt-5, input"),
+        cost("1", project_id="p", line_item="storage"),
+        cost("4", project_id="q", line_item="gpt-5, input"),
+    ]
+    use = [
+        UsageCompletionsResult(
+            input_tokens=1, output_tokens=1, num_model_requests=n, project_id="p", model=f"gpt-{n}"
+        )
+        for n in (5, 6)
+    ]
+    report = report_of(
+        "project,model",
+        costs=section([cost("9")]),
+        costs_by=section(rows),
+        usage={"completions": section(use)},
+    )
+    page = report_page(report, View(), Drawings()).decode()
+    (table,) = re.findall(
+        "<caption>Spend by project and model</caption>.*?</table>", page, re.DOTALL
+    )
+    found = re.findall('<tr(?: class="(.*?)")?><th.*?><bdi>(.*?)</bdi>.*?value="(.*?)"', table)
+    assert found == [
+        ("whole", "q", "4"),
+        ("part", "gpt-5", "4"),
+        ("whole", "p", "3"),
+        ("part", "gpt-5", "2"),
+        ("part", "storage", "1"),
+        ("soft", "(not attributed)", "2"),
+        ("soft", "all", "9"),
+    ]
+    (tokens,) = re.findall("<caption>Tokens and requests by .*?</table>", page, re.DOTALL)
+    assert re.findall('class="part"><th.*?><bdi>(.*?)</bdi>', tokens) == ["gpt-5", "gpt-6"]
+
+
+def test_parts_beyond_the_most_are_one_line():
+    rows = [cost(str(9 - n), project_id="p", line_item=f"item {n}") for n in range(8)]
+    report = report_of("project,line-item", costs=section(rows), costs_by=section(rows))
+    table = report_page(report, View(top=6), Drawings()).decode()
+    assert "(6 others)" in table
+    assert "item 2" not in table
+
+
+def detailed(models, use):
+    """A report with its bill by model."""
+    report = report_of(costs=section([cost("9")]), costs_by=section([cost("9", project_id="p")]))
+    spends = (attrs.evolve(report.spends[0], models=models),)
+    return attrs.evolve(report, spends=spends, models=use)
+
+
+def test_models_have_their_spend_requests_rate_and_tokens():
+    models = [Group(id=f"m{n}", amount=Decimal(3), requests=1000) for n in range(5)]
+    models.append(Group(id=None, amount=Decimal(1)))
+    used = Tokens(id="m0", requests=1000, input=200, cached=50, output=7)
+    page = page_of(detailed(tuple(models), (used,)), top=2)
+    words = page.text.partition("Spend by model")[2]
+    assert "m0 $3.00 33.3% 1,000 $3.00 200 25.0% 7" in words
+    assert "(3 others) $9.00 100.0%" in words
+    assert words.index("(3 others)") < words.index("(not attributed)")
+    whole = page_of(detailed((Group(id="m", amount=Decimal(9)),), ())).text
+    assert "m $9.00 100.0%" in whole
+    only = page_of(detailed(tuple(models[:4]), ()), top=2).text
+    assert only.index("m1 $3.00") < only.index("(2 others)")
+
+
+def test_tokens_are_told_by_kind_and_modality():
+    row = UsageCompletionsResult(
+        input_tokens=100, input_cached_tokens=30, input_cache_write_tokens=20,
+        input_text_tokens=40, output_tokens=7, num_model_requests=1,
+    )  # fmt: skip
+    text = page_of(report_of(usage={"completions": section([row])})).text
+    assert "kind tokens text not told" in text
+    assert "uncached input 50 40 10 cached input 30 cache writes 20 output 7" in text
+
+
+def test_the_headline_tells_the_change_of_what_was_used():
+    spec = attrs.evolve(named("x").spec, before=named("x").spec.period)
+    spend = attrs.evolve(named("x").spends[0], before=Decimal(2))
+    before = Tokens(id=None, requests=1, input=4, cached=1, output=1)
+    report = attrs.evolve(named("x"), spec=spec, spends=(spend,), used_before=before)
+    report = attrs.evolve(report, uncounted=())
+    text = page_of(report).text
+    assert "Requests 2 +1 (+100.0%)" in text
+    assert "Tokens 10 +5 (+100.0%) 7 in, 3 out" in text
+    assert "Cached input 0.0% 0 tokens 25.0% before" in text
+    assert (
+        "Per 1,000 requests $1,750.00 all spend, over all requests to models $2,000.00 before"
+        in (text)
+    )
+    nothing = attrs.evolve(report, used_before=Tokens(id=None))
+    assert "Requests 2 +2" in page_of(nothing).text
+    assert "before" not in page_of(nothing).text.partition("Per 1,000")[2].partition("Spend")[0]
+    lacking = attrs.evolve(report, uncounted=("images",))
+    assert "without images" in page_of(lacking).text
+    assert "Per 1,000" not in page_of(lacking).text.partition("Spend by day")[0]
+
+
+def test_what_used_no_tokens_has_no_share_of_the_cache():
+    row = UsageImagesResult(images=1, num_model_requests=3)
+    text = page_of(report_of(usage={"images": section([row])})).text
+    assert "Requests 3" in text
+    assert "Cached input" not in text
+
+
+def test_days_are_a_table_with_their_parts_and_remarks():
+    days = [[cost("10", project_id="a"), cost("1", project_id="b")] for _ in range(3)]
+    report = report_of(costs=section(*days), costs_by=section(*days))
+    (spend,) = report.spends
+    odd = UnusualDay(spend.days[1][0], Decimal(11), Decimal(2))
+    report = attrs.evolve(report, spends=(attrs.evolve(spend, unusual=(odd,)),))
+    text = page_of(report).text
+    assert "day spend a b remark" in text
+    assert "Fri 2026-10-02 $11.00 $10.00 $1.00 unusual, the median weekday is $2.00" in text
+    assert "Thu 2026-10-01 $11.00 $10.00 $1.00 Fri" in text
+
+
+def test_a_drawing_stands_with_its_words_and_a_failure_is_a_notice():
+    report = report_of(costs=section([cost("1")]))
+    svgs = {("days0", size): f"<svg viewBox='{size}'></svg>" for size in ("wide", "narrow")}
+    page = report_page(report, View(), Drawings(svgs)).decode()
+    assert 'class="chart narrow" role="img" aria-label="Spend of each day from 2026-10-01' in page
+    assert "<svg viewBox='wide'></svg>" in page
+    failed = report_page(report, View(), Drawings(failure="charts: <b>")).decode()
+    assert "<li>charts: &lt;b&gt;</li>" in failed
 
 
 def test_tokens_beyond_the_most_are_one_line():

@@ -51,6 +51,10 @@ _MOST_DAYS = {"wide": 400, "narrow": 62}
 """The most days that have a bar each; beyond, a bar is seven days."""
 _TOLD_IN_PARTS = 100
 """The most days that are told with their parts, beside their amount."""
+MOST_APART = 120
+"""The most bars between which there is room."""
+_GAP = 0.08
+"""Part of a day that is left free on each side of its bar."""
 _MOST_BARS = 10
 _BIGGEST = 1e100
 _DAY_S = 86_400
@@ -109,6 +113,11 @@ def charts_of(report: Report) -> dict[tuple[str, str], Chart]:
     return made
 
 
+def is_dense(spend: Spend) -> bool:
+    """Tell if there is no room between the bars of days."""
+    return len(_every(spend, step_of(spend, "wide"))) > MOST_APART
+
+
 def step_of(spend: Spend, size: str) -> int:
     """Give the number of days that are one bar."""
     return 7 if len(spend.days) > _MOST_DAYS[size] else 1
@@ -124,11 +133,14 @@ def _days(spend: Spend, size: str) -> Chart | None:
     if not stacks or not _are_drawable(amount for _, amounts in stacks for amount in amounts):
         return None
     odd = {each.day for each in spend.unusual}
+    # A finger hides what it points at, and a bar of two pixels is hard to point at.
+    is_told = size == "wide" and not is_dense(spend)
     return {
         "kind": "days",
         "width": _WIDTHS[size],
         "height": _HEIGHTS[size],
         "step": step,
+        "gap": 0 if is_dense(spend) else _GAP,
         "starts": [_seconds(day) for day, _ in days],
         "stacks": stacks,
         "odd": [
@@ -136,7 +148,7 @@ def _days(spend: Spend, size: str) -> Chart | None:
             for place, n in enumerate(_every(spend, step))
             if odd & {day for day, _ in spend.days[n : n + step]}
         ],
-        "titles": [_told(spend, n, step) for n in _every(spend, step)] if size == "wide" else [],
+        "titles": [_told(spend, n, step) for n in _every(spend, step)] if is_told else [],
     }
 
 

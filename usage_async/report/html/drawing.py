@@ -32,8 +32,6 @@ _MARKERS = {
 }
 """Classes by the colours that stand for them while a chart is drawn."""
 _COLOURS = {name: colour for colour, name in _MARKERS.items()}
-_GAP = 0.08
-"""Part of a day that is left free on each side of its bar."""
 _ROW = 44
 """Height of a bar with its label above it."""
 _LABELS = 210
@@ -63,7 +61,7 @@ def _days(chart: dict[str, Any]) -> tuple[Any, Values]:
     spots, hits = [], []
     for place, start in enumerate(chart["starts"]):
         middle = start * 1000 + (step - _DAY_MS) / 2
-        reach = step * (0.5 - _GAP)
+        reach = step * (0.5 - chart["gap"])
         ends = {"from": middle - reach, "to": middle + reach}
         up = down = 0.0
         for series, amounts in chart["stacks"]:
@@ -127,13 +125,13 @@ def _bars(chart: dict[str, Any]) -> tuple[Any, Values]:
     is_wide = width > 3 * _LABELS
     step, left, right = (24, _LABELS, width - 90) if is_wide else (_ROW, 0, width)
     height = len(texts) * step
-    limit = left - 20 if is_wide else width - 110
+    limit = left - 50 if is_wide else width - 110
     place = alt.Scale(domain=[0, len(texts)], reverse=True, nice=False)
     x = alt.X("from:Q", scale=alt.Scale(domain=[0, 1], range=[left, right]), axis=None)
     y = alt.Y("row:Q", scale=place, axis=None)
     text = _of("texts")
     shape: dict[str, Any] = {"height": 12, "yOffset": 12 if is_wide else 30}
-    lead: dict[str, Any] = {"baseline": "top", "dy": 6}
+    lead: dict[str, Any] = {"baseline": "top", "dy": 6, "fontSize": 13}
     made = alt.layer(
         text.mark_rect(**shape).encode(
             x=alt.value(left), x2=alt.value(right), y=y, color=alt.value(_COLOURS["track"])

@@ -32,6 +32,7 @@ from usage_async.report.html.charts import (
     charts_of,
     color_of,
     draw,
+    is_dense,
     stack_name,
     step_of,
 )
@@ -258,6 +259,7 @@ def _bill(report: Report, number: int, view: View) -> dict[str, Any]:
         "number": number,
         "of": f", {spend.currency.upper()}" if len(report.spends) > 1 else "",
         "highest": highest,
+        "is_dense": is_dense(spend),
         "steps": {size: step_of(spend, size) for size in ("wide", "narrow")},
         "first": spend.days[0][0] if spend.days else "",
         "last": spend.days[-1][0] if spend.days else "",

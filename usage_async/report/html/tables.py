@@ -117,7 +117,7 @@ def count_cell(value: int) -> Cell:
 
 
 def _share_cell(part: Decimal | int, whole: Decimal | int) -> Cell:
-    return Cell(percent(part, whole), plain(ratio(part, whole)) if whole else "")
+    return Cell(percent(part, whole), f"{ratio(part, whole):.6f}" if whole else "")
 
 
 def groups_table(report: Report, spend: Spend, top: int, top_parts: int) -> Table | None:
@@ -197,7 +197,9 @@ class _Groups:
         if self.is_rated:
             rate = per_thousand(group)
             cells.append(count_cell(group.requests) if group.requests is not None else Cell(""))
-            cells.append(money_cell(rate, currency) if rate is not None else Cell(""))
+            # A rate is no exact figure: these digits are for sorting.
+            told = Cell("") if rate is None else Cell(money(rate, currency), f"{rate:.6f}")
+            cells.append(told)
         return tuple(cells)
 
 

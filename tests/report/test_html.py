@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from values import HOSTILE_NAMES
 
 from usage_async import UsageCompletionsResult, UsageImagesResult, UsageVectorStoresResult
+from usage_async.report.answers import Answer
 from usage_async.report.html.charts import Drawings
 from usage_async.report.html.form import Question, form_of
-from usage_async.report.html.page import POLICY, failed_page, report_page
+from usage_async.report.html.page import POLICY, failed_page, report_page, reports_as_html
 from usage_async.report.insight import Pace, UnusualDay
 from usage_async.report.values import Blank, Group, Section, Tokens, View
 
@@ -337,3 +338,56 @@ def test_the_page_tells_what_was_asked_and_what_is_covered():
     assert "Asked for 2026-10: 2026-10-01T00:00:00Z to 2026-10-04T00:00:00Z" in text
     assert "Covered 2026-10-01T00:00:00Z to 2026-10-04T00:00:00Z" in text
     assert "Read at 2026-10-31 00:00:00 UTC" in text
+
+
+def test_the_reports_of_several_organizations_are_one_page(monkeypatch):
+    asked = []
+
+    def drawn(charts):
+        asked.append(charts)
+        return Drawings({key: f"<svg {key[0]}></svg>" for key in charts}, failure="no font")
+
+    monkeypatch.setattr("usage_async.report.html.page.draw", drawn)
+    compared = report_of(costs=section([cost("3.5")], [], []), before=section([cost("1")], [], []))
+    other = report_of(costs=section([cost("1.5"), cost("2", "eur")]))
+    answers = [
+        Answer(name="acme", value=compared, notices=("a notice",)),
+        Answer(name="<i>", value=other),
+        Answer(name="gone", blank=Blank("refused", "the key <b>")),
+    ]
+    written = reports_as_html(answers, View(top=5))
+    page = Page(written)
+    assert page.open == []
+    assert {name for name, _ in asked[0]} == {
+        "organization-1-days0",
+        "organization-2-days0",
+        "organization-2-days1",
+    }
+    text = page.text
+    assert "3 organizations" in text
+    assert "Total spend $5.00 incomplete: without gone no font exactly 5 USD" in text
+    assert "organization spend share change acme $3.50 70.0% +$2.50 (+250.0%)" in text
+    assert "<i> $1.50 30.0% all $5.00 100.0%" in text
+    assert "Spend by organization, EUR" in text
+    assert "gone refused: the key <b>" in text
+    assert text.index("a notice") < text.index("gone refused")
+    assert b"<svg organization-2-days1>" in written
+    ids = re.findall(rb' id="([^"]*)"', written)
+    assert page.attributes.count("id") == len(set(ids))
+    assert {*re.findall(rb'href="#([^"]*)"', written)} == {*ids}
+
+
+def test_organizations_that_were_billed_nothing_say_so(monkeypatch):
+    monkeypatch.setattr("usage_async.report.html.page.draw", lambda _: Drawings())
+    written = reports_as_html([Answer(name="a", value=report_of())], View())
+    assert "1 organizations" not in Page(written).text
+    assert "Total spend nothing was billed" in Page(written).text
+
+
+def test_the_bills_of_organizations_are_compared_where_all_of_them_are(monkeypatch):
+    monkeypatch.setattr("usage_async.report.html.page.draw", lambda _: Drawings())
+    report = report_of(costs=section([cost("3")], [], []), before=section([cost("1")], [], []))
+    answers = [Answer(name=name, value=report) for name in ("a", "b")]
+    text = Page(reports_as_html(answers, View())).text
+    assert "+$4.00 (+200.0%) against 2026-09-28 to 2026-10-01" in text
+    assert "all $6.00 100.0% +$4.00 (+200.0%)" in text

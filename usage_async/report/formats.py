@@ -90,6 +90,7 @@ REPORT_FORMATS: Mapping[str, Format] = {
         "html.page:report_as_html",
         "a page with charts, compared with the period before, in one file",
         (".html", ".htm"),
+        renders_many="html.page:reports_as_html",
         is_detailed=True,
         top=50,
     ),

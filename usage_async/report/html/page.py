@@ -23,6 +23,7 @@ import attrs
 from usage_async._api.exact import plain
 from usage_async._query.times import CALENDAR, iso
 from usage_async.errors import ConfigurationError
+from usage_async.report.answers import Answer, bills, given
 from usage_async.report.arithmetic import ratio, times
 from usage_async.report.formatting import count, legible, money, percent
 from usage_async.report.html.charts import (
@@ -46,6 +47,7 @@ from usage_async.report.html.tables import (
     kinds_table,
     models_table,
     money_cell,
+    organizations_tables,
     tokens_table,
 )
 from usage_async.report.insight import UNUSUAL_RULE
@@ -106,29 +108,73 @@ def report_page(report: Report, view: View, drawings: Drawings, form: Form | Non
         form: Its form; None writes a file, which has none.
     """
     organization = report.organization
-    period = period_text(report.spec.period)
     name = organization.name or organization.id or "Organization"
-    elsewhere = {SPEND, *(use.name for use in report.endpoints)}
-    blanks = (f"{name}: {blank}" for name, blank in report.blanks if name not in elsewhere)
-    failed = [drawings.failure] if drawings.failure else []
     return _rendered(
-        title=f"{name}: {period}",
+        report,
+        drawings,
+        title=name,
         name=name,
         id=organization.id if organization.name else "",
-        period=period,
-        report=report,
         form=form,
-        cards=_cards(report),
-        bills=[_bill(report, number, view) for number in range(len(report.spends))],
-        tokens=tokens_table(report, view.top, view.top_parts),
-        kinds=kinds_table(report),
-        modalities=MODALITIES,
-        endpoints=endpoints_table(report.endpoints),
-        notices=[*blanks, *view.notices, *report.remarks, *failed],
-        about=_about(report, form),
-        svgs=drawings.svgs,
-        rule=UNUSUAL_RULE,
+        articles=[_article(report, view, [drawings.failure] if drawings.failure else [])],
     )
+
+
+def reports_as_html(answers: Sequence[Answer[Report]], view: View) -> bytes:
+    """Write the reports of organizations, of which one or more answered, as one file.
+
+    It begins with what all of them spent; each organization has a part of its own.
+    """
+    drawings = draw(
+        {
+            (f"{_prefix(number)}{name}", size): chart
+            for number, answer in enumerate(answers)
+            if answer.value is not None
+            for (name, size), chart in charts_of(answer.value).items()
+        }
+    )
+    _, first = next(given(answers))
+    articles: list[dict[str, Any]] = []
+    for number, answer in enumerate(answers):
+        about: dict[str, Any] = {"heading": answer.name, "id": "", "blank": answer.blank}
+        if answer.value is not None:
+            notices = attrs.evolve(view, notices=answer.notices)
+            about |= _article(answer.value, notices, [], _prefix(number))
+            about |= {"heading": answer.name, "id": answer.value.organization.id}
+        articles.append({"prefix": _prefix(number), **about})
+    name = "1 organization" if len(answers) == 1 else f"{len(answers)} organizations"
+    return _rendered(
+        first,
+        drawings,
+        title=name,
+        name=name,
+        id="",
+        form=None,
+        articles=articles,
+        total=_total_cards(answers, first, drawings),
+        organizations=organizations_tables(answers),
+    )
+
+
+def _prefix(number: int) -> str:
+    return f"organization-{number + 1}-"
+
+
+def _article(report: Report, view: View, failed: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    """Give what the template shows of a report."""
+    elsewhere = {SPEND, *(use.name for use in report.endpoints)}
+    blanks = (f"{name}: {blank}" for name, blank in report.blanks if name not in elsewhere)
+    return {
+        "heading": "",
+        "prefix": prefix,
+        "blank": "",
+        "cards": _cards(report),
+        "bills": [_bill(report, number, view) for number in range(len(report.spends))],
+        "tokens": tokens_table(report, view.top, view.top_parts),
+        "kinds": kinds_table(report),
+        "endpoints": endpoints_table(report.endpoints),
+        "notices": [*blanks, *view.notices, *report.remarks, *failed],
+    }
 
 
 def failed_page(form: Form, reason: str) -> bytes:
@@ -138,10 +184,27 @@ def failed_page(form: Form, reason: str) -> bytes:
         form: Its form.
         reason: A sentence for a person.
     """
-    return _rendered(title="No figures", name="Usage and costs", form=form, reason=reason)
+    return _page(title="No figures", name="Usage and costs", form=form, reason=reason)
 
 
-def _rendered(**given: Any) -> bytes:
+def _rendered(
+    report: Report, drawings: Drawings, *, title: str, form: Form | None, **more: Any
+) -> bytes:
+    period = period_text(report.spec.period)
+    return _page(
+        title=f"{title}: {period}",
+        period=period,
+        is_running=report.spec.last_day_runs,
+        form=form,
+        modalities=MODALITIES,
+        svgs=drawings.svgs,
+        about=_about(report, form),
+        rule=UNUSUAL_RULE,
+        **more,
+    )
+
+
+def _page(**given: Any) -> bytes:
     page = _template().render(
         style=_STYLE, script=_SCRIPT, policy=_ALLOWED, periods=PERIODS, **given
     )
@@ -207,6 +270,24 @@ def _cards(report: Report) -> list[Card]:
             about = [pace_text(spend.pace, spend.currency)]
             cards.append(Card("Projected for the month", projected, "pace", about))
     return [*cards, *_usage_cards(report)]
+
+
+def _total_cards(
+    answers: Sequence[Answer[Report]], report: Report, drawings: Drawings
+) -> list[Card]:
+    """Make the headline figures of all organizations."""
+    failed = [drawings.failure] if drawings.failure else []
+    cards = []
+    for bill in bills(answers):
+        lines = [f"exactly {plain(bill.total)} {bill.currency.upper()}"]
+        if bill.before is not None and report.spec.before is not None:
+            moved = change_text(bill.total, bill.before, bill.currency)
+            lines.insert(0, f"{moved} against {period_text(report.spec.before)}")
+        marks = [f"incomplete: without {', '.join(bill.without)}"] if bill.without else []
+        total = money_cell(bill.total, bill.currency)
+        cards.append(Card("Total spend", total, "total", lines, [*marks, *failed]))
+        failed = []
+    return cards or [Card("Total spend", Cell("nothing was billed"), "total", marks=failed)]
 
 
 def _usage_cards(report: Report) -> list[Card]:

@@ -9,6 +9,7 @@ import attrs
 
 from usage_async._api.exact import plain
 from usage_async.report.amounts import change
+from usage_async.report.answers import Answer, Bill, bills, given
 from usage_async.report.arithmetic import ratio, times
 from usage_async.report.formatting import count, money, percent
 from usage_async.report.html.charts import MODALITIES, stack_name
@@ -214,6 +215,40 @@ def row_of(group: Group | Tokens, cells: tuple[Cell, ...], parts: tuple[Row, ...
         return Row(NOT_ATTRIBUTED, cells, is_soft=True, parts=parts)
     name = group.name or group.id
     return Row(name, cells, id=group.id if group.id != name else "", parts=parts)
+
+
+def organizations_tables(answers: Sequence[Answer[Report]]) -> list[Table]:
+    """Make a table of what each organization spent, for each currency."""
+    tables = []
+    for bill in bills(answers):
+        spends = [
+            (answer.name, spend)
+            for answer, report in given(answers)
+            for spend in report.spends
+            if spend.currency == bill.currency
+        ]
+        is_compared = any(spend.before is not None for _, spend in spends)
+
+        rows = [Row(name, _bill_cells(spend, bill, compared=is_compared)) for name, spend in spends]
+        tables.append(
+            Table(
+                caption=f"Spend by organization, {bill.currency.upper()}",
+                headers=("organization", "spend", "share", *["change"] * is_compared),
+                rows=tuple(rows),
+                foot=Row("all", _bill_cells(bill, bill, compared=is_compared), is_soft=True),
+                is_of_groups=True,
+            )
+        )
+    return tables
+
+
+def _bill_cells(spend: Spend | Bill, whole: Bill, *, compared: bool) -> tuple[Cell, ...]:
+    amount = money_cell(spend.total, spend.currency)
+    moved = Cell("")
+    if spend.before is not None:
+        text = change_text(spend.total, spend.before, spend.currency)
+        moved = Cell(text, plain(change(spend.total, spend.before)))
+    return (amount, _share_cell(spend.total, whole.total), *[moved] * compared)
 
 
 def models_table(report: Report, spend: Spend, top: int) -> Table | None:

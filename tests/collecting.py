@@ -21,11 +21,13 @@ from adbc_driver_postgresql import dbapi
 from usage_async import ENDPOINTS, CostsResultAmount, UsageTimeBucket
 from usage_async._api.exact import Extra, plain
 from usage_async._codec.tables import to_arrow
+from usage_async._http.key import Secret
 from usage_async.collect import Applied, Feed, FeedState, OtherRow, Place, Run, Snapshot
-from usage_async.collect.open import open_store
 from usage_async.collect.rows import dimensions_of, figures_of, summed_rows
 from usage_async.collect.sql.duckdb import DuckDB
+from usage_async.collect.sql.postgresql import PostgreSQL
 from usage_async.collect.store import Backend
+from usage_async.collect.store_url import parameters
 from usage_async.errors import StoreError, StoreMovedError
 
 HOUR, DAY = 3600, 86400
@@ -610,6 +612,13 @@ class PostgresServer:
         )
 
 
+def postgresql_at(url: str) -> PostgreSQL:
+    """Make the backend of a PostgreSQL database."""
+    found = parameters(Secret(url))
+    assert found is not None
+    return PostgreSQL(found)
+
+
 @attrs.define
 class PostgresShelf(SqlShelf):
     """A schema of a PostgreSQL database."""
@@ -623,7 +632,7 @@ class PostgresShelf(SqlShelf):
 
     def open(self) -> Backend:
         """See `Shelf`."""
-        return open_store(self.url)._backend
+        return postgresql_at(self.url)
 
     def cursor(self) -> Any:
         """Give a cursor that finds the tables of the schema."""

@@ -1,4 +1,4 @@
-"""What others use: polars, dlt, and a cluster of Dask of which one worker is killed."""
+"""Examples with other tools: polars, dlt, and a cluster of Dask of which one worker is killed."""
 
 import asyncio
 import itertools

@@ -15,6 +15,7 @@ from collecting import (
     START,
     PostgresServer,
     cost,
+    postgresql_at,
     put,
     rows_of,
     snapshot,
@@ -52,12 +53,6 @@ def test_money_is_one_column_with_all_digits(shelf, backend):
     assert not [name for name in shelf.columns(COSTS) if name.endswith("_exact")]
     sql = f"SELECT sum(amount)::text AS sum FROM {COSTS.table} WHERE currency = 'usd'"
     assert shelf.select(sql) == [{"sum": "0." + "1" * 40}]
-
-
-def test_null_characters_are_shown_as_a_mark(shelf, backend):
-    put(backend, [[usage(1, model="a\0b"), usage(2, model="c", project_id="\0")]])
-    found = {(row["model"], row.get("project_id")) for row in shelf.rows(COMPLETIONS)}
-    assert found == {("a\u2400b", None), ("c", "\u2400")}
 
 
 def test_a_table_of_many_rows_is_copied(shelf, backend):
@@ -230,7 +225,7 @@ def test_a_run_whose_machine_has_stopped_frees_its_lock(shelf, backend, monkeypa
 @pytest.mark.parametrize("level", ["serializable", "repeatable read"])
 def test_the_default_isolation_of_a_database_does_not_matter(shelf, level):
     url = shelf.url + f"%20-cdefault_transaction_isolation%3D{level.replace(' ', '%5C%20')}"
-    first, second = open_store(url)._backend, open_store(url)._backend
+    first, second = postgresql_at(url), postgresql_at(url)
     put(first, [[usage(1)]])
     place = second.place(ORGANIZATION, COMPLETIONS)
     put(first, [[usage(2)]])
@@ -256,7 +251,7 @@ def test_what_the_server_refuses_is_one_line(shelf, backend, postgresql):
     schema = shelf.schema
     postgresql.run(f"GRANT USAGE ON SCHEMA {schema} TO reader")
     postgresql.run(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO reader")
-    reader = open_store(shelf.url.replace("postgres@", "reader@"))._backend
+    reader = postgresql_at(shelf.url.replace("postgres@", "reader@"))
     assert reader.states()[0].rows == 1
     with pytest.raises(StoreError, match=r"^PostgreSQL: permission denied for table") as raised:
         put(reader, [[usage(2)]])
@@ -267,7 +262,7 @@ def test_what_the_server_refuses_is_one_line(shelf, backend, postgresql):
 
 def test_without_a_schema_to_write_to_there_is_one_line(postgresql):
     url = f"{postgresql.url}&options=-csearch_path%3Dnothing"
-    backend = open_store(url)._backend
+    backend = postgresql_at(url)
     assert backend.place(ORGANIZATION, COMPLETIONS) == Place()
     with pytest.raises(StoreError, match="no schema has been selected"):
         put(backend, [[usage(1)]])

@@ -1,15 +1,64 @@
-"""The store that a caller holds: one operation at a time, in a thread, and whole."""
+"""The store that callers hold: one operation at a time, whole, and those that wait together."""
 
 import asyncio
 import threading
 
+import attrs
 import pytest
-from collecting import COMPLETIONS, ORGANIZATION, START, Toy, snapshot, usage
+from collecting import COMPLETIONS, ORGANIZATION, START, Toy, put, snapshot, usage
+from service import turns
 
 from usage_async._codec.tables import table_of_texts
-from usage_async.collect import Place, Run
-from usage_async.collect.store import Store
-from usage_async.errors import StoreError
+from usage_async.collect import Place, Run, Store
+from usage_async.collect import store as module
+from usage_async.collect.sql.duckdb import DuckDB
+from usage_async.errors import StoreError, StoreMovedError
+
+
+@attrs.define(slots=False)
+class Together(Toy):
+    """A store in memory that does several operations together.
+
+    Attributes:
+        batches: Counts of the operations that were done together.
+        held: Blocks the first operation until it is set.
+        begun: Set when the first operation has begun.
+        closed: Number of times that it was closed.
+    """
+
+    batches: list[int] = attrs.Factory(list)
+    held: threading.Event = attrs.Factory(threading.Event)
+    begun: threading.Event = attrs.Factory(threading.Event)
+    closed: int = 0
+
+    def named_at(self, organization):
+        """Block."""
+        self.begun.set()
+        self.held.wait(10)
+
+    def batch(self, operations):
+        """See `Batching`."""
+        self.batches.append(len(operations))
+        return [operation() for operation in operations]
+
+    def close(self):
+        """See `Backend`."""
+        self.closed += 1
+
+
+@attrs.define(slots=False)
+class Alone(Together):
+    """The same, but unable to do several operations together."""
+
+    batch = None
+
+
+async def blocked(backend):
+    """A store whose first operation goes on until `backend.held` is set."""
+    store = Store(backend)
+    first = asyncio.create_task(store.named_at("acme"))
+    await asyncio.to_thread(backend.begun.wait)
+    return store, first
 
 
 class Slow(Toy):
@@ -19,7 +68,6 @@ class Slow(Toy):
         super().__init__()
         self.gate, self.entered = threading.Event(), threading.Event()
         self.inside = 0
-        self.closed = 0
 
     def apply(self, snapshot, seen_at):
         self.inside += 1
@@ -29,9 +77,6 @@ class Slow(Toy):
         applied = super().apply(snapshot, seen_at)
         self.inside -= 1
         return applied
-
-    def close(self):
-        self.closed += 1
 
 
 @pytest.fixture
@@ -82,16 +127,159 @@ async def test_a_cancellation_waits_until_the_snapshot_is_applied(slow):
     assert (await store.resume_from(ORGANIZATION, COMPLETIONS)).number == 1
 
 
-async def test_closing_waits_for_the_operation_that_runs(slow):
-    store = Store(slow)
-    applying = asyncio.ensure_future(store.apply(snapshot(Place(), [[]])))
-    await asyncio.to_thread(slow.entered.wait)
-    closing = asyncio.ensure_future(store.close())
-    await asyncio.sleep(0)
-    assert slow.closed == 0
-    slow.gate.set()
-    await asyncio.gather(applying, closing)
+# Operations that wait
+
+
+async def test_what_waits_is_done_together(nothing_left):
+    backend = Together()
+    store, first = await blocked(backend)
+    rest = [asyncio.create_task(store.resume_from(f"o{n}", COMPLETIONS)) for n in range(70)]
+    await turns(2)
+    backend.held.set()
+    assert await asyncio.gather(*rest) == [Place()] * 70
+    await first
+    assert backend.batches == [64, 6]
     await store.close()
-    assert slow.closed == 1
+
+
+async def test_a_store_that_cannot_do_several_at_once_does_one_after_another(
+    nothing_left,
+):
+    backend = Alone()
+    store, first = await blocked(backend)
+    rest = [asyncio.create_task(store.resume_from(f"o{n}", COMPLETIONS)) for n in range(3)]
+    await turns(2)
+    backend.held.set()
+    assert await asyncio.gather(*rest, first) == [Place()] * 3 + [None]
+    assert backend.batches == []
+
+
+async def test_many_rows_are_applied_by_fewer_operations(monkeypatch, nothing_left):
+    monkeypatch.setattr(module, "_MOST_ROWS", 5)
+    backend = Together()
+    store, first = await blocked(backend)
+    made = [snapshot(Place(), [[usage()], [usage()]], organization=f"o{n}") for n in range(5)]
+    rest = [asyncio.create_task(store.apply(each)) for each in made]
+    await turns(2)
+    backend.held.set()
+    assert [applied.rows for applied in await asyncio.gather(*rest)] == [2] * 5
+    await first
+    assert backend.batches == [2, 2]
+
+
+async def test_a_failure_is_that_of_its_operation_only(nothing_left):
+    backend = Together()
+    store, first = await blocked(backend)
+    good, late = snapshot(Place(), [[usage()]]), snapshot(Place(number=9), [[usage()]])
+    rest = [
+        asyncio.create_task(store.apply(each))
+        for each in (good, late, attrs.evolve(good, organization="globex"))
+    ]
+    await turns(2)
+    undone = backend.batch
+
+    def batch(operations):
+        memory = attrs.evolve(backend.memory, places=dict(backend.memory.places))
+        try:
+            return undone(operations)
+        except StoreMovedError:
+            backend.memory = memory
+            raise
+
+    backend.batch = batch
+    backend.held.set()
+    one, two, three = await asyncio.gather(*rest, return_exceptions=True)
+    assert (one.rows, three.rows) == (1, 1)
+    assert isinstance(two, StoreMovedError)
+    await first
+
+
+async def test_a_cancelled_operation_that_waits_is_dropped(nothing_left):
+    backend = Together()
+    store, first = await blocked(backend)
+    rest = [asyncio.create_task(store.apply(snapshot(Place(), [[usage()]]))) for _ in range(2)]
+    await turns(2)
+    rest[0].cancel()
+    await turns(2)
+    assert rest[0].cancelled()
+    backend.held.set()
+    assert (await rest[1]).rows == 1
+    await first
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_cancelled_operation_that_has_begun_is_waited_for(nothing_left, fails):
+    backend = Together()
+    if fails:
+        hold = backend.named_at
+
+        def named_at(organization):
+            hold(organization)
+            raise StoreError("it is gone")
+
+        backend.named_at = named_at
+    _, first = await blocked(backend)
+    first.cancel()
+    await turns(3)
+    assert not first.done()
+    backend.held.set()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_closing_waits_for_what_was_asked_for(nothing_left):
+    backend = Together()
+    store, first = await blocked(backend)
+    last = asyncio.create_task(store.resume_from("acme", COMPLETIONS))
+    await turns(2)
+    closing = asyncio.create_task(store.close())
+    await turns(2)
     with pytest.raises(StoreError, match="closed"):
-        await store.states()
+        await store.resume_from("acme", COMPLETIONS)
+    assert (closing.done(), backend.closed) == (False, 0)
+    backend.held.set()
+    await closing
+    assert (first.done(), await last) == (True, Place())
+    await store.close()
+    assert backend.closed == 1
+
+
+async def test_an_operation_is_done_after_the_queue_was_empty(nothing_left):
+    async with Store(Toy()) as store:
+        for _ in range(2):
+            assert await store.states() == []
+
+
+# A shared transaction of a database
+
+
+def run(organization):
+    return Run(organization=organization, feed=COMPLETIONS, started_at=START, seconds=1.0)
+
+
+def test_a_database_does_several_operations_in_one_transaction(tmp_path, monkeypatch):
+    backend = DuckDB(str(tmp_path / "usage.duckdb"))
+    opened = []
+    connect = backend._open
+
+    def _open(**how):
+        opened.append(how)
+        return connect(**how)
+
+    monkeypatch.setattr(backend, "_open", _open)
+    made = [snapshot(Place(), [[usage()]], organization=name) for name in ("acme", "globex")]
+    operations = [lambda each=each: backend.apply(each, START) for each in made]
+    operations += [lambda: backend.place("acme", COMPLETIONS), lambda: backend.record(run("acme"))]
+    one, two, place, _ = backend.batch(operations)
+    assert (one.rows, two.rows, place.number) == (1, 1, 1)
+    assert len(opened) == 1
+    assert [state.rows for state in backend.states()] == [1, 1]
+
+
+def test_a_batch_that_fails_leaves_nothing(tmp_path):
+    backend = DuckDB(str(tmp_path / "usage.duckdb"))
+    good, late = snapshot(Place(), [[usage()]]), snapshot(Place(number=9), [[usage()]])
+    with pytest.raises(StoreMovedError):
+        backend.batch([lambda: backend.apply(good, START), lambda: backend.apply(late, START)])
+    assert backend.states() == []
+    assert put(backend, [[usage()]]).rows == 1

@@ -36,6 +36,7 @@ from usage_async import ENDPOINTS, CostsResultAmount
 from usage_async._codec.redactor import MARK
 from usage_async.collect import Feed, Place, default_feeds, open_store, snapshots
 from usage_async.collect.delta import backend as module
+from usage_async.collect.delta.folder import Folder
 from usage_async.collect.rows import figures_of
 from usage_async.emulator import demo
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError
@@ -231,14 +232,14 @@ class Between:
 
     def __init__(self, backend, monkeypatch):
         self.work = []
-        replace = module.DeltaBackend._replace
+        replace = Folder.replace
 
         def replaced(one, *args):
-            if one is backend and self.work:
+            if one is backend.folder and self.work:
                 self.work.pop(0)()
             replace(one, *args)
 
-        monkeypatch.setattr(module.DeltaBackend, "_replace", replaced)
+        monkeypatch.setattr(Folder, "replace", replaced)
 
 
 @pytest.fixture
@@ -739,7 +740,7 @@ def test_of_two_runs_one_tidies(shelf, backend, log, monkeypatch):
 
     def slow(table, name):
         found = read(table, name)
-        if name == module._TIDIED:
+        if name == "usage_async.tidied":
             monkeypatch.setattr(deltalake.DeltaTable, "transaction_version", read)
             put(second, [[usage(2)]], organization="other", **at(2))
         return found

@@ -30,20 +30,18 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import attrs
 
 from usage_async._codec.schemas import pyarrow
-from usage_async._query.times import iso
-from usage_async.collect.delta.calls import AbsentError, DamagedError, RaceError, call, deltalake
-from usage_async.collect.delta.log import mended_log
+from usage_async.collect.delta.calls import DamagedError, RaceError
+from usage_async.collect.delta.folder import Folder
 from usage_async.collect.delta.places import OURS, number_key, number_of, numbers_of, read_places
 from usage_async.collect.delta.rows import (
     PARTITIONS,
@@ -60,12 +58,9 @@ from usage_async.collect.values import Applied, FeedState, Place, Run, Snapshot
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError, UsageError
 
 if TYPE_CHECKING:
-    from usage_async._codec.schemas import Schema, Table
+    from usage_async._codec.schemas import Table
 
 T = TypeVar("T")
-
-LAYOUT = 1
-"""Version of the layout of the tables. A store with a higher one is refused."""
 
 _log = logging.getLogger("usage_async")
 
@@ -75,23 +70,8 @@ _LONGEST_NAME = 242
 `organization=` takes 13."""
 _ATTEMPTS = 20
 """Times that a snapshot is tried while other runs change the same rows or the columns."""
-_RETRIES = 100
-"""Times that deltalake tries a commit while runs of other organizations take the next version."""
 _FEW_FILES = 20
 """Files of the list of feeds from which on it is written again as one."""
-_TIDY_EVERY_S = 86_400
-"""Seconds between two removals of old files."""
-_TIDIED = f"{OURS}tidied"
-"""Name of the number that holds the Unix seconds of the last removal of old files."""
-_AT_ONCE = 16
-"""Threads that read places, since each waits for the log and not for the processor."""
-
-_PROPERTIES = {
-    "delta.checkpointInterval": "20",  # each read of a place reads the log since the last one
-    "delta.deletedFileRetentionDuration": "interval 1 days",
-    "delta.logRetentionDuration": "interval 1 days",
-    "delta.dataSkippingStatsColumns": "start_time",  # statistics of 20 figures triple the log
-}
 _S3_OPTIONS = {"max_retries": "5", "retry_timeout": "60s"}
 _UNFIT = re.compile(r"[\x00-\x1f%\[\]\\^|]")
 """Characters that deltalake 1.6.6 changes in a path, or at which it panics."""
@@ -117,7 +97,7 @@ def delta_backend(where: str) -> DeltaBackend:
             raise ConfigurationError(
                 f"delta: deltalake cannot open a path with {found[0]!r} in it: use another folder"
             )
-        return DeltaBackend(root, {}, is_local=True)
+        return DeltaBackend(Folder(root, {}, is_local=True))
     parts = urlsplit(where)
     if parts.scheme not in {"s3", "s3a"} or not parts.netloc:
         raise ConfigurationError(
@@ -133,7 +113,7 @@ def delta_backend(where: str) -> DeltaBackend:
         raise ConfigurationError(
             f"delta: deltalake cannot open a URL with {found[0]!r} in it: use another folder"
         )
-    return DeltaBackend(root, dict(_S3_OPTIONS), is_local=False)
+    return DeltaBackend(Folder(root, dict(_S3_OPTIONS), is_local=False))
 
 
 @attrs.define
@@ -143,20 +123,19 @@ class DeltaBackend:
     It keeps rows and places, but no names, revisions or runs.
 
     Attributes:
-        root: Path or URL of the folder.
-        options: Options of deltalake for the storage.
-        is_local: True if the folder is on this machine.
+        folder: The folder.
     """
 
     keeps_names = False
 
-    root: str
-    options: dict[str, str] = attrs.field(repr=False)
-    is_local: bool = attrs.field(kw_only=True)
-    _tables: dict[str, Any] = attrs.field(init=False, repr=False, factory=dict)
+    folder: Folder
     _places: dict[tuple[str, str], Place] = attrs.field(init=False, repr=False, factory=dict)
     _noted: set[tuple[str, str]] = attrs.field(init=False, repr=False, factory=set)
-    _tidied: dict[str, int] = attrs.field(init=False, repr=False, factory=dict)
+
+    @property
+    def root(self) -> str:
+        """Path or URL of the folder."""
+        return self.folder.root
 
     def place(self, organization: str, feed: Feed) -> Place:
         """See `Backend`."""
@@ -182,8 +161,7 @@ class DeltaBackend:
             except RaceError:
                 continue
             except DamagedError:
-                names = tuple(self._tables)
-                self._tables.clear()
+                names = self.folder.forget()
                 if not [name for name in names if self._mended(name)] and attempt:
                     raise
         raise StoreError(
@@ -206,7 +184,7 @@ class DeltaBackend:
             )
         if table is None:
             schema, text = schema_of(feed), _text_of(feed)
-            self._create(feed.table, schema, PARTITIONS, snapshot.as_of, text)
+            self.folder.make(feed.table, schema, PARTITIONS, snapshot.as_of, text)
             table = self._of_feed(feed)
         if number == 0 or (organization, feed.table) not in self._noted:
             self._note(organization, feed, snapshot.as_of)
@@ -214,9 +192,9 @@ class DeltaBackend:
         following = snapshot.next_place()
         within = [equals("organization", organization), *within_months(snapshot.sent)]
         numbers = numbers_of(organization, following, feed.width_s)
-        self._replace(table, rows_of(snapshot), within, snapshot, numbers)
+        self.folder.replace(table, rows_of(snapshot), within, snapshot, numbers)
         self._places[table.metadata().id, organization] = following
-        self._tidy(feed.table, table, snapshot.as_of)
+        self.folder.tidy(feed.table, table, snapshot.as_of)
         return Applied(rows=snapshot.table.num_rows)
 
     def record(self, run: Run) -> None:
@@ -238,12 +216,12 @@ class DeltaBackend:
             by_table.setdefault(name, []).append(organization)
         found = []
         for name, organizations in by_table.items():
-            table = self._opened(name)
+            table = self.folder.opened(name)
             if table is None:
                 continue
             feed = self._held(name, table)
             rows: Counter[str] = Counter()
-            for action in self._actions(table):
+            for action in self.folder.actions(table):
                 rows[action["partition.organization"]] += action["num_records"]
             places = self._read_places(table, feed, organizations)
             found += [
@@ -255,7 +233,7 @@ class DeltaBackend:
 
     def close(self) -> None:
         """See `Backend`."""
-        self._tables.clear()
+        self.folder.forget()
 
     def _afresh(self, work: Callable[[], T]) -> T:
         """Call a function that reads; if a file is gone, once more with tables opened anew.
@@ -265,7 +243,7 @@ class DeltaBackend:
         try:
             return work()
         except DamagedError:
-            self._tables.clear()
+            self.folder.forget()
         return work()
 
     def _check_name(self, organization: str) -> None:
@@ -278,7 +256,7 @@ class DeltaBackend:
 
     def _of_feed(self, feed: Feed) -> Any:
         """Open the table of a feed; None if there is none."""
-        table = self._opened(feed.table)
+        table = self.folder.opened(feed.table)
         if table is not None and (held := self._held(feed.table, table)) != feed:
             raise StoreError(f"{self.root}: the table {feed.table} holds {held}, not {feed}")
         return table
@@ -296,141 +274,20 @@ class DeltaBackend:
             f"{self.root}: {name} holds a feed of a later release: upgrade usage-async"
         )
 
-    def _opened(self, name: str) -> Any:
-        """Open a table as it is at this moment; None if there is none."""
-        table = self._tables.pop(name, None)
-        try:
-            if table is None:
-                table = self._loaded(name)
-            else:
-                self._guarded(table.update_incremental)
-        except AbsentError:
-            return None
-        except StoreError:
-            if not (self.is_local and mended_log(Path(self.root, name))):
-                raise
-            table = self._loaded(name)
-        layout = table.metadata().configuration.get(f"{OURS}layout", "")
-        if not layout.isdecimal():
-            raise StoreError(
-                f"{self.root}: {name} is a Delta table that this store did not make: use another"
-                " folder"
-            )
-        if int(layout) > LAYOUT:
-            raise StoreError(
-                f"{self.root}: {name} was written by a later release: upgrade usage-async"
-            )
-        self._tables[name] = table
-        return table
-
-    def _loaded(self, name: str) -> Any:
-        kind = deltalake().DeltaTable
-        return self._guarded(kind, f"{self.root}/{name}", storage_options=self.options)
-
-    def _create(
-        self, name: str, schema: Schema, partitions: Sequence[str], now: int, feed: str = ""
-    ) -> None:
-        """Create a table, unless another run is faster."""
-        properties = {**_PROPERTIES, f"{OURS}layout": str(LAYOUT)}
-        if feed:
-            properties[f"{OURS}feed"] = feed
-        try:
-            self._guarded(
-                deltalake().DeltaTable.create,
-                f"{self.root}/{name}",
-                schema=schema,
-                mode="ignore",
-                partition_by=partitions,
-                configuration=properties,
-                storage_options=self.options,
-                commit_properties=_commit({_TIDIED: now}),
-                raise_if_key_not_exists=False,
-            )
-        except StoreError:
-            if self._opened(name) is None:
-                raise
-
     def _number(self, table: Any, organization: str) -> int:
         """Read the number of a place."""
-        return number_of(self._guarded(table.transaction_version, number_key(organization)))
+        return number_of(self.folder.number(table, number_key(organization)))
 
     def _read_places(self, table: Any, feed: Feed, organizations: Sequence[str]) -> list[Place]:
         """Read the places of organizations in the table of a feed."""
-
-        def read(names: Sequence[str]) -> list[int | None]:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                return self._guarded(list, pool.map(table.transaction_version, names))
-
-        return read_places(read, organizations, feed.width_s)
-
-    def _replace(
-        self,
-        table: Any,
-        rows: Table,
-        within: Sequence[str],
-        snapshot: Snapshot,
-        numbers: Mapping[str, int],
-    ) -> None:
-        """Replace the rows of the buckets that were sent, in one commit.
-
-        Args:
-            table: The table.
-            rows: Rows of the buckets that were sent.
-            within: Conditions that hold for all rows to be replaced, beside their times.
-            snapshot: The snapshot.
-            numbers: Numbers by name that the commit sets.
-        """
-        sent, width = snapshot.sent, snapshot.feed.width_s
-        options: dict[str, Any] = {"mode": "append"}
-        if sent:
-            times = (f"start_time >= '{iso(sent[0])}'", f"start_time <= '{iso(sent[-1])}'")
-            where = " AND ".join([*within, *times])
-            options = {"mode": "overwrite", "schema_mode": "merge", "predicate": where}
-            if len(sent) < 1 + (sent[-1] - sent[0]) // width:
-                rows = self._with_those_not_sent(table, where, rows, sent)
-        self._guarded(
-            deltalake().write_deltalake, table, rows, commit_properties=_commit(numbers), **options
-        )
-
-    def _with_those_not_sent(
-        self, table: Any, where: str, rows: Table, sent: Sequence[int]
-    ) -> Table:
-        """Add the rows in the range that are in no bucket that was sent, so that they stay."""
-        pa, held = pyarrow(), self._scanned(table, predicate=where)
-        starts = pa.array([start * 1_000_000 for start in sent], pa.int64())
-        is_sent = pa.compute.is_in(held["start_time"].cast(pa.int64()), value_set=starts)
-        kept = held.filter(pa.compute.invert(is_sent))
-        joined: Table = pa.concat_tables([rows, kept], promote_options="default")
-        return joined
-
-    def _scanned(self, table: Any, **options: Any) -> Table:
-        """Read rows of a table."""
-        pa = pyarrow()
-
-        def scan() -> Any:
-            return pa.RecordBatchReader.from_stream(table.scan(**options)).read_all()
-
-        found = self._guarded(scan)
-        fields = [
-            field.with_type(pa.string()) if field.type == pa.string_view() else field
-            for field in found.schema
-        ]
-        made: Table = found.cast(pa.schema(fields))
-        return made
-
-    def _actions(self, table: Any) -> list[dict[str, Any]]:
-        """Describe each file of a table."""
-        found: list[dict[str, Any]] = (
-            pyarrow().table(table.get_add_actions(flatten=True)).to_pylist()
-        )
-        return found
+        return read_places(partial(self.folder.numbers, table), organizations, feed.width_s)
 
     def _read_noted(self) -> set[tuple[str, str]]:
         """Read the names of organizations and of their tables."""
-        table = self._opened(_FEEDS)
+        table = self.folder.opened(_FEEDS)
         if table is None:
             return set()
-        found = self._scanned(table).to_pylist()
+        found = self.folder.scanned(table).to_pylist()
         return {(row["organization"], row["table_name"]) for row in found}
 
     def _note(self, organization: str, feed: Feed, now: int) -> None:
@@ -440,30 +297,27 @@ class DeltaBackend:
         if entry not in noted:
             pa = pyarrow()
             schema = pa.schema([("organization", pa.string()), ("table_name", pa.string())])
-            if _FEEDS not in self._tables:
-                self._create(_FEEDS, schema, [], now)
-            table = self._opened(_FEEDS)
+            table = self.folder.opened(_FEEDS)
+            if table is None:
+                self.folder.make(_FEEDS, schema, [], now)
+                table = self.folder.opened(_FEEDS)
             are_many = len(table.file_uris()) >= _FEW_FILES
             entries = sorted({*noted, entry}) if are_many else [entry]
             columns = zip(*entries, strict=True)
-            self._guarded(
-                deltalake().write_deltalake,
-                table,
-                pa.table([pa.array(column, pa.string()) for column in columns], schema),
-                mode="overwrite" if are_many else "append",
-                commit_properties=_commit({}),
-            )
-            self._tidy(_FEEDS, table, now)
+            rows = pa.table([pa.array(column, pa.string()) for column in columns], schema)
+            mode = "overwrite" if are_many else "append"
+            self.folder.write(table, rows, {}, mode=mode)
+            self.folder.tidy(_FEEDS, table, now)
         self._noted = {*noted, entry}
 
     def _put_other(self, snapshot: Snapshot) -> None:
         """Replace the rows of other kinds."""
         organization, name = snapshot.organization, snapshot.feed.table
-        table = self._opened(_OTHER)
+        table = self.folder.opened(_OTHER)
         if not snapshot.other:
             if table is None:
                 return
-            actions = self._actions(table)
+            actions = self.folder.actions(table)
             if not any(
                 each["partition.organization"] == organization
                 and each["partition.table_name"] == name
@@ -471,66 +325,32 @@ class DeltaBackend:
             ):
                 return
         if table is None:
-            self._create(_OTHER, other_schema(), ["organization", "table_name"], snapshot.as_of)
-            table = self._opened(_OTHER)
+            self.folder.make(_OTHER, other_schema(), ["organization", "table_name"], snapshot.as_of)
+            table = self.folder.opened(_OTHER)
         within = [
             equals("organization", organization),
             equals("table_name", name),
         ]
-        self._replace(table, other_rows_of(snapshot), within, snapshot, {})
-        self._tidy(_OTHER, table, snapshot.as_of)
+        self.folder.replace(table, other_rows_of(snapshot), within, snapshot, {})
+        self.folder.tidy(_OTHER, table, snapshot.as_of)
 
-    def _tidy(self, name: str, table: Any, now: int) -> None:
-        """Remove files that no version of the last day needs, once a day."""
-        if abs(now - self._tidied.get(name, -_TIDY_EVERY_S)) < _TIDY_EVERY_S:
-            return
-        self._tidied[name] = now
-        try:
-            last = self._guarded(table.transaction_version, _TIDIED) or 0
-            if abs(now - last) < _TIDY_EVERY_S:
-                self._tidied[name] = last
-                return
-            nothing = pyarrow().schema(table.schema().to_arrow()).empty_table()
-            # Of several runs that tidy at once, only one can set this number.
-            self._guarded(
-                deltalake().write_deltalake,
-                table,
-                nothing,
-                mode="append",
-                commit_properties=_commit({_TIDIED: now}),
-            )
-            self._guarded(table.vacuum, dry_run=False, full=True)
-        except StoreError as error:
-            _log.debug("%s: old files stay for another day: %s", name, error)
-
-    def _mended(self, table_name: str) -> bool:
-        """Remove lost files from a log, and move the places back to before them.
+    def _mended(self, name: str) -> bool:
+        """Remove lost files from the log of a table, and move the places back to before them.
 
         Returns:
             True if files were lost.
         """
-        table, folder = self._opened(table_name), Path(self.root, table_name)
-        if table is None:
-            return False
-        actions = [{**each, "path": unquote(each["path"])} for each in self._actions(table)]
-        for each in actions if self.is_local else ():
-            file = folder / each["path"]
-            with suppress(FileNotFoundError):
-                if file.stat().st_size != each["size_bytes"]:
-                    file.rename(file.with_suffix(".torn"))
-        lost = {*self._guarded(table.repair, dry_run=True)["files_removed"]}
+        table = self.folder.opened(name)
+        lost = [] if table is None else self.folder.find_lost(name, table)
         if not lost:
             return False
-        _log.warning("%s: %d files of %s were lost", self.root, len(lost), table_name)
+        _log.warning("%s: %d files of %s were lost", self.root, len(lost), name)
         numbers: dict[str, int] = {}
         if f"{OURS}feed" in table.metadata().configuration:
             months: dict[str, str] = {}
-            for each in sorted(
-                actions, key=lambda each: str(each["partition.month"]), reverse=True
-            ):
-                if each["path"] in lost:
-                    months[each["partition.organization"]] = each["partition.month"]
-            feed = self._held(table_name, table)
+            for each in sorted(lost, key=lambda each: str(each["partition.month"]), reverse=True):
+                months[each["partition.organization"]] = each["partition.month"]
+            feed = self._held(name, table)
             places = self._read_places(table, feed, [*months])
             for organization, place in zip(months, places, strict=True):
                 begin = start_of(months[organization])
@@ -541,20 +361,8 @@ class DeltaBackend:
                     start_time=min(start, place.start_time or start),
                 )
                 numbers |= numbers_of(organization, back, feed.width_s)
-        self._guarded(table.repair, commit_properties=_commit(numbers))
+        self.folder.remove_lost(table, numbers)
         return True
-
-    def _guarded(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
-        """Call what reads or writes a table; see `call`."""
-        return call(self.root, work, *args, **options)
-
-
-def _commit(numbers: Mapping[str, int]) -> Any:
-    library = deltalake()
-    return library.CommitProperties(
-        app_transactions=[library.Transaction(name, each) for name, each in numbers.items()],
-        max_commit_retries=_RETRIES,
-    )
 
 
 def _text_of(feed: Feed) -> str:

@@ -1,6 +1,7 @@
-"""Collecting into a store, in a process of its own, and the floors beside it.
+"""Collecting into a store, in a process of its own, and the floor of each store beside it.
 
-`python -m benchmarks.collect WORK` takes a `Work` as JSON, and prints its figures.
+The *floor* of a store is the time in which its driver alone inserts the same rows, which are in
+memory. `python -m benchmarks.collect WORK` takes a `Work` as JSON, and prints its figures.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ class Work:
 
     Attributes:
         store: URL of the store.
-        url: URL of the server, followed by the latency.
-        datasets: What each organization has, a feed each. All begin and end together.
+        url: URL of the server, whose last part is its latency in milliseconds.
+        datasets: Datasets of each organization, one for each feed. All begin and end together.
         organizations: Number of organizations.
         throttled: Number of further organizations whose every reply is a 429.
         hanging: Number of further organizations whose service never replies.
         is_later: Measure a second run, which reads the same again.
         warm: URL of a store for a first run, which is not measured; empty: no such run.
-        is_floor: Only insert the rows, which are in memory, by the driver of the database.
+        is_floor: Measure the floor in place of a run.
     """
 
     store: str
@@ -57,10 +58,12 @@ class Work:
 
     @property
     def rows(self) -> int:
+        """Number of rows that the healthy organizations have."""
         return self.organizations * sum(dataset.sums().rows for dataset in self.datasets)
 
     @property
     def requests(self) -> int:
+        """Number of requests that a first run of the healthy organizations takes."""
         return self.organizations * sum(dataset.pages for dataset in self.datasets)
 
 
@@ -80,7 +83,7 @@ async def _collect(work: Work) -> float:
         ]
 
     healthy = several("healthy", work.organizations, work.url)
-    # The others come first: they must not keep the healthy ones waiting.
+    # The others are first in line, where they would hold up the healthy ones most.
     organizations = [
         *several("throttled", work.throttled, f"{server}/t{latency}"),
         *several("hanging", work.hanging, f"{server}/{HANGS}"),
@@ -133,7 +136,7 @@ def _groups(dataset: Dataset) -> tuple[str, ...]:
 
 
 async def _floor(work: Work) -> float:
-    """Insert the rows by the driver alone, and give the seconds that it took."""
+    """Insert the rows by the driver alone, and give the seconds of the insertion."""
     from usage_async import Runtime, UsageClient
     from usage_async.collect import Feed, Place, snapshots
 
@@ -169,7 +172,7 @@ def _insert(url: str, table: Any) -> None:
 
 
 def _plain(table: Any) -> Any:
-    """Spell dictionaries out, as the driver of PostgreSQL wants it."""
+    """Turn columns of dictionaries into columns of texts, which the drivers can insert."""
     import pyarrow as pa
 
     fields = [
@@ -191,7 +194,7 @@ def _measure(work: Work) -> Figures:
 
 
 def _import(url: str) -> None:
-    """Import what a run needs; a process that collects again and again has done so."""
+    """Import the modules of a run, which a process that collects again has imported before."""
     for name in ("pyarrow.compute", "usage_async.collect.run"):
         importlib.import_module(name)
     importlib.import_module("usage_async.collect").open_store(url)
@@ -231,6 +234,7 @@ _SCHEMAS = count()
 
 
 def _schema(url: str) -> str:
+    """Make a schema in a PostgreSQL database, and give its name."""
     from adbc_driver_postgresql import dbapi
 
     name = f"s{next(_SCHEMAS)}"

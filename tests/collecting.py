@@ -112,6 +112,7 @@ def snapshot(
         sent=tuple(sent),
         missing=tuple(sorted(ended.difference(sent))),
         other=tuple(other),
+        ended_through=as_of,
         settled_through=as_of - SETTLES_S,
         as_of=as_of,
         begun=start if begun is None else begun,

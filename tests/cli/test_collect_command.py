@@ -110,7 +110,7 @@ def test_the_next_run_reads_little_and_says_what_was_revised(cli, backend, servi
     ran = cli("collect", *FEEDS, "--format", "json", now=NOW + DAY)
     hours, days = map(json.loads, ran.out.splitlines())
     assert (hours["feed"], hours["table"]) == (FEEDS[1], "completions_by_project_model_1h")
-    assert hours["buckets"] == 96
+    assert hours["buckets"] == 97
     assert days["buckets"] == 5
     assert hours["revised"] > 0
     assert (hours["error"], hours["organization"], hours["requests"]) == (None, "default", 1)

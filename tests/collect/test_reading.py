@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from itertools import pairwise
+from operator import neg
 
 import attrs
 import pytest
@@ -14,7 +15,7 @@ from collecting import (
     Toy,
     ToyShelf,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from service import KEY, Clock, read_into
 
@@ -121,7 +122,8 @@ async def test_a_snapshot_holds_every_bucket_that_was_sent():
     assert rows(found) == {0: 7, 5: 3}
     assert (found.organization, found.feed) == (ORGANIZATION, HOURLY)
     assert (found.as_of, found.begun, found.rounded) == (START + 5 * HOUR + 60, START, 0)
-    assert found.settled_through == found.as_of - 3 * DAY
+    assert found.ended_through == START + 5 * HOUR
+    assert found.settled_through == found.ended_through - 3 * DAY
     (other,) = found.other
     assert (other.start_time, other.end_time) == hours(0, 1)
     assert json.loads(other.row) == {"object": "organization.usage.teleports.result", "n": 7}
@@ -168,12 +170,36 @@ async def test_many_empty_buckets_are_several_snapshots(monkeypatch):
     assert [len(each.sent) for each in found] == [4, 4, 2]
 
 
-async def test_nothing_sent_at_all_is_a_snapshot_of_what_is_missing():
-    clock = Clock(START + 3 * HOUR)
-    ledger = Ledger(clock, dict.fromkeys(hours(0, 1, 2)))
+async def test_after_the_last_bucket_that_was_sent_nothing_is_covered_or_missing():
+    clock = Clock(START + 5 * HOUR + 60)
+    ledger = Ledger(clock, dict.fromkeys(hours(1, 3, 4, 5)))
     async with ledger.client() as client:
         (found,) = await read(client)
-    assert (found.sent, found.missing, found.table.num_rows) == ((), hours(0, 1, 2), 0)
+        assert (found.sent, found.missing, found.end_time) == (
+            hours(0, 2),
+            hours(1),
+            START + 3 * HOUR,
+        )
+        assert found.next_place().covered_to == START + 3 * HOUR
+        assert found.next_place().ended_through == START + 2 * HOUR
+        ledger.figures = dict.fromkeys(hours(*range(6)))
+        assert await read(client) == []
+
+
+async def test_the_place_stays_before_buckets_that_the_service_does_not_send_for_months():
+    clock = Clock(START + 5 * DAY + 60)
+    ledger = Ledger(clock)
+    async with ledger.client() as client:
+        place = (await read(client))[-1].next_place()
+        late = range(START + 5 * DAY + HOUR, START + 95 * DAY, HOUR)
+        ledger.figures = dict.fromkeys(late)
+        clock.now = START + 95 * DAY - 60
+        for each in await read(client, place):
+            place = each.next_place()
+        assert (place.start_time, place.covered_to) == (START + 2 * DAY, START + 5 * DAY + HOUR)
+        ledger.figures = dict.fromkeys(late, 1)
+        found = await read(client, place)
+    assert {*late} <= {start for each in found for start in each.sent}
 
 
 async def test_the_first_minute_of_a_feed_gives_the_bucket_that_runs():
@@ -187,7 +213,7 @@ async def test_the_first_minute_of_a_feed_gives_the_bucket_that_runs():
 
 
 async def test_reading_goes_on_from_the_place():
-    clock = Clock(START + 10 * DAY)
+    clock = Clock(START + 10 * DAY + 60)
     ledger = Ledger(clock)
     async with ledger.client() as client:
         found = await read(client)
@@ -197,7 +223,7 @@ async def test_reading_goes_on_from_the_place():
         ledger.sent.clear()
         (again,) = await read(client, place)
     assert ledger.sent[0] == START + 7 * DAY
-    assert (again.start_time, again.end_time) == (START + 7 * DAY, START + 10 * DAY + HOUR)
+    assert (again.start_time, again.end_time) == (START + 7 * DAY, START + 10 * DAY + 2 * HOUR)
 
 
 async def test_an_earlier_start_reads_everything_from_there_and_a_later_one_changes_nothing():
@@ -225,11 +251,6 @@ async def test_before_its_history_the_service_misses_nothing():
         (found,) = await read(client, since=START - 30 * DAY)
     assert (found.start_time, found.begun) == (START - DAY, START - 30 * DAY)
     assert found.missing == (START,)
-    # The same holds if nothing at all was sent.
-    ledger.figures = dict.fromkeys(range(START - DAY, START + 3 * DAY, HOUR))
-    async with ledger.client() as client:
-        (found,) = await read(client, since=START - 30 * DAY)
-    assert found.missing[0] == found.start_time == START - DAY
 
 
 async def test_settle_after_says_what_is_read_again():
@@ -264,7 +285,7 @@ async def test_a_clock_that_was_set_back_an_hour_is_no_error_and_loses_nothing()
     assert rows(found)[240] == 6
 
 
-@pytest.mark.parametrize("ahead", [HOUR, 5 * DAY, 20 * DAY])
+@pytest.mark.parametrize("ahead", [HOUR, 5 * DAY, 20 * DAY, 31 * DAY, 400 * DAY])
 async def test_a_clock_that_was_ahead_settles_nothing_that_may_still_change(ahead):
     clock = Clock(START + 10 * DAY + 600)
     ledger = Ledger(clock)
@@ -310,11 +331,11 @@ async def test_a_reader_that_stops_leaves_no_request(nothing_left):
         await reading.aclose()
 
 
-async def collected(ledger, backend, since, max_rows, applied_most=None):
+async def collected(ledger, backend, since, max_rows, applied_most=None, *, clock=None):
     """Collect once, as the command does; a run that is killed has applied some snapshots only."""
     place = backend.place(ORGANIZATION, HOURLY)
     applied = 0
-    async with ledger.client() as client:
+    async with ledger.client(clock) as client:
         async for each in snapshots(client, ORGANIZATION, HOURLY, place, since, max_rows=max_rows):
             if applied == applied_most:
                 return
@@ -360,6 +381,74 @@ async def test_after_any_runs_a_store_holds_what_the_service_sends(runs, seed):
     expected = {
         start: figure
         for start in range(first, end, HOUR)
+        if (figure := ledger.figures.get(start, 0)) is not None
+    }
+    assert {start: held.get(start, 0) for start in expected} == expected
+
+
+@attrs.define(kw_only=True)
+class Watched(Toy):
+    """A store that checks each revision.
+
+    Attributes:
+        clock: The clock of the service.
+        read: Figures of the buckets that were read after their end.
+    """
+
+    clock: Clock
+    read: dict[int, int] = attrs.Factory(dict)
+
+    def apply(self, snapshot, seen_at):
+        """See `Backend`."""
+        before = len(self.memory.revisions)
+        applied = super().apply(snapshot, seen_at)
+        for row in self.memory.revisions[before:]:
+            old = row["old_figures"] or {"input_tokens": 0}
+            assert self.read.get(row["start_time"]) == old["input_tokens"]
+        given = {START + n * HOUR: figure for n, figure in rows(snapshot).items()}
+        for start in snapshot.sent:
+            if start + HOUR <= self.clock.now:
+                self.read[start] = given.get(start, 0)
+        return applied
+
+
+AHEAD = st.sampled_from([0, 0, 60, 1.5 * HOUR, 5 * DAY, 20 * DAY, 31 * DAY, 400 * DAY])
+WRONG_CLOCKS = st.lists(
+    st.tuples(
+        AHEAD | AHEAD.map(neg),  # by how many seconds the clock is ahead
+        st.sampled_from([0.2, 1, 1, 7, 30, 24 * 35, 24 * 405]),  # hours that pass
+        CHANGES,
+        st.sampled_from([2, 7, 10_000]),  # rows of a snapshot
+        st.sampled_from([None, None, 0, 1, 2]),  # snapshots until it is killed
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(runs=WRONG_CLOCKS)
+async def test_wrong_clocks_lose_no_figure_and_invent_no_revision(runs):
+    clock, since = Clock(START + 40 * DAY + 600), START + 38 * DAY
+    ledger, store = Ledger(clock), Watched(clock=clock)
+    for ahead, passed, changes, max_rows, killed_after in [*runs, (0, 0, [], 10_000, None)]:
+        now = int(clock.now) // HOUR * HOUR
+        for age, figure in changes:
+            bucket = now - age * HOUR
+            if age < 3 * 24 or ledger.figures.get(bucket, 0) is None:
+                ledger.figures[bucket] = figure
+        # A bucket that runs has a part of its figure.
+        ledger.figures[now] = 1
+        mine = Clock(clock.now + ahead)
+        await collected(ledger, store, since, max_rows, killed_after, clock=mine)
+        clock.now += passed * HOUR
+        if clock.now >= now + HOUR:
+            ledger.figures[now] = 9
+    held = {row["start_time"]: row["input_tokens"] for row in ToyShelf(store.memory).rows(HOURLY)}
+    expected = {
+        start: figure
+        for start in range(since, int(clock.now), HOUR)
         if (figure := ledger.figures.get(start, 0)) is not None
     }
     assert {start: held.get(start, 0) for start in expected} == expected

@@ -1,6 +1,7 @@
 """Runs of many organizations: complete, apart, bounded, and again after whatever went wrong."""
 
 import asyncio
+import json
 import logging
 import pickle
 import threading
@@ -121,16 +122,39 @@ async def test_the_next_run_reads_what_may_still_change_and_nothing_before():
     await many.collect(since="31d")
     many.clock.now += DAY
     for run in await many.collect():
-        assert run.rows == 4 * DAY // run.feed.width_s
+        # No bucket after the last one was sent, so that one may not have ended.
+        assert run.rows == 4 * DAY // run.feed.width_s + 1
     hour = NOW // 3600
     assert sorted(many.rows(HOURS, "acme")) == list(range(hour - 31 * 24, hour + 24))
+
+
+async def test_buckets_that_were_not_sent_are_counted_also_after_the_last_one():
+    many = Many("acme", feeds=[DAYS])
+    await many.collect(since="10d")
+    left_out = {NOW - 2 * DAY, NOW, NOW + DAY}
+
+    def answer(path, params):
+        page = json.loads(serve(params))
+        kept = [each for each in page["data"] if each["start_time"] not in left_out]
+        return 200, {}, json.dumps({**page, "data": kept}).encode()
+
+    many.services["acme"].answer = answer
+    many.clock.now += DAY
+    (run,) = await many.collect()
+    assert (run.missing, run.error) == (1, None)
+    many.clock.now += DAY
+    (run,) = await many.collect()
+    assert run.missing == 2
+    left_out.clear()
+    (run,) = await many.collect()
+    assert run.missing == 0
 
 
 async def test_an_earlier_start_reads_everything_from_there_and_a_later_one_changes_nothing():
     many = Many("acme", feeds=[DAYS])
     await many.collect(since="10d")
     (run,) = await many.collect(since="1d")
-    assert run.rows == 3
+    assert run.rows == 4
     (run,) = await many.collect(since="20d")
     assert run.rows == 20
     assert sorted(many.rows(DAYS, "acme")) == starts(DAYS, 20)
@@ -142,7 +166,7 @@ async def test_without_a_start_the_first_run_reads_31_days_and_the_next_goes_on(
     assert run.rows == 31
     many.clock.now += DAY
     (run,) = await many.collect(since=None)
-    assert run.rows == 4
+    assert run.rows == 5
     assert sorted(many.rows(DAYS, "acme")) == list(range(NOW // DAY - 31, NOW // DAY + 1))
 
 

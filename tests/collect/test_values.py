@@ -120,7 +120,12 @@ LATER = NOW + HOUR
         pytest.param(
             HELD,
             {"start": NOW - 4 * DAY, "end": NOW - DAY, "as_of": NOW - DAY},
-            {"start_time": NOW - 3 * DAY, "covered_to": NOW, "ended_through": NOW, "as_of": NOW},
+            {
+                "start_time": NOW - 3 * DAY,
+                "covered_to": NOW,
+                "ended_through": NOW,
+                "as_of": NOW - DAY,
+            },
             id="a clock that was set back",
         ),
         pytest.param(
@@ -182,6 +187,15 @@ def test_a_place_is_at_the_start_of_a_bucket():
 )
 def test_a_bucket_was_read_if_it_was_sent_after_its_end(place, start, expected):
     assert place.was_read(start, start + HOUR) is expected
+
+
+@pytest.mark.parametrize(
+    ("covered", "unread", "expected"),
+    [(None, (), 0), (NOW, (), 0), (NOW + HOUR, (), 0), (NOW - HOUR, (), 1), (NOW - DAY, (1,), 25)],
+)
+def test_missing_are_gaps_and_what_was_not_sent_since_the_last_bucket(covered, unread, expected):
+    place = Place(covered_to=covered, missing=unread, unread=unread)
+    assert place.missing_at(NOW + 60, HOUR) == expected
 
 
 @given(

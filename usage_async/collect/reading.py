@@ -9,6 +9,9 @@ invariants:
 - *Read until settled*: the place passes a bucket only when its figures have settled, so that each
   later run reads again what may still change. A bucket that was not sent holds the place for some
   weeks.
+- *The service tells the time*: what has ended and what has settled follows from the last bucket
+  that was sent. The clock of this machine only bounds what is asked for. One that is behind reads
+  less, one that is ahead asks for buckets that are not there yet.
 - *Forward*: the place never moves back, and only over ranges without a gap.
 - *One row a group*: rows of a bucket whose dimensions are equal are added, exactly.
 """
@@ -26,7 +29,7 @@ from usage_async._codec.columns import Chunks, ColumnBucket, ColumnDecoder, slic
 from usage_async._codec.converter import dumps
 from usage_async.collect.feed import Feed
 from usage_async.collect.rows import summed_rows
-from usage_async.collect.values import MISSING_FOR, OtherRow, Place, Snapshot
+from usage_async.collect.values import OtherRow, Place, Snapshot
 
 MAX_ROWS = 100_000
 """Rows after which a snapshot ends: 18 MB as a table (measured by `Table.nbytes`: completions by
@@ -64,7 +67,6 @@ async def snapshots(
     """
     engine, width = client._engine, feed.width_s  # noqa: SLF001 - it has the clock and the options
     settle_s = engine.settle_after // timedelta(seconds=1)
-    missing_s = MISSING_FOR // timedelta(seconds=1)
     # A clock that was set back must not turn the place into an error.
     last = _floor(int(engine.fetcher.runtime.now()) - 1, width)
     begun = min(_floor(since, width), last)
@@ -78,24 +80,21 @@ async def snapshots(
         found: list[ColumnBucket] = []
         rows, has_begun = 0, False
 
-        async def snapshot(end: int) -> Snapshot:
+        async def snapshot(newest: int) -> Snapshot:
             table = columns.table(_joined(found), {})
             table, rounded = await asyncio.to_thread(summed_rows, table, columns.kind)
             sent = tuple(bucket.start_time for bucket in found)
-            # A clock that is ahead must not settle what the service has not even sent.
-            newest = found[-1].end_time if found else start
-            present = min(stream.as_of, max(newest, stream.as_of - missing_s + settle_s))
-            ended = range(start, min(end, stream.as_of - width + 1), width)
             return Snapshot(
                 organization=organization,
                 feed=feed,
                 start_time=start,
-                end_time=end,
+                end_time=found[-1].end_time,
                 table=table,
                 sent=sent,
-                missing=tuple(sorted({*ended}.difference(sent))),
+                missing=tuple(sorted({*range(start, sent[-1], width)}.difference(sent))),
                 other=_other(found),
-                settled_through=present - settle_s,
+                ended_through=newest,
+                settled_through=newest - settle_s,
                 as_of=stream.as_of,
                 begun=begun,
                 rounded=rounded,
@@ -103,20 +102,18 @@ async def snapshots(
             )
 
         async for bucket in stream:
+            if rows >= max_rows or len(found) >= MAX_BUCKETS:
+                one = await snapshot(bucket.start_time)
+                yield one
+                place, start = one.next_place(), one.end_time
+                found, rows = [], 0
             if not has_begun:
                 # Before the service's history begins, no bucket is missing.
                 has_begun, start = True, max(start, _floor(stream.start_time, width))
             found.append(bucket)
             rows += _count(bucket)
-            if rows >= max_rows or len(found) >= MAX_BUCKETS:
-                one = await snapshot(bucket.end_time)
-                yield one
-                place, start = one.next_place(), one.end_time
-                found, rows = [], 0
-        start = start if has_begun else max(start, _floor(stream.start_time, width))
-        end = max(found[-1].end_time if found else 0, _floor(stream.end_time, width))
-        if end > start:
-            yield await snapshot(end)
+        if found:
+            yield await snapshot(found[-1].start_time)
 
 
 def _floor(time: int, width: int) -> int:

@@ -1,4 +1,16 @@
-"""Values of collecting: places, snapshots, runs, and states of feeds. Pure."""
+"""Values of collecting: places, snapshots, runs, and states of feeds. Pure.
+
+Theory of operation. A place tells only what the service has shown, whatever the clock of this
+machine says: the service sends no bucket before it begins, so a bucket that was sent proves that
+all earlier ones have ended. The invariants of a place:
+
+- *Nothing ahead*: nothing after the last bucket that was sent is covered, ended, settled or
+  missing. A clock that was ahead for a run leaves no trace but `as_of`.
+- *The last bucket runs*: a bucket counts as read after its end only if a reading sent it, and a
+  later one. Only then are other figures a revision.
+- *Read until settled*: the place passes a bucket only when one has been sent that began
+  `settle_after` after its end.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +25,9 @@ if TYPE_CHECKING:
     from usage_async._codec.schemas import Table
 
 MISSING_FOR = timedelta(days=30)
-"""Age below which a bucket that was not sent is asked for again. It is a margin, not a measurement:
-how late the service may send a bucket is not documented. Later the place moves on, and the bucket
-stays listed as missing."""
+"""Age below which a bucket that was not sent, while later ones were, is asked for again. It is a
+margin, not a measurement: how late the service may send a bucket is not documented. Later the place
+moves on, and the bucket stays listed as missing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -29,12 +41,13 @@ class Place:
             a place with another number.
         first_start: Start from which on figures were asked for; None if none were.
         start_time: Start of the first bucket to read again; None if nothing was read.
-        covered_to: End of what was read, exclusive.
+        covered_to: End of the last bucket that was sent.
         ended_through: Each bucket that ended by then was read after its end.
         settled_through: Instant before which no figure was expected to change.
-        missing: Starts of buckets that have ended and were not sent when they were last asked for.
+        missing: Starts of buckets that were not sent when they were last asked for, while later
+            ones were.
         unread: Those of them that were never sent after their end.
-        as_of: Instant at which the last run began.
+        as_of: Instant at which the last run began, by its clock.
     """
 
     number: int = 0
@@ -58,6 +71,16 @@ class Place:
             return False
         is_within = self.first_start <= start_time and end_time <= self.ended_through
         return is_within and start_time not in self.unread
+
+    def missing_at(self, now: int, width: int) -> int:
+        """Count the buckets that have ended and were never sent after their end.
+
+        Args:
+            now: Unix seconds, by the clock of this machine.
+            width: Width of a bucket in seconds.
+        """
+        since_last = 0 if self.covered_to is None else (now - self.covered_to) // width
+        return len(self.unread) + max(since_last, 0)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -83,13 +106,15 @@ class Snapshot:
         organization: Name of the organization.
         feed: The feed.
         start_time: Start of the range, inclusive, at the start of a bucket.
-        end_time: End of the range, exclusive.
+        end_time: End of the range, exclusive: that of the last bucket that was sent.
         table: Rows of the buckets that were sent, of `schema_of(feed)`. No two of one bucket have
             equal dimensions. Money is rounded half to even to 18 decimal places; where this changes
             it, `amount_exact` and `quantity_exact` hold all digits, and are null elsewhere.
         sent: Starts of the buckets that were sent, rising.
-        missing: Starts of buckets that have ended and were not sent.
+        missing: Starts of the other buckets of the range, which were not sent.
         other: Rows of these buckets of another or an unknown kind.
+        ended_through: Start of the last bucket that the reading has sent so far: all before it have
+            ended.
         settled_through: Instant before which no figure is expected to change.
         as_of: Instant at which the run began.
         begun: Start of the figures that the run was asked for.
@@ -105,6 +130,7 @@ class Snapshot:
     sent: tuple[int, ...]
     missing: tuple[int, ...]
     other: tuple[OtherRow, ...]
+    ended_through: int
     settled_through: int
     as_of: int
     begun: int
@@ -125,7 +151,7 @@ class Snapshot:
         unread.update({*before.unread}.difference(self.sent))
         settled = min(self.settled_through, self.end_time)
         settled -= settled % width
-        oldest = self.as_of - MISSING_FOR // timedelta(seconds=1)
+        oldest = self.ended_through - MISSING_FOR // timedelta(seconds=1)
         resume = min([settled, *(start for start in missing if start >= oldest)])
         first, start_time = before.first_start, before.start_time
         if first is None or self.begun < first <= self.end_time:
@@ -138,11 +164,11 @@ class Snapshot:
             first_start=first,
             start_time=start_time,
             covered_to=max(before.covered_to or 0, self.end_time),
-            ended_through=max(before.ended_through or 0, min(self.as_of, self.end_time)),
+            ended_through=max(before.ended_through or 0, min(self.ended_through, self.end_time)),
             settled_through=max(before.settled_through or 0, settled),
             missing=tuple(sorted(missing)),
             unread=tuple(sorted(unread)),
-            as_of=max(before.as_of or 0, self.as_of),
+            as_of=self.as_of,
         )
 
 

@@ -287,10 +287,10 @@ class Work:
         self, client: UsageClient, feed: Feed, tally: _Tally, place: Place
     ) -> None:
         """Read a feed from a place on, and apply each snapshot while the next one is read."""
-        shared = self.shared
+        shared, now = self.shared, int(self.shared.runtime.now())
         since = place.first_start if shared.since is None else shared.since
         if since is None:
-            since = int(shared.runtime.now()) - FIRST // timedelta(seconds=1)
+            since = now - FIRST // timedelta(seconds=1)
         name, max_rows = self.organization.name, shared.max_rows
         reading = snapshots(client, name, feed, place, since, max_rows=max_rows)
         is_naming = self._is_naming or (shared.names and place.start_time is None)
@@ -302,8 +302,10 @@ class Work:
                 if applying is not None:
                     await applying
                 applying = asyncio.ensure_future(self._apply(snapshot, tally))
+                place = snapshot.next_place()
             if applying is not None:
                 await applying
+            tally.missing = place.missing_at(now, feed.width_s)
         except BaseException as error:
             await reading.aclose()
             if applying is not None:
@@ -321,7 +323,6 @@ class Work:
         tally.buckets += len(snapshot.sent)
         tally.rounded += snapshot.rounded
         place = snapshot.next_place()
-        tally.missing = len(place.unread)
         first = place.first_start or 0
         share = (snapshot.end_time - first) / max(snapshot.as_of - first, 1)
         self._report(snapshot.feed, tally, min(share, 1.0))

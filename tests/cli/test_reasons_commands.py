@@ -24,12 +24,19 @@ def test_explain_tells_the_change_in_sentences_and_tables(cli):
     ran = cli("explain", "--demo", "--period", "2026-10")
     assert ran.code == 0
     assert "2026-10-01 to 2026-11-01 UTC\nagainst 2026-09-01 to 2026-10-01\n" in ran.out
+    told = " ".join(ran.out.split())
+    for event in (
+        "gpt-image-1, images costs 50.0% more from 2026-10-12 on ($0.042 per image to $0.063",
+        "The API key backfill of Data pipeline spent",
+        "above the usual on 2026-10-16 to 2026-10-18",
+        "gpt-5.2-nano-2026-10-01 is new with $101.12, and gpt-5.2-nano-2026-09-01 is gone with",
+    ):
+        assert event in told
     lines = ran.out.splitlines()
     assert 1 < sum(line.startswith("- ") for line in lines) <= 6
     for title in ("By model", "By project", "By line item and project", "Notices"):
         assert title in lines
     assert "31 days are compared with 30 days" in ran.out
-    assert max(map(len, lines)) <= 100
 
 
 def test_explain_in_json_has_parts_that_add_up(cli):

@@ -49,7 +49,7 @@ async def test_an_explanation_is_of_the_bill_that_totals_give(emulated):
     assert str(made.organization).startswith("Example Labs")
     paths = {request.path for request in server.requests}
     assert "/v1/organization/costs" in paths
-    assert change.keys[0].name == "evaluation"
+    assert change.keys[0].name == "notebooks"
     server.requests.clear()
     nameless = await read_explanation(client, names=False)
     assert nameless.bills[0].keys[0].name is None

@@ -147,9 +147,11 @@ def _others(count: int) -> str:
 
 
 def _on_keys(bill: BillChange) -> Iterator[str]:
-    key = next((each for each in bill.keys if each.id is not None), None)
-    if key is None or key.amount == key.before:
+    keys = [each for each in bill.keys if each.id is not None and each.amount != each.before]
+    if not keys:
         return
+    # A key that ran away in the period is news; one that did so before it is only less.
+    key = next((each for each in keys if each.days and each.amount > each.before), keys[0])
     size = money(change(key.amount, key.before).copy_abs(), bill.currency)
     word = "more" if key.amount > key.before else "less"
     where = f" of {key.project_name or key.project_id}" if key.project_id else ""

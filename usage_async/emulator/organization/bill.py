@@ -8,7 +8,8 @@ from decimal import Decimal, localcontext
 import attrs
 
 from usage_async._api.endpoints import ENDPOINTS
-from usage_async.emulator.organization import catalog
+from usage_async._api.interval import DAY_S
+from usage_async.emulator.organization import catalog, story
 from usage_async.emulator.organization.leaves import Layout, Leaf
 from usage_async.emulator.organization.organization import (
     Filters,
@@ -45,7 +46,7 @@ class _Line:
         column: The billed column of the layout.
         unit: The `quantity_unit`.
         units: Units of quantity for one in the column.
-        dollars: Dollars for one in the column.
+        dollars: Dollars for one in the column, at its ordinary price.
     """
 
     line_item: str
@@ -86,20 +87,26 @@ def bill(
                     if line_items is None or line.line_item in line_items
                 ]
                 for index, figures in organization.leaf_usage(layout, leaf, span):
-                    _charge(days[index], lines, dict(figures))
+                    _charge(days[index], lines, dict(figures), span.start // DAY_S + index)
     return days
 
 
 def _charge(
-    day: dict[GroupKey, Charge], lines: list[tuple[_Line, GroupKey]], figures: dict[int, int]
+    day: dict[GroupKey, Charge],
+    lines: list[tuple[_Line, GroupKey]],
+    figures: dict[int, int],
+    number: int,
 ) -> None:
     for line, key in lines:
         figure = figures.get(line.column, 0)
+        dollars = line.dollars
+        if line.line_item == story.DEARER_LINE_ITEM:
+            dollars = dollars * story.price_percent(line.line_item, number) / 100
         charge = day.get(key)
         if charge is None:
-            day[key] = Charge(figure * line.dollars, figure * line.units, line.unit)
+            day[key] = Charge(figure * dollars, figure * line.units, line.unit)
         elif figure:
-            charge.amount += figure * line.dollars
+            charge.amount += figure * dollars
             charge.quantity += figure * line.units
 
 

@@ -103,6 +103,10 @@ _MINI = _text((980, 420, 0, 260), ("0.25", "0.025", "0.3125", "2"))
 _OLD_MINI = _text((760, 0, 0, 190), ("0.15", "0.075", "0.15", "0.60"))
 _REASONING = _text((2100, 300, 90, 1900), ("1.10", "0.275", "1.10", "4.40"))
 _CHAT = _text((640, 210, 0, 310), ("1.25", "0.125", "1.25", "10"), "chat-latest ")
+MIGRANT = _text((900, 310, 0, 240), ("0.60", "0.06", "0.75", "4.80"))
+"""The model of which one API key always uses the newest snapshot."""
+MIGRANT_REQUESTS = 1500
+"""Requests of that model on an ordinary day, before growth."""
 _SEES = Model(
     {
         **_FRONTIER.per_thousand,

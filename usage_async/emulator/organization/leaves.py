@@ -13,7 +13,7 @@ import attrs
 
 from usage_async._api.endpoints import Endpoint
 from usage_async._api.fields import fields_of
-from usage_async.emulator.organization import catalog
+from usage_async.emulator.organization import catalog, story
 from usage_async.emulator.organization.chance import mix, text_bits
 from usage_async.emulator.organization.members import ApiKey, Project
 from usage_async.emulator.organization.rhythm import RHYTHMS
@@ -36,6 +36,8 @@ class Leaf:
         rhythm: Number of its rhythm.
         last_day: Last day of usage, in days since the epoch.
         model: Model whose prices apply; without prices if the endpoint has no models.
+        first_day: First day of usage, in days since the epoch.
+        runaway: Name of its API key, if that runs away in some months.
     """
 
     bits: int
@@ -46,6 +48,8 @@ class Leaf:
     rhythm: int
     last_day: int
     model: catalog.Model
+    first_day: int = 0
+    runaway: str = ""
 
 
 @attrs.frozen
@@ -94,7 +98,10 @@ def make_layout(
         columns=columns,
         fields={name: tuple(map(columns.index, parts)) for name, parts in sums.items()},
         levels=levels,
-        leaves=tuple(_leaves(seed, owners, endpoint, profile, flows)),
+        leaves=(
+            *_leaves(seed, owners, endpoint, profile, flows),
+            *_migrating_leaves(seed, keys, endpoint, profile, flows),
+        ),
     )
 
 
@@ -138,7 +145,50 @@ def _leaves(
                     rhythm=(bits >> 24) % RHYTHMS,
                     last_day=_ARCHIVED_DAY if project.archived else _NO_END,
                     model=model,
+                    runaway=_runaway(endpoint, owner),
                 )
+
+
+def _runaway(endpoint: Endpoint, owner: Project | ApiKey) -> str:
+    runs = endpoint.name == story.RUNAWAY_ENDPOINT and owner.name in story.RUNAWAYS
+    return owner.name if runs else ""
+
+
+def _migrating_leaves(
+    seed: int,
+    keys: Sequence[ApiKey],
+    endpoint: Endpoint,
+    profile: catalog.Profile,
+    flows: Mapping[str, int],
+) -> Iterator[Leaf]:
+    """Make a leaf for each snapshot of the model that an API key migrates to."""
+    if endpoint.name != story.RUNAWAY_ENDPOINT:
+        return
+    key = next(key for key in keys if key.name == story.MIGRANT)
+    for number, (name, first_day, last_day) in enumerate(story.snapshots()):
+        bits = mix(seed, text_bits(story.MIGRANT_MODEL), number)
+        dimensions: dict[str, Any] = {
+            each: _dimension(seed, endpoint, each, bits, 0) for each in endpoint.group_by
+        }
+        yield Leaf(
+            bits=bits,
+            dimensions={
+                **dimensions,
+                "project_id": key.project.id,
+                "user_id": key.owner.id,
+                "api_key_id": key.id,
+                "model": name,
+            },
+            requests=catalog.MIGRANT_REQUESTS,
+            workdays=profile.workdays,
+            per_thousand=tuple(
+                (flows[part], rate) for part, rate in catalog.MIGRANT.per_thousand.items()
+            ),
+            rhythm=0,
+            first_day=first_day,
+            last_day=last_day,
+            model=catalog.MIGRANT,
+        )
 
 
 def _dimension(seed: int, endpoint: Endpoint, name: str, bits: int, variant: int) -> str | bool:

@@ -17,6 +17,7 @@ import attrs
 
 from usage_async._api.endpoints import Endpoint
 from usage_async._api.interval import DAY_S
+from usage_async.emulator.organization import story
 from usage_async.emulator.organization.chance import mix
 from usage_async.emulator.organization.leaves import Layout, Leaf, make_layout
 from usage_async.emulator.organization.members import (
@@ -181,7 +182,8 @@ class Organization:
         end = span.end
         if end <= span.start:
             return
-        for number in range(span.start // DAY_S, -(-end // DAY_S)):
+        first_day = max(span.start // DAY_S, leaf.first_day)
+        for number in range(first_day, min(-(-end // DAY_S), leaf.last_day + 1)):
             day = self.day(leaf, number, span)
             if day is None:
                 continue
@@ -202,13 +204,15 @@ class Organization:
     def day(self, leaf: Leaf, number: int, span: Span) -> Day | None:
         """Make the usage of a leaf on a day since the epoch; None without usage."""
         active = activity(self.seed, number)
-        if not active or number > leaf.last_day:
+        if not active or not leaf.first_day <= number <= leaf.last_day:
             return None
         bits = mix(leaf.bits, number)
         at_work = weekday(number) < 5 or leaf.workdays == 100
         if bits % 100 >= (leaf.workdays if at_work else leaf.workdays * 2 // 3):
             return None
         requests = volume(leaf.requests * self.scale, active, bits >> 8)
+        if leaf.runaway:
+            requests *= story.runaway_factor(leaf.runaway, number)
         unsettled = span.settling_days - (span.until // DAY_S - number)
         if unsettled > 0:
             requests -= requests * unsettled // (2 * span.settling_days)

@@ -79,6 +79,9 @@ def test_explain_without_names_shows_ids_and_writes_a_file(cli, tmp_path):
         (["reconcile", "--top", "-1"], "--top takes 0 or more"),
         (["explain", "--against", "soon"], "period takes"),
         (["budget"], "the budget is missing: add --monthly 6000"),
+        (["report", "--budget", "much"], "--budget takes an amount"),
+        (["report", "--budget", "1", "--period", "7d"], "a budget is for a month"),
+        (["report", "--budget", "1", "--organizations", "x.toml"], "--budget is of one organ"),
         (["budget", "--monthly", "much"], "--monthly takes an amount"),
         (["budget", "--monthly", "1", "--period", "7d"], "a budget is for a month"),
     ],
@@ -154,3 +157,20 @@ def test_limits_that_the_key_may_not_read_are_told(cli, serving):
     ran = cli("budget", "--monthly", "9000")
     assert ran.code == 0
     assert "the spend limit of the organization was not read" in ran.out
+
+
+def test_a_report_shows_the_budget_of_its_month(cli):
+    ran = cli("report", "--demo", "--period", "this-month", "--budget", "6000", "--strict")
+    assert ran.code == 6
+    assert "Budget       $6,000.00  projected over\n" in ran.out
+    found = json.loads(cli("report", "--demo", "--budget", "7000", "--format", "json").out)
+    assert found["budget"]["verdict"] == "within"
+    assert found["budget"]["spent"] == found["spend"][0]["amount"]
+    ran = cli("report", "--demo", "--budget", "1", "--format", "csv")
+    assert ran.code == 5
+    assert "note: budget $1.00: over; over by $6,014.53" in ran.err
+
+
+def test_a_budget_in_a_currency_that_is_not_billed_is_not_spent(cli):
+    found = json.loads(cli("report", "--demo", "--budget", "9 eur", "--format", "json").out)
+    assert (found["budget"]["currency"], found["budget"]["spent"]) == ("eur", "0")

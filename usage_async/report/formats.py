@@ -31,6 +31,7 @@ class Format:
         is_detailed: True if it shows what further queries give: the period before, and the bill and
             the usage by model.
         top: The most groups that it shows where nothing else is asked for; 0 shows all.
+        has_budget: True if it shows the budget of a report; else a notice tells it.
     """
 
     renders: str
@@ -43,6 +44,7 @@ class Format:
     renders_many: str = ""
     is_detailed: bool = False
     top: int = 0
+    has_budget: bool = False
 
     def load(self) -> Any:
         """Import the function that renders."""
@@ -63,6 +65,7 @@ REPORT_FORMATS: Mapping[str, Format] = {
         "terminal.report:draw_report",
         "rounded, for people",
         is_drawn=True,
+        has_budget=True,
         renders_many="terminal.report:draw_reports",
         top=15,
     ),
@@ -70,6 +73,7 @@ REPORT_FORMATS: Mapping[str, Format] = {
         "json:report_as_json",
         "exact, for programs",
         (".json",),
+        has_budget=True,
         renders_many="json:reports_as_json",
     ),
     "csv": Format(

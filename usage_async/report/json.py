@@ -11,14 +11,16 @@ from usage_async._codec.converter import dumps, to_dict
 from usage_async._query.times import TimeRange
 from usage_async.report.answers import Answer, bills, blanks, given
 from usage_async.report.breakdown import Breakdown, sum_of_all
+from usage_async.report.budget_json import budget_value
 from usage_async.report.dimensions import names_of
 from usage_async.report.spec import day_of
 from usage_async.report.values import Group, Report, Spend, Tokens, View
 
 
 def report_as_json(report: Report, view: View) -> bytes:
-    """Write a report as one object."""
-    return _line(_report(report, view.notices))
+    """Write a report as one object, with the budget of its month where there is one."""
+    planned = {} if view.budget is None else {"budget": budget_value(view.budget)}
+    return _line({**_report(report, view.notices), **planned})
 
 
 def reports_as_json(answers: Sequence[Answer[Report]], _view: View) -> bytes:

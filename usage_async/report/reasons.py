@@ -6,7 +6,7 @@ Each function here reads, and calls a pure one: `explain`, `reconcile`, `budget`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 
@@ -41,8 +41,8 @@ from usage_async.report.reconciliation import (
     reconcile,
 )
 from usage_async.report.reports import DEFAULT_PERIOD, NameRows, naming
-from usage_async.report.spec import ReportSpec, day_of, report_spec
-from usage_async.report.values import Blank, Section, days_not_sent
+from usage_async.report.spec import ReportSpec, check_month, day_of, report_spec
+from usage_async.report.values import Blank, Report, Section, days_not_sent
 from usage_async.report.worker import in_worker
 
 Advance = Callable[[], object]
@@ -373,18 +373,8 @@ def month_spec(now: int, period: str = "this-month") -> ReportSpec:
         QueryError: The period is not a month.
     """
     spec = report_spec(now, period=period)
-    requested = spec.requested or spec.period
-    first = day_of(requested.start_time)
-    is_month = first.day == 1 and (
-        day_of(requested.end_time) == _next_month(first) or period == "this-month"
-    )
-    if not is_month:
-        raise QueryError(f"a budget is for a month; {period!r} is none: take this-month or 2026-10")
+    check_month(spec)
     return spec
-
-
-def _next_month(first: date) -> date:
-    return (first + timedelta(days=31)).replace(day=1)
 
 
 def budget_report(
@@ -422,6 +412,25 @@ def budget_report(
         gaps=tuple(s for s in costs.whole.overdue(spec.now) if s >= spec.period.start_time),
         notices=limits.notices,
     )
+
+
+def budget_of_report(report: Report, monthly: Decimal, currency: str = "usd") -> Budget:
+    """Set the spend of a report's month beside a budget. Pure.
+
+    Without the weeks before the month, its pace and its range are of its own days.
+
+    Args:
+        report: The report.
+        monthly: The budget.
+        currency: Its currency.
+
+    Raises:
+        QueryError: The report is not of a month.
+    """
+    spec = report.spec
+    check_month(spec)
+    days = next((spend.days for spend in report.spends if spend.currency == currency), ())
+    return _budget(spec, days, currency, monthly, None)
 
 
 def _days(

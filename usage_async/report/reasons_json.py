@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from usage_async._api.limits import SpendLimit
 from usage_async._codec.converter import dumps
 from usage_async._query.times import TimeRange
 from usage_async.report.amounts import change
-from usage_async.report.budgets import Budget
+from usage_async.report.budget_json import budget_value
 from usage_async.report.effects import Effects
 from usage_async.report.explanation import BillChange, Explanation
 from usage_async.report.invoice import InvoiceGap
@@ -68,35 +67,6 @@ def budget_as_json(found: BudgetReport, view: View) -> bytes:
             "notices": [*view.notices, *found.remarks],
         }
     )
-
-
-def budget_value(each: Budget) -> dict[str, Any]:
-    """Give a budget as a value of JSON."""
-    projection = each.projection
-    return {
-        "currency": each.currency,
-        "month": each.month.isoformat()[:7],
-        "budget": each.budget,
-        "spent": each.spent,
-        "verdict": each.verdict.replace(" ", "_"),
-        "projected": None if projection is None else projection.projected,
-        "projected_low": None if projection is None else projection.low,
-        "projected_high": None if projection is None else projection.high,
-        "rate": None if projection is None else projection.rate,
-        "method": None if projection is None else projection.method,
-        "days_left": each.days_left,
-        "used_up_on": None if each.used_up_on is None else each.used_up_on.isoformat(),
-        "spend_limit": None if each.limit is None else _limit(each.limit),
-    }
-
-
-def _limit(limit: SpendLimit) -> dict[str, Any]:
-    return {
-        "amount": limit.amount,
-        "currency": limit.currency,
-        "interval": limit.interval,
-        "enforcement": limit.enforcement,
-    }
 
 
 def _about(spec: ReportSpec) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import attrs
@@ -189,3 +189,20 @@ def day_of(instant: int) -> date:
 def day_end(instant: int) -> int:
     """Give the first midnight that is not before an instant, both in Unix seconds."""
     return instant + -instant % DAY_S
+
+
+def check_month(spec: ReportSpec) -> None:
+    """Check that a period is a calendar month, or the running one.
+
+    Raises:
+        QueryError: It is none.
+    """
+    asked = spec.requested or spec.period
+    first = day_of(asked.start_time)
+    is_whole = first.day == 1 and day_of(asked.end_time) == _next_month(first)
+    if not (is_whole or spec.running):
+        raise QueryError("a budget is for a month: take the period this-month or 2026-10")
+
+
+def _next_month(first: date) -> date:
+    return (first + timedelta(days=31)).replace(day=1)

@@ -14,6 +14,7 @@ from usage_async._api.interval import DAY_S
 from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._query.times import iso
+from usage_async.report.budgets import Budget
 from usage_async.report.details import Stack, TokenKind
 from usage_async.report.insight import Pace, UnusualDay
 from usage_async.report.spec import ReportSpec, day_of
@@ -208,11 +209,13 @@ class View:
     Attributes:
         notices: The library's warnings about the figures.
         footer: The last line of a drawing.
+        budget: The budget of the report's month, by `budget_of_report`.
         top: The most groups to draw; 0 draws all.
     """
 
     notices: Sequence[str] = ()
     footer: str = ""
+    budget: Budget | None = None
     top: int = 0
 
     @property

@@ -11,6 +11,7 @@ from usage_async._query.times import TimeRange
 from usage_async.report import amounts
 from usage_async.report.amounts import total
 from usage_async.report.arithmetic import ratio, times
+from usage_async.report.budgets import Budget
 from usage_async.report.formatting import count, money, percent, size
 from usage_async.report.insight import Pace, UnusualDay, is_weekend
 from usage_async.report.spec import GROUPINGS, day_of
@@ -134,3 +135,25 @@ def figure_text(metric: str, value: int, unit: str) -> str:
     if unit == "bytes":
         return f"{size(value)} stored"
     return f"{count(value)} {unit if metric.startswith('num_') else metric.replace('_', ' ')}"
+
+
+def used_up_text(each: Budget) -> str:
+    """Tell when a budget is used up."""
+    left = each.left or Decimal(0)
+    if left < 0:
+        return f"over by {money(left.copy_abs(), each.currency)}"
+    text = f"{money(left, each.currency)} left"
+    if each.projection is None or not left:
+        return text
+    if each.days_left is None:
+        return f"{text}; not at this pace"
+    days = f"{each.days_left:.1f} days"
+    if each.used_up_on is None:
+        return f"{text}, which lasts {days}, beyond the month"
+    return f"{text}, which lasts {days}, until {each.used_up_on}"
+
+
+def budget_text(each: Budget) -> str:
+    """Tell how a budget stands, in one sentence."""
+    amount = money(each.budget or Decimal(0), each.currency)
+    return f"budget {amount}: {each.verdict}; {used_up_text(each)}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from inspect import Signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 from cyclopts import Group
 
 from usage_async._cli.connection import Connection, open_client, open_client_and_names
 from usage_async._cli.context import Context
-from usage_async._cli.exit_codes import ExitCode
+from usage_async._cli.exit_codes import ExitCode, code_of_budget
+from usage_async._cli.money import read_amount
 from usage_async._cli.options import (
     CONNECTION,
     CONTEXT,
@@ -29,13 +32,14 @@ from usage_async._cli.store_options import organizations_option
 from usage_async.errors import QueryError
 from usage_async.report.dimensions import word_of
 from usage_async.report.formats import REPORT_FORMATS
-from usage_async.report.spec import GROUPINGS, read_by, report_spec
+from usage_async.report.spec import GROUPINGS, check_month, read_by, report_spec
 
 if TYPE_CHECKING:
     from usage_async._cli.names import CommandNames
     from usage_async._client.client import UsageClient
     from usage_async._http.fetch import RequestEvent
     from usage_async.report.answers import Answer
+    from usage_async.report.formats import Format
     from usage_async.report.reports import NameRows
     from usage_async.report.spec import ReportSpec
     from usage_async.report.values import Report, View
@@ -54,6 +58,8 @@ def report(
     by: str,
     compare: bool,
     top: int | None,
+    budget: str | None,
+    strict: bool,
     format: str | None,  # noqa: A002 - the name of the option
     output: Path | None,
     no_names: bool,
@@ -65,6 +71,7 @@ def report(
     if top is not None and top < 0:
         raise QueryError("--top takes 0 or more")
     check_end(start, end, period)
+    monthly = _monthly(budget, organizations)
     chosen = choose_format(REPORT_FORMATS, format, output)
     # Its extra may be missing, which is better said before the reading.
     load = chosen.load if organizations is None else chosen.load_many
@@ -81,6 +88,8 @@ def report(
         compare=compare or chosen.is_detailed,
         detailed=chosen.is_detailed,
     )
+    if monthly is not None:
+        check_month(spec)
     requests: list[RequestEvent] = []
 
     def view() -> View:
@@ -93,24 +102,53 @@ def report(
         )
 
     if organizations is not None:
-        from usage_async._cli.organizations import note_answers
-        from usage_async.report.answers import are_whole, given
-
         asked = _ask(spec, organizations, connection, context, requests, with_names=not no_names)
-        answers = context.run(asked)
-        render(chosen, context, output, answers, view(), many=True)
-        if not chosen.has_notices:
-            note_answers(answers, context)
-            for answer, each in given(answers):
-                _note(each, context, f"{answer.name}: ")
-        return ExitCode.DONE if are_whole(answers) else ExitCode.FAILED
+        return _show_many(context.run(asked), chosen, context, output, view())
     make = _make if no_names else _make_named
     made = context.run(make(spec, connection, context, requests))
-    render(chosen, context, output, made, view())
+    code = ExitCode.DONE if made.is_whole else ExitCode.FAILED
+    planned = None
+    if monthly is not None:
+        from usage_async.report.reasons import budget_of_report
+        from usage_async.report.wording import budget_text
+
+        planned = budget_of_report(made, *monthly)
+        code = code_of_budget(planned.verdict, strict=strict) or code
+        if not chosen.has_budget:
+            context.warnings[budget_text(planned)] = None
+    render(chosen, context, output, made, attrs.evolve(view(), budget=planned))
     if not chosen.has_notices:
         context.note_warnings()
         _note(made, context)
-    return ExitCode.DONE if made.is_whole else ExitCode.FAILED
+    return code
+
+
+def _show_many(
+    answers: list[Answer[Report]],
+    chosen: Format,
+    context: Context,
+    output: Path | None,
+    view: View,
+) -> int:
+    from usage_async._cli.organizations import note_answers
+    from usage_async.report.answers import are_whole, given
+
+    render(chosen, context, output, answers, view, many=True)
+    if not chosen.has_notices:
+        note_answers(answers, context)
+        for answer, each in given(answers):
+            _note(each, context, f"{answer.name}: ")
+    return ExitCode.DONE if are_whole(answers) else ExitCode.FAILED
+
+
+def _monthly(budget: str | None, organizations: Path | None) -> tuple[Decimal, str] | None:
+    """Read the budget, and its currency."""
+    if budget is None:
+        return None
+    if organizations is not None:
+        raise QueryError("--budget is of one organization: leave --organizations out")
+    amount, currency = read_amount("--budget", budget)
+    return amount, currency or "usd"
 
 
 def _note(made: Report, context: Context, place: str = "") -> None:
@@ -208,6 +246,25 @@ report.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
                 f"{each.top} in {name}" for name, each in REPORT_FORMATS.items() if each.top
             )
             + ".",
+        ),
+        option(
+            "budget",
+            _TEXT,
+            None,
+            group=_VIEW,
+            help='Budget of a month, such as 6000 or "5000 eur", shown with the report of one.'
+            f" Exit code {ExitCode.OVER:d} if it is over.",
+            show_default=False,
+        ),
+        option(
+            "strict",
+            bool,
+            default=False,
+            group=_VIEW,
+            negative="",
+            show_default=False,
+            help=f"With --budget: exit code {ExitCode.PROJECTED_OVER:d} if the projected month is"
+            " over.",
         ),
         *output_options(REPORT_FORMATS),
         no_names_option(),

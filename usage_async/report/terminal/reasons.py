@@ -11,7 +11,6 @@ from rich.text import Text
 
 from usage_async._api.exact import plain
 from usage_async.report.amounts import change, total
-from usage_async.report.budgets import Budget
 from usage_async.report.effects import Effects, LineChange, summed
 from usage_async.report.explanation import BillChange, Explanation, GroupChange
 from usage_async.report.formatting import clean, money, percent
@@ -19,6 +18,7 @@ from usage_async.report.invoice import InvoiceGap
 from usage_async.report.reasons import BudgetReport
 from usage_async.report.reconciliation import Pair, Reconciliation
 from usage_async.report.telling import sentences_on
+from usage_async.report.terminal.budget import draw_budget_lines
 from usage_async.report.terminal.page import Page
 from usage_async.report.values import View
 from usage_async.report.wording import NOT_ATTRIBUTED, period_text
@@ -26,7 +26,6 @@ from usage_async.report.wording import NOT_ATTRIBUTED, period_text
 _PARTS = ("volume", "price", "new", "gone", "unexplained")
 _NOTHING = Effects()
 _ZERO = Decimal(0)
-_STYLES = {"within": "green", "projected over": "yellow", "over": "bold red"}
 
 
 def draw_explanation(
@@ -221,49 +220,6 @@ def draw_budget(console: Console, found: BudgetReport, view: View) -> None:
     if found.groups:
         _budget_groups(page, found)
     _notes(page, (*view.notices, *found.remarks), view)
-
-
-def draw_budget_lines(page: Page, each: Budget) -> None:
-    """Draw the lines of one budget."""
-    of = each.currency
-    label = "{:<13}".format
-    if each.budget is not None:
-        page.line(
-            label("Budget"),
-            (money(each.budget, of), "bold"),
-            "  ",
-            (each.verdict, _STYLES[each.verdict]),
-        )
-    share = percent(each.spent, each.budget) if each.budget else ""
-    page.line(label("Spent"), money(each.spent, of), (f"  {share}", "dim"))
-    if (projection := each.projection) is not None:
-        text = f"about {money(projection.projected, of)}"
-        if projection.low != projection.high:
-            text += f", from {money(projection.low, of)} to {money(projection.high, of)}"
-        page.line(label("Month's end"), (text, "bold"))
-        page.hanging(label(""), f"{money(projection.rate, of)} a day: {projection.method}")
-    if each.budget is not None:
-        page.line(label("Used up"), used_up_text(each))
-    if each.limit is not None:
-        status = each.limit.enforcement
-        note = f"  a {each.limit.interval}" + (f", {status}" if status else "")
-        page.line(label("Spend limit"), money(each.limit.amount, of), (clean(note), "dim"))
-
-
-def used_up_text(each: Budget) -> str:
-    """Tell when a budget is used up."""
-    left = each.left or _ZERO
-    if left < 0:
-        return f"over by {money(left.copy_abs(), each.currency)}"
-    text = f"{money(left, each.currency)} left"
-    if each.projection is None or not left:
-        return text
-    if each.days_left is None:
-        return f"{text}; not at this pace"
-    days = f"{each.days_left:.1f} days"
-    if each.used_up_on is None:
-        return f"{text}, which lasts {days}, beyond the month"
-    return f"{text}, which lasts {days}, until {each.used_up_on}"
 
 
 def _budget_groups(page: Page, found: BudgetReport) -> None:

@@ -17,6 +17,7 @@ from usage_async.report.answers import Answer, bills, blanks, given
 from usage_async.report.arithmetic import ratio
 from usage_async.report.formatting import clean, count, money, percent
 from usage_async.report.insight import UNUSUAL_RULE, is_weekend
+from usage_async.report.terminal.budget import draw_budget_lines
 from usage_async.report.terminal.page import Page, heading
 from usage_async.report.values import (
     SPEND,
@@ -115,6 +116,9 @@ def _change(amount: Decimal, before: Decimal | None, currency: str) -> str:
 
 def _report(page: Page, report: Report, view: View) -> None:
     _head(page, report)
+    if view.budget is not None:
+        page.console.print()
+        draw_budget_lines(page, view.budget)
     for spend in report.spends:
         _days(page, spend)
         _spend(page, report, spend, view)

@@ -302,6 +302,7 @@ class ReportBody(BaseModel):
         requested: The period that was asked for, Unix seconds.
         as_of: Instant of the reading, Unix seconds.
         by: Dimension that it is split by.
+        then_by: Dimension that each group is split by; null splits no further.
         derived_from_line_items: True if the groups are read off the names of line items.
         compared_with: The period before; null without a comparison.
         groups_from: Start of the first day whose spend is known by group, Unix seconds; null if
@@ -321,6 +322,7 @@ class ReportBody(BaseModel):
     requested: dict[str, int]
     as_of: int
     by: str
+    then_by: str | None
     derived_from_line_items: bool
     compared_with: dict[str, int] | None
     groups_from: int | None

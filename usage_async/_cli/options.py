@@ -27,6 +27,7 @@ D = TypeVar("D", bound=str)
 
 _TIMES = Group("Time (UTC)", sort_key=10)
 _WHAT = Group("Figures", sort_key=20)
+ORGANIZATIONS = Group("Organizations", sort_key=20)
 OUTPUT = Group("Output", sort_key=30)
 _PAGES = Group("Pages", sort_key=80)
 
@@ -187,6 +188,22 @@ def output_options(formats: Mapping[str, Format]) -> list[Argument]:
             show_default=False,
         ),
     ]
+
+
+def organizations_option(text: str) -> Argument:
+    """Make the option `--organizations`.
+
+    Args:
+        text: Words that follow the description of the option.
+    """
+    return option(
+        "organizations",
+        Path | None,
+        None,
+        group=ORGANIZATIONS,
+        show_default=False,
+        help=f"TOML file of several organizations. {text}",
+    )
 
 
 def no_names_option() -> Argument:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from inspect import Parameter as Argument
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import Group
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from usage_async._http.key import Secret
 
 STORE = Group("Store", sort_key=10)
-ORGANIZATIONS = Group("Organizations", sort_key=20)
 
 DUCKDB = "duckdb"
 DEFAULT_STORE = "duckdb:usage.duckdb"
@@ -53,18 +51,6 @@ def store_options(text: str) -> list[Argument]:
             help="Environment variable that holds the URL of the store, also one with a password.",
         ),
     ]
-
-
-def organizations_option(text: str) -> Argument:
-    """Make the option `--organizations`."""
-    return option(
-        "organizations",
-        Path | None,
-        None,
-        group=ORGANIZATIONS,
-        show_default=False,
-        help=f"TOML file of several organizations. {text}",
-    )
 
 
 def format_option() -> Argument:

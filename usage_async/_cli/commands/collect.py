@@ -17,15 +17,20 @@ from usage_async._cli.connection import Connection
 from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import ExitCode
 from usage_async._cli.hints import explain
-from usage_async._cli.options import CONNECTION, CONTEXT, OUTPUT, option
+from usage_async._cli.options import (
+    CONNECTION,
+    CONTEXT,
+    ORGANIZATIONS,
+    OUTPUT,
+    option,
+    organizations_option,
+)
 from usage_async._cli.store_options import (
     DEFAULT_STORE,
     DEMO_STORE,
     DUCKDB,
-    ORGANIZATIONS,
     format_option,
     kind_of,
-    organizations_option,
     parse_length,
     print_json,
     store_options,

@@ -25,10 +25,10 @@ from usage_async._cli.options import (
     no_names_option,
     one_of,
     option,
+    organizations_option,
     output_options,
 )
 from usage_async._cli.output import choose_format, render
-from usage_async._cli.store_options import organizations_option
 from usage_async.errors import QueryError
 from usage_async.report.dimensions import word_of
 from usage_async.report.formats import REPORT_FORMATS

@@ -13,13 +13,12 @@ from cyclopts import Group
 
 from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import ExitCode
-from usage_async._cli.options import CONTEXT, option
+from usage_async._cli.options import CONTEXT, option, organizations_option
 from usage_async._cli.store_options import (
     DEFAULT_STORE,
     DUCKDB,
     format_option,
     kind_of,
-    organizations_option,
     parse_length,
     print_json,
     store_options,

@@ -20,10 +20,10 @@ from usage_async._cli.options import (
     endpoint_app,
     no_names_option,
     option,
+    organizations_option,
     output_options,
 )
 from usage_async._cli.output import choose_format, destination, render
-from usage_async._cli.store_options import organizations_option
 from usage_async.errors import QueryError
 from usage_async.report.breakdown import Breakdown, read_breakdown
 from usage_async.report.formats import BREAKDOWN_FORMATS, FOCUS_FORMATS

@@ -341,8 +341,7 @@ class DeltaBackend:
             True if files were lost.
         """
         table = self.folder.opened(name)
-        lost = [] if table is None else self.folder.find_lost(name, table)
-        if not lost:
+        if table is None or not (lost := self.folder.find_lost(name, table)):
             return False
         _log.warning("%s: %d files of %s were lost", self.root, len(lost), name)
         numbers: dict[str, int] = {}

@@ -4,11 +4,12 @@
     for group in report.spends[0].groups:           # one of `spends` for each currency
         print(group.name, group.amount, [part.amount for part in group.parts])
     print(render_report(report).decode())           # as `usage-async report` shows it
-    await write_report(report, "october.xlsx")      # or .csv, .json
+    await write_report(report, "october.xlsx")      # or .csv, .json, .html
 
 A `Report` is a value: its groups are its total, exactly, and the parts of a group are the group.
 `report.blanks` are the sections that the service refused or failed to answer, each with its reason.
-`write_focus` writes costs as a file of FOCUS 1.2.
+A page, `.html`, is whole with `read_report(…, compare=True, detailed=True)`, which also reads the
+bill by model and the usage of the period before. `write_focus` writes costs as a file of FOCUS 1.2.
 
 `read_report` is three steps, for programs that read at one place and compute at another:
 `report_spec` makes the question, a `ReportSpec`; `read_sections` sends its queries, all at the same

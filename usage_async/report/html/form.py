@@ -69,8 +69,10 @@ def form_of(
         json: Path and query of the same figures as JSON.
     """
     chosen = read_by(question.by)
-    ones = [by for by in GROUPINGS if people or by not in _PEOPLE]
-    pairs = [pair for pair in permutations(ones, 2) if {*pair} != {*_BILLED}]
+    ones: list[By] = [by for by in GROUPINGS if people or by not in _PEOPLE]
+    pairs: list[tuple[By, By]] = [
+        (outer, inner) for outer, inner in permutations(ones, 2) if {outer, inner} != {*_BILLED}
+    ]
 
     def choice(dimensions: tuple[By, ...]) -> Choice:
         noun = ", then ".join(GROUPINGS[by].noun for by in dimensions)

@@ -187,6 +187,27 @@ def test_a_person_sorts_and_searches_by_mouse_and_by_keyboard(chromium, printed)
 
 
 TOKENS = ("completions", "decisions", "embeddings", "moderations")
+
+
+def test_parts_are_sorted_within_their_group(chromium, printed):
+    with Watched(chromium) as window:
+        page = window.page
+        page.goto(printed)
+        page.get_by_label("Grouped by").select_option("project, then model")
+        page.get_by_role("button", name="Show").click()
+        table = page.locator("table:has(caption:text('Spend by project and model'))")
+        table.get_by_role("button", name="project and model").click()
+        bodies = [
+            body.locator("th > bdi").all_inner_texts() for body in table.locator("tbody").all()
+        ]
+        groups = [names[0] for names in bodies]
+        assert groups == sorted(groups, key=str.casefold)
+        for _, *parts in bodies:
+            assert parts == sorted(parts, key=str.casefold)
+        assert len(bodies[0]) > 3
+        assert window.complaints == []
+
+
 HOSTILE = (*HOSTILE_NAMES, "=1+1", "]]></style><script>alert(2)</script>")
 
 

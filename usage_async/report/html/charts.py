@@ -306,7 +306,7 @@ def _question(charts: Mapping[tuple[str, str], Chart]) -> bytes:
 
 def _program() -> list[str]:
     # Without -P the modules beside the program would hide those of the standard library.
-    return [sys.executable, "-P", str(Path(__file__).with_name("drawing.py"))]
+    return [sys.executable or "python3", "-P", str(Path(__file__).with_name("drawing.py"))]
 
 
 def _environment() -> dict[str, str]:

@@ -9,7 +9,8 @@
   };
   for (const table of document.querySelectorAll("table.sorts")) {
     const bodies = [...table.tBodies];
-    const last = (body) => Number(body.rows[0].classList.contains("soft") && !table.closest("details"));
+    const isOfDays = table.closest("details");
+    const last = (row) => Number(!isOfDays && row.classList.contains("soft"));
     const headers = [...table.tHead.rows[0].cells];
     headers.forEach((header, column) => {
       const button = document.createElement("button");
@@ -22,9 +23,11 @@
         headers.forEach((each) => each.removeAttribute("aria-sort"));
         header.setAttribute("aria-sort", isUp ? "ascending" : "descending");
         const sign = isUp ? 1 : -1;
-        bodies.sort((a, b) => last(a) - last(b)
-          || sign * compare(a.rows[0].cells[column], b.rows[0].cells[column]));
+        const order = (a, b) => last(a) - last(b)
+          || sign * compare(a.cells[column], b.cells[column]);
+        bodies.sort((a, b) => order(a.rows[0], b.rows[0]));
         table.tHead.after(...bodies);
+        for (const body of bodies) body.append(...[...body.rows].slice(1).sort(order));
       });
     });
     if (!table.classList.contains("searched")) continue;

@@ -77,13 +77,13 @@ def test_explain_without_names_shows_ids_and_writes_a_file(cli, tmp_path):
         (["explain", "--invoice", "5 eur"], "nothing is billed in eur, but in usd"),
         (["explain", "--top", "-1"], "--top takes 0 or more"),
         (["reconcile", "--top", "-1"], "--top takes 0 or more"),
-        (["explain", "--against", "soon"], "period takes"),
+        (["explain", "--against", "soon"], "against 'soon': period takes"),
         (["budget"], "the budget is missing: add --monthly 6000"),
         (["report", "--budget", "much"], "--budget takes an amount"),
-        (["report", "--budget", "1", "--period", "7d"], "a budget is for a month"),
+        (["report", "--budget", "1", "--period", "7d"], "period takes a month beside a budget"),
         (["report", "--budget", "1", "--organizations", "x.toml"], "--budget is of one organ"),
         (["budget", "--monthly", "much"], "--monthly takes an amount"),
-        (["budget", "--monthly", "1", "--period", "7d"], "a budget is for a month"),
+        (["budget", "--monthly", "1", "--period", "7d"], "period takes a month beside a budget"),
     ],
 )
 def test_wrong_arguments_are_one_line(cli, tokens, wrong):

@@ -194,7 +194,7 @@ async def test_a_budget_knows_its_groups_by_word(emulated):
 
 @pytest.mark.parametrize("period", ["7d", "2026-Q3", "last-week", "2026-10-05", "today", "2026"])
 def test_a_budget_is_for_a_month(period):
-    with pytest.raises(QueryError, match="a budget is for a month"):
+    with pytest.raises(QueryError, match="period takes a month beside a budget"):
         month_spec(NOW, period)
 
 

@@ -12,13 +12,23 @@ from web_server import direct
 
 from usage_async import ENDPOINTS, RetryPolicy, Runtime
 from usage_async.fastapi import ALL, Scope, usage_lifespan, usage_router
-from usage_async.fastapi.parameters import ReportParameters, buckets_parameters_of, parameters_of
+from usage_async.fastapi.parameters import (
+    BudgetParameters,
+    ExplainParameters,
+    ReconcileParameters,
+    ReportParameters,
+    buckets_parameters_of,
+    parameters_of,
+)
 
 ROUTES = {
     **{f"/usage/{name}": buckets_parameters_of(ENDPOINTS[name]) for name in NAMES},
     **{f"/usage/{name}/totals": parameters_of(ENDPOINTS[name]) for name in NAMES},
     "/costs/summary": parameters_of(ENDPOINTS["costs"]),
     "/report.json": ReportParameters,
+    "/explain": ExplainParameters,
+    "/reconcile": ReconcileParameters,
+    "/budget": BudgetParameters,
 }
 LATER = datetime.fromtimestamp(NOW + 86400, UTC).date().isoformat()
 WORDS = {
@@ -42,6 +52,9 @@ WORDS = {
     "exact": ["", "maybe", "2"],
     "by": ["", "colour", "MODEL"],
     "compare": ["", "maybe"],
+    "against": ["", "someday", "2099"],
+    "monthly": ["", "much", "-1", "NaN", "1e99"],
+    "currency": ["", "dollars"],
 }
 """Values that a parameter does not take."""
 UNKNOWN = ["limit", "page", "unchecked", "PERIOD", "project_ids[]", "project_ids[0]", "project_id"]
@@ -50,11 +63,12 @@ UNKNOWN = ["limit", "page", "unchecked", "PERIOD", "project_ids[]", "project_ids
 def cases(parameters):
     """Pairs of what is sent, and the name of the parameter at fault."""
     fields = parameters.model_fields
-    is_report = parameters is ReportParameters
-    good = [] if is_report else [("period", "7d")]
+    is_report = "start_time" not in fields
+    needed = [("monthly", "1")] if "monthly" in fields else []
+    good = needed if is_report else [("period", "7d")]
     for name, field in fields.items():
         takes_several = get_origin(field.annotation) is list
-        before = {"start_time": [], "end_time": [("start_time", "7d")], "period": []}.get(
+        before = {"start_time": [], "end_time": [("start_time", "7d")], "period": needed}.get(
             name, good
         )
         for value in WORDS.get(name, [""]):

@@ -42,6 +42,7 @@ from usage_async.fastapi import (
     usage_lifespan,
     usage_router,
 )
+from usage_async.fastapi import reasons as fastapi_reasons
 from usage_async.fastapi.parameters import parameters_of
 from usage_async.fastapi.router import ReportBody
 
@@ -81,6 +82,8 @@ class Leaky:
         self.sent.append(params)
         given = dict(params)
         name = path.rpartition("/")[2]
+        if name == "spend_limit":
+            return 404, {}, b'{"error": {"message": "none is set for proj_other"}}'
         kind = ENDPOINTS[name]
         body = json.loads(serve({"bucket_width": "1d", **given}.items()))
         projects = self.projects(params)
@@ -254,7 +257,8 @@ async def test_what_one_application_declares_is_unknown_to_another():
 async def test_without_a_token_there_is_nothing():
     upstream = Leaky()
     async with served(app_of(upstream)) as browser:
-        for path in ("/usage/costs", "/usage/costs/totals", "/costs/summary", "/report.json"):
+        paths = ("/usage/costs", "/usage/costs/totals", "/costs/summary", "/report.json")
+        for path in (*paths, *REASONS):
             assert (await browser.get(path, params={"period": "7d"})).status_code == 401
     assert not upstream.sent
 
@@ -322,6 +326,14 @@ JSON_REPLIES = {
     "totals": ("/usage/completions/totals", RANGE, 1),
     "summary": ("/costs/summary", RANGE, 1),
     "report": ("/report.json", {"period": "2026-01"}, len(ENDPOINTS) + 1),
+    "explain": ("/explain", {"period": "2026-01"}, 6),
+    "reconcile": ("/reconcile", {"period": "2026-01"}, 11),
+    "budget": ("/budget", {"monthly": "9", "period": "2026-01", "by": "project_id"}, 5),
+}
+REASONS = {
+    "/explain": ("ExplanationBody", {"period": "2026-01"}),
+    "/reconcile": ("ReconciliationBody", {"period": "2026-01"}),
+    "/budget": ("BudgetBody", {"monthly": "9"}),
 }
 ALL_REQUESTS = sum(requests for *_, requests in JSON_REPLIES.values())
 
@@ -355,6 +367,18 @@ async def test_the_schema_holds_every_status_and_the_fields_of_a_report():
     assert ok["schema"] == {"$ref": "#/components/schemas/ReportBody"}
     assert set(schemas["ReportBody"]["properties"]) == set(reply.json())
     ReportBody.model_validate_json(reply.content)
+
+
+@pytest.mark.parametrize("path", REASONS)
+async def test_the_schema_holds_the_fields_of_reasons(path):
+    name, params = REASONS[path]
+    async with served(app_of(Leaky())) as browser:
+        described = (await browser.get("/openapi.json")).json()
+        reply = await browser.get(path, params=params, headers=BOSS)
+    ok = described["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+    assert ok["schema"] == {"$ref": f"#/components/schemas/{name}"}
+    assert set(described["components"]["schemas"][name]["properties"]) == set(reply.json())
+    getattr(fastapi_reasons, name).model_validate_json(reply.content)
 
 
 async def test_what_is_covered_is_told_beside_what_was_asked_for():
@@ -656,6 +680,55 @@ async def test_the_report_is_that_of_the_terminal():
     assert amount == Decimal(report["spend"][0]["amount"]) > 0
     assert wrong.status_code == 422
     assert period.json()["detail"][0]["loc"] == ["query", "period"]
+
+
+async def test_the_reasons_are_those_of_the_terminal():
+    async with Emulator(now=lambda: PRESENT) as server:
+        app = FastAPI(
+            lifespan=usage_lifespan(
+                admin_key=server.admin_key,
+                base_url=server.url,
+                runtime=Runtime(now=lambda: PRESENT),
+            )
+        )
+        app.include_router(usage_router(scope=tenant))
+        async with served(app) as browser:
+            ask = partial(browser.get, headers=BOSS)
+            explained = await ask("/explain", params={"against": "2026-08"})
+            again = await ask("/explain", params={"against": "2026-07"})
+            reconciled = await ask("/reconcile", params={"period": "yesterday"})
+            budgets = [await ask("/budget", params={"monthly": each}) for each in ("1", "99999")]
+            month = await ask("/budget", params={"monthly": "1", "period": "7d"})
+    (bill,) = explained.json()["bills"]
+    assert sum(map(Decimal, bill["effects"].values())) == Decimal(bill["change"])
+    assert bill["sentences"]
+    assert again.json()["compared_with"] != explained.json()["compared_with"]
+    assert reconciled.json()["line_items"]
+    assert [each.json()["budgets"][0]["verdict"] for each in budgets] == ["over", "within"]
+    assert month.json()["detail"][0]["loc"] == ["query", "period"]
+
+
+async def test_reasons_hold_no_words_of_the_service():
+    async def partly(path, params, headers):
+        grouped = {value for name, value in params if name == "group_by"}
+        if path.endswith(("images", "spend_limit")) or "api_key_id" in grouped:
+            return 403, {}, b'{"error": {"message": "words of proj_other"}}'
+        return 200, {}, page([])
+
+    async with served(app_of(partly)) as browser:
+        found = [
+            await browser.get(path, params=params, headers=BOSS)
+            for path, params in (
+                ("/explain", {}),
+                ("/reconcile", {}),
+                ("/budget", {"monthly": "1"}),
+            )
+        ]
+    assert [reply.status_code for reply in found] == [200] * 3
+    assert not any("words" in reply.text for reply in found)
+    assert found[0].json()["refused"][0]["section"] == "spend by API key"
+    assert found[1].json()["refused"][0]["section"] == "images"
+    assert "spend limits could not be read" in found[2].json()["notices"]
 
 
 async def test_a_report_holds_no_words_of_the_service():

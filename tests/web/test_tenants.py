@@ -77,6 +77,9 @@ class Upstream:
             return 403, {"x-request-id": SEARCH}, json.dumps(words).encode()
         if self.kind == "unfiltered":
             params = [each for each in params if each[0] != "project_ids"]
+        if path.endswith("/spend_limit"):
+            cents = 5 if WEB in path else FIGURE
+            return 200, {}, json.dumps({"threshold_amount": cents, "currency": "USD"}).encode()
         return reply_to(path, tuple(params))
 
 
@@ -216,7 +219,8 @@ PARAMETERS = [
     "project_ids", "project_ids[]", "project_ids[0]", "Project_Ids", "PROJECT_IDS", "project_id",
     "project_ids\0", "group_by", "group_by[]", "user_ids", "api_key_ids", "models", "line_items",
     "batch", "period", "start_time", "end_time", "bucket_width", "clamp", "page", "limit", "by",
-    "compare", "unchecked", "people", "scope", "token", "transport", "client", "",
+    "compare", "against", "monthly", "currency", "unchecked", "people", "scope", "token",
+    "transport", "client", "",
 ]  # fmt: skip
 TEXTS = [
     WEB, OTHER, f"{WEB},{OTHER}", f"{WEB}\0", f"{OTHER}\0", f"{WEB} ", "*", "%", "", "null", "{}",
@@ -229,6 +233,9 @@ PATHS = [
     *(f"/usage/{name}{rest}" for name in NAMES for rest in ("", "/totals")),
     *["/costs/summary", "/metrics"] * 4,
     "/report.json",
+    "/explain",
+    "/reconcile",
+    "/budget",
     "odd",
 ]
 ODD_PATHS = [

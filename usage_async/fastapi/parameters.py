@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any, Literal, get_origin, get_type_hints
 
@@ -152,3 +153,33 @@ class PageParameters(Parameters):
         description=f"Dimension to split it by, or two with a comma: {', '.join(GROUPINGS)}.",
     )
     period: str = Field("last-month", description=_DOCS["period"])
+
+
+class ExplainParameters(Parameters):
+    """Parameters of the change of a bill."""
+
+    period: str = Field("last-month", description=_DOCS["period"])
+    against: str | None = Field(
+        None,
+        description="The period to compare with, in the same words. By default the one before, cut"
+        " to as many whole days while the period still runs.",
+    )
+
+
+class ReconcileParameters(Parameters):
+    """Parameters of billed quantities beside usage."""
+
+    period: str = Field("last-month", description=_DOCS["period"])
+
+
+class BudgetParameters(Parameters):
+    """Parameters of a month beside its budget."""
+
+    monthly: Decimal = Field(
+        description="The budget of a month.", ge=0, max_digits=27, decimal_places=12
+    )
+    period: str = Field("this-month", description="The month: this-month, last-month, 2026-10.")
+    by: Literal["project_id", "user_id", "api_key_id", "line_item"] | None = Field(
+        None, description="Dimension to show groups by."
+    )
+    currency: str = Field("usd", description="Currency of the budget.", pattern="^[A-Za-z]{3}$")

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from secrets import token_hex
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import attrs
@@ -254,7 +254,7 @@ async def cached_report(
         at = int(engine.fetcher.runtime.now()) if now is None else now
         spec = report_spec(at, by=by, period=period, compare=compare, detailed=detailed)
         made = await read(spec)
-        return made.value, made.is_whole and _is_settled(made.report, engine.settle_after)
+        return made.value, made.is_whole and is_settled(made.report, client)
 
     # All queries of a report are of the same days, so that one of them stands for the question.
     costs = client.costs(period=period)
@@ -262,10 +262,32 @@ async def cached_report(
     return await costs._answer("report", arguments, answer, is_rendered=True)  # noqa: SLF001
 
 
-def _is_settled(report: Report, settle_after: timedelta) -> bool:
-    spec = report.spec
-    is_old = day_end(spec.period.end_time) <= spec.now - settle_after // timedelta(seconds=1)
-    return is_old and not report.blanks and not report.gaps
+class Limited(Protocol):
+    """What is of a period, and may lack figures."""
+
+    @property
+    def spec(self) -> ReportSpec:
+        """The period."""
+
+    @property
+    def blanks(self) -> tuple[object, ...]:
+        """What could not be read."""
+
+    @property
+    def gaps(self) -> tuple[object, ...]:
+        """Days that did not come."""
+
+
+def is_settled(found: Limited, client: UsageClient) -> bool:
+    """Tell if another reading would give the same figures."""
+    spec, after = found.spec, client._engine.settle_after  # noqa: SLF001 - as the cache settles
+    is_old = day_end(spec.period.end_time) <= spec.now - after // timedelta(seconds=1)
+    return is_old and not found.blanks and not found.gaps
+
+
+async def written_text(text: bytes) -> Written:
+    """Make a reply of JSON."""
+    return await _written(_cut(text))
 
 
 def _without_words(sections: Sections) -> Sections:

@@ -32,11 +32,22 @@ from usage_async.fastapi.failures import BusyError, failure_response, told_failu
 from usage_async.fastapi.lifespan import scoped_usage
 from usage_async.fastapi.parameters import (
     BucketsParameters,
+    BudgetParameters,
+    ExplainParameters,
     PageParameters,
     Parameters,
+    ReconcileParameters,
     ReportParameters,
     buckets_parameters_of,
     parameters_of,
+)
+from usage_async.fastapi.reasons import (
+    BudgetBody,
+    ExplanationBody,
+    ReconciliationBody,
+    budget_reply,
+    explain_reply,
+    reconcile_reply,
 )
 from usage_async.fastapi.replies import (
     HTML,
@@ -195,6 +206,9 @@ def usage_router(
         GET /usage/{endpoint}/totals    total, groups and notices
         GET /costs/summary              the same of costs
         GET /report.json                the report of the terminal
+        GET /explain                    why the bill changed
+        GET /reconcile                  billed quantities beside what usage reports
+        GET /budget?monthly=6000        how a month stands beside its budget
         GET /report                     the same as a page, if the extra `report` is installed
 
     Args:
@@ -213,6 +227,7 @@ def usage_router(
     for endpoint in ENDPOINTS.values():
         _add_endpoint(router, endpoint, client, bound)
     _add_report(router, client, bound)
+    _add_reasons(router, client, bound)
     _add_page(router, client, bound)
     return router
 
@@ -356,6 +371,38 @@ def _add_report(router: APIRouter, client: Any, bound: _Bound) -> None:
         response_model=ReportBody,
         responses=_HELD,
         name="report",
+    )
+
+
+def _add_reasons(router: APIRouter, client: Any, bound: _Bound) -> None:
+    """Add the routes of the reasons of a bill."""
+    table: list[tuple[str, type[Parameters], Any, type[BaseModel]]] = [
+        ("explain", ExplainParameters, explain_reply, ExplanationBody),
+        ("reconcile", ReconcileParameters, reconcile_reply, ReconciliationBody),
+        ("budget", BudgetParameters, budget_reply, BudgetBody),
+    ]
+    for name, parameters, reply, body in table:
+        _add_reason(router, client, bound, (name, parameters, reply, body))
+
+
+def _add_reason(
+    router: APIRouter,
+    client: Any,
+    bound: _Bound,
+    line: tuple[str, type[Parameters], Any, type[BaseModel]],
+) -> None:
+    name, kind, reply, body = line
+    table: Any = kind
+
+    async def reason(request: Request, client: UsageClient, parameters: Parameters) -> Response:
+        parameters.check(request.query_params, _declared(request))
+        with bound.waiter():
+            made = await reply(client, parameters)
+        return _answer(request, made)
+
+    types = {"request": Request, "client": client, "parameters": Annotated[table, Query()]}
+    router.add_api_route(
+        f"/{name}", typed(reason, types), response_model=body, responses=_HELD, name=name
     )
 
 

@@ -77,7 +77,13 @@ def explain_spec(
     spec = report_spec(now, by="line_item", period=period, compare=against is None)
     if against is None:
         return spec
-    return attrs.evolve(spec, before=report_spec(now, period=against).period)
+    try:
+        before = report_spec(now, period=against).period
+    except QueryError as error:
+        message = f"against {against!r}: {error.message}"
+    else:
+        return attrs.evolve(spec, before=before)
+    raise QueryError(message)
 
 
 async def explanation_of(
@@ -174,6 +180,13 @@ async def read_reconciliation(
         UsageError: The costs could not be read. Usage that is refused or fails is told.
     """
     spec = report_spec(now_of(client), by="line_item", period=period)
+    return await reconciliation_of(client, spec, advance)
+
+
+async def reconciliation_of(
+    client: UsageClient, spec: ReportSpec, advance: Advance = lambda: None
+) -> Reconciliation:
+    """Read what was billed and what usage reports; its arguments are those of `explanation_of`."""
     endpoints = (*MODEL_ENDPOINTS, *TOOL_ENDPOINTS)
     costs, *usage = await together(
         [

@@ -201,7 +201,7 @@ def check_month(spec: ReportSpec) -> None:
     first = day_of(asked.start_time)
     is_whole = first.day == 1 and day_of(asked.end_time) == _next_month(first)
     if not (is_whole or spec.running):
-        raise QueryError("a budget is for a month: take the period this-month or 2026-10")
+        raise QueryError("period takes a month beside a budget: this-month, last-month or 2026-10")
 
 
 def _next_month(first: date) -> date:

@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from decimal import Decimal
+from itertools import count
 
 import duckdb
 import openpyxl
 import polars as pl
 import pytest
 
+from usage_async import Runtime
+from usage_async._cli.dispatch import run_command
 from usage_async.emulator import Emulator, Faults, Organization, Quirks, running
 from usage_async.report.amounts import total
 
@@ -171,6 +174,14 @@ def test_more_organizations_than_are_asked_at_once_come_in_the_order_of_the_file
     rows = csv.DictReader(io.StringIO(ran.out))
     names = dict.fromkeys(row["BillingAccountName"] for row in rows)
     assert (ran.code, ran.err, [*names]) == (0, "", [f"lab {n}" for n in range(5)])
+
+
+def test_all_are_asked_about_the_same_range_whenever_their_turn_comes(whole, capsys):
+    hours = count(NOW - 86400, 3600)
+    tokens = ["total", "costs", "--organizations", str(whole), "--period", "2d", "--format", "json"]
+    assert run_command(tokens, runtime=Runtime(now=lambda: next(hours))) == 0
+    one, two = json.loads(capsys.readouterr().out)["organizations"]
+    assert one["requested"] == two["requested"]
 
 
 def test_notices_name_their_organization(cli, organizations):

@@ -41,3 +41,10 @@ def test_an_ending_means_one_format(table):
     endings = [ending for form in TABLES[table].values() for ending in form.endings]
     assert len(set(endings)) == len(endings)
     assert all(ending.startswith(".") and ending.islower() for ending in endings)
+
+
+@pytest.mark.parametrize("formats", [REPORT_FORMATS, BREAKDOWN_FORMATS], ids=["report", "total"])
+def test_every_format_of_figures_renders_several_organizations(formats):
+    for form in formats.values():
+        assert inspect.isfunction(form.load_many())
+        assert form.load_many() is not form.load()

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from decimal import Decimal
 
 import attrs
@@ -19,6 +20,7 @@ from usage_async.report.answers import Answer, Bill, are_whole, bills
 from usage_async.report.breakdown import Breakdown, sum_of_all
 from usage_async.report.formats import BREAKDOWN_FORMATS, REPORT_FORMATS
 from usage_async.report.formatting import clean
+from usage_async.report.html.charts import Drawings
 from usage_async.report.values import Blank, Section, View
 
 from .conftest import cost, report_of, section
@@ -206,6 +208,18 @@ def test_hostile_names_of_organizations_stay_names():
     for sheet in book:
         for row in sheet.iter_rows():
             assert all(cell.data_type in "nsd" and cell.hyperlink is None for cell in row)
+
+
+def test_hostile_names_of_organizations_become_no_elements_of_a_page(monkeypatch):
+    monkeypatch.setattr("usage_async.report.html.page.draw", lambda _: Drawings())
+    page = rendered("html", hostile(report("1"))).decode()
+    plain = rendered("html", [Answer(name=f"o{n}", value=report("1")) for n in range(len(HOSTILE))])
+    made, expected = (re.findall("<([a-z]+)", text) for text in (page, plain.decode()))
+    # What did not answer is a paragraph.
+    assert set(made) == set(expected)
+    assert made.count("script") == expected.count("script") == 1
+    assert "\u202e" not in page
+    assert "\\u202ebad" in page
 
 
 def breakdown(*rows, by=()):

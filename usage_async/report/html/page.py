@@ -136,7 +136,7 @@ def reports_as_html(answers: Sequence[Answer[Report]], view: View) -> bytes:
     _, first = next(given(answers))
     articles: list[dict[str, Any]] = []
     for number, answer in enumerate(answers):
-        about: dict[str, Any] = {"heading": answer.name, "id": "", "blank": answer.blank}
+        about: dict[str, Any] = {"heading": answer.name, "id": "", "blank": str(answer.blank or "")}
         if answer.value is not None:
             notices = attrs.evolve(view, notices=answer.notices)
             about |= _article(answer.value, notices, [], _prefix(number))

@@ -163,6 +163,17 @@ def test_focus_holds_the_charges_of_all_in_the_order_of_the_file(cli, two, tmp_p
     assert total(read["BilledCost"].to_list()) == billed
 
 
+def test_charges_that_do_not_fit_name_their_organization_and_leave_the_old_file(
+    cli, organizations, tmp_path
+):
+    file = organizations(emulated(0), emulated(1, quirks=Quirks(other_kinds=True)))
+    old = tmp_path / "focus.csv"
+    old.write_text("old")
+    ran = cli("total", "costs", "--organizations", file, *WEEK, "--focus", "-o", old)
+    assert (ran.code, ran.out, old.read_text()) == (1, "", "old")
+    assert "usage-async: lab-1: the bucket that starts at 2026-10-05" in ran.err
+
+
 def test_more_organizations_than_are_asked_at_once_come_in_the_order_of_the_file(
     cli, organizations, bare, monkeypatch
 ):

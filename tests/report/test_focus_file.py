@@ -14,6 +14,7 @@ from values import one_bucket, one_row
 from usage_async import ConfigurationError, QueryError, UsageError
 from usage_async.emulator import demo
 from usage_async.report import focus_file, write_focus
+from usage_async.report.answers import Answer
 from usage_async.report.focus import COLUMNS, COSTS_COLUMNS
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -177,3 +178,14 @@ async def test_without_pyarrow_csv_is_written_and_parquet_says_what_to_install(
             await write_focus(costs(of), tmp_path / "focus.parquet")
         await write_focus(costs(of), tmp_path / "focus.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["focus.csv"]
+
+
+async def test_a_file_of_several_that_cannot_be_begun_is_the_fault_of_no_organization():
+    async def answers():
+        yield Answer(name="acme")
+
+    async def write(*_):
+        raise ConfigurationError("no pyarrow")
+
+    with pytest.raises(ConfigurationError, match=r"^no pyarrow$"):
+        await focus_file.write_charged(write, answers(), object)

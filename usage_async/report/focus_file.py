@@ -170,11 +170,14 @@ async def write_charged(
     """
     notices: list[Notice] = []
     about: dict[str, str] = {}
+    written = ""
 
     async def batches() -> AsyncGenerator[Charged, None]:
+        nonlocal written
         async for answer in answers:
             if (part := answer.value) is None:
                 continue
+            written = answer.name
             yield part
             own = [_of(answer.name, notice) for notice in part.charges.notices()]
             notices.extend(_of(answer.name, notice) for notice in part.stream.notices)
@@ -184,8 +187,15 @@ async def write_charged(
 
     open_writer = partial(writer, charges=_OfAll(), exact=exact)
     async with aclosing(batches()) as read:
-        await write(read, None, lambda: about, open_writer)
-    return tuple(notices)
+        try:
+            await write(read, None, lambda: about, open_writer)
+        except UsageError as error:
+            if not written:
+                raise
+            failure = UsageError(f"{written}: {error.message}")
+        else:
+            return tuple(notices)
+    raise failure
 
 
 def _of(name: str, notice: Notice) -> Notice:

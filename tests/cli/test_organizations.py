@@ -101,6 +101,7 @@ def test_a_whole_report_of_all_ends_with_code_0_and_its_sums_are_those_of_each(c
     assert json.loads(summed.out)["totals"][0]["amount"]["value"] == of_all["amount"]
 
 
+@pytest.mark.slow
 def test_files_have_a_column_of_organizations_and_the_same_sums(cli, two, tmp_path):
     files = [tmp_path / name for name in ("all.csv", "all.xlsx", "all.json")]
     for file in files:
@@ -149,6 +150,7 @@ def test_total_adds_all_up_and_shows_each(cli, two, form):
     assert "project_name" not in cli(*asked, "--format", "csv", "--no-names").out
 
 
+@pytest.mark.slow
 def test_focus_holds_the_charges_of_all_in_the_order_of_the_file(cli, two, tmp_path):
     file = tmp_path / "all.parquet"
     ran = cli("total", "costs", "--organizations", two, *WEEK, "--focus", "-o", file)

@@ -126,7 +126,10 @@ def small():
     return report_of("project,model", costs=costs, costs_by=costs)
 
 
-@pytest.mark.parametrize("name", REPORT_FORMATS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "html")) for name in REPORT_FORMATS],
+)
 def test_every_format_is_rendered(name):
     data = render_report(small(), name, notices=["careful"])
     assert data == render_report(small(), name, notices=["careful"])

@@ -263,19 +263,22 @@ async def cached_report(
 
 
 class Limited(Protocol):
-    """What is of a period, and may lack figures."""
+    """Figures of a period, of which some may be missing."""
 
     @property
     def spec(self) -> ReportSpec:
         """The period."""
+        ...
 
     @property
     def blanks(self) -> tuple[object, ...]:
         """What could not be read."""
+        ...
 
     @property
     def gaps(self) -> tuple[object, ...]:
         """Days that did not come."""
+        ...
 
 
 def is_settled(found: Limited, client: UsageClient) -> bool:

@@ -214,19 +214,22 @@ def grouped(
 
 
 class Changed(Protocol):
-    """What has an amount before, an amount, and the parts of the change."""
+    """A line or a sum: its amounts in both periods, and the parts of the change."""
 
     @property
     def before(self) -> Decimal:
         """Amount of the period before."""
+        ...
 
     @property
     def amount(self) -> Decimal:
         """Amount of the period."""
+        ...
 
     @property
     def effects(self) -> Effects:
         """Parts of the change."""
+        ...
 
 
 def summed(lines: Iterable[Changed]) -> tuple[Decimal, Decimal, Effects]:

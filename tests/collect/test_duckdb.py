@@ -20,8 +20,9 @@ from collecting import (
     snapshot,
     usage,
 )
+from service import Clock
 
-from usage_async.collect import Place, open_store
+from usage_async.collect import Place, Store, open_store
 from usage_async.collect.sql.duckdb import DuckDB
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError
 
@@ -31,21 +32,17 @@ def shelf(tmp_path, duckdb_closed):
     return DuckDBShelf(str(tmp_path / "usage.duckdb"))
 
 
-class Waiting:
+class Waiting(Clock):
     """Time that passes by sleeping; after some sleeps something happens."""
 
     def __init__(self, sleeps=None, then=None):
-        self.now, self.left, self.then = 0.0, sleeps, then
+        super().__init__(0.0)
+        self.left, self.then = sleeps, then
 
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        if self.left is not None:
-            self.left -= 1
-            if self.left == 0:
-                self.then()
+    async def sleep(self, seconds):
+        await super().sleep(seconds)
+        if len(self.slept) == self.left:
+            self.then()
 
 
 @pytest.fixture
@@ -69,36 +66,38 @@ def end(process):
 
 @pytest.mark.parametrize("work", ["place", "apply"])
 @pytest.mark.slow
-def test_a_file_that_another_program_has_open_is_waited_for(shelf, holder, work):
+async def test_a_file_that_another_program_has_open_is_waited_for(shelf, holder, work):
     waiting = Waiting(5, lambda: end(holder))
-    backend = DuckDB(shelf.path, monotonic=waiting.monotonic, sleep=waiting.sleep)
-    if work == "place":
-        assert backend.place(ORGANIZATION, COMPLETIONS).number == 1
-    else:
-        backend.apply(snapshot(Place(number=1), [[usage(2)]]), 0)
-    assert 0 < waiting.now < 10
+    async with Store(shelf.open(), runtime=waiting.runtime) as store:
+        if work == "place":
+            assert (await store.resume_from(ORGANIZATION, COMPLETIONS)).number == 1
+        else:
+            await store.apply(snapshot(Place(number=1), [[usage(2)]]))
+    assert waiting.slept == [0.05] * 5
 
 
 @pytest.mark.slow
-def test_a_file_that_stays_open_elsewhere_is_an_error_after_ten_seconds(shelf, holder):
+async def test_a_file_that_stays_open_elsewhere_is_an_error_after_ten_seconds(shelf, holder):
     waiting = Waiting()
-    backend = DuckDB(shelf.path, monotonic=waiting.monotonic, sleep=waiting.sleep)
-    for work in (backend.states, lambda: backend.apply(snapshot(Place(), [[]]), 0)):
-        waiting.now = 0.0
-        with pytest.raises(
-            StoreError, match=f"another program .* 10 s: .*PID {holder.pid}"
-        ) as raised:
-            work()
-        assert "\n" not in str(raised.value)
-        assert waiting.now == pytest.approx(10, abs=0.1)
+    async with Store(shelf.open(), runtime=waiting.runtime) as store:
+        for work in (store.states, lambda: store.apply(snapshot(Place(), [[]]))):
+            waiting.now = 0.0
+            with pytest.raises(
+                StoreError, match=f"another program .*PID {holder.pid}.*; waited for 10 s$"
+            ) as raised:
+                await work()
+            assert "\n" not in str(raised.value)
+            assert type(raised.value) is StoreError
+            assert waiting.now == pytest.approx(10, abs=0.1)
 
 
-def test_a_connection_of_this_process_is_waited_for_as_well(shelf):
+async def test_a_connection_of_this_process_is_waited_for_as_well(shelf):
     put(shelf.open(), [[usage(1)]])
     reader = duckdb.connect(shelf.path, read_only=True)
     waiting = Waiting(3, reader.close)
-    backend = DuckDB(shelf.path, monotonic=waiting.monotonic, sleep=waiting.sleep)
-    backend.apply(snapshot(Place(number=1), [[usage(2)]]), 0)
+    async with Store(shelf.open(), runtime=waiting.runtime) as store:
+        await store.apply(snapshot(Place(number=1), [[usage(2)]]))
+    assert len(waiting.slept) == 3
 
 
 def test_between_transactions_the_file_is_free(shelf):

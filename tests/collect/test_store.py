@@ -1,17 +1,20 @@
 """The store that callers hold: one operation at a time, whole, and those that wait together."""
 
 import asyncio
+import math
 import threading
 
 import attrs
 import pytest
+from asking import until
 from collecting import COMPLETIONS, ORGANIZATION, START, Toy, put, snapshot, usage
-from service import turns
+from service import Clock, ManualClock, turns
 
 from usage_async._codec.tables import table_of_texts
 from usage_async.collect import Place, Run, Store
 from usage_async.collect import store as module
 from usage_async.collect.sql.duckdb import DuckDB
+from usage_async.collect.store import UnopenedError
 from usage_async.errors import StoreError, StoreMovedError
 
 
@@ -248,6 +251,177 @@ async def test_an_operation_is_done_after_the_queue_was_empty(nothing_left):
     async with Store(Toy()) as store:
         for _ in range(2):
             assert await store.states() == []
+
+
+# A database that cannot be opened
+
+
+@attrs.define(slots=False)
+class Shut(Together):
+    """A store that another program has open for some tries, or that is not reached at all.
+
+    Attributes:
+        tries: Number of tries that fail.
+        is_busy: True if another program has it open.
+        tried: Number of tries so far, together or alone.
+    """
+
+    tries: float = math.inf
+    is_busy: bool = True
+    tried: int = 0
+
+    def opened(self):
+        self.tried += 1
+        if self.tried <= self.tries:
+            raise UnopenedError("a.duckdb: PID 1 has it open.", is_busy=self.is_busy)
+
+    def place(self, organization, feed):
+        """See `Backend`."""
+        self.opened()
+        return super().place(organization, feed)
+
+    def record(self, run):
+        """Fail by itself."""
+        raise StoreError("it is no row")
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_all_that_wait_for_a_busy_store_fail_after_one_wait(nothing_left, together):
+    backend, clock = Shut(), Clock(0.0)
+    if not together:
+        backend.batch = None
+    store = Store(backend, runtime=clock.runtime)
+    asked = (store.resume_from(f"o{n}", COMPLETIONS) for n in range(200))
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert {str(each) for each in found} == {"a.duckdb: PID 1 has it open; waited for 10 s"}
+    assert len({id(each) for each in found}) == 200
+    assert 10 <= clock.now < 10.1
+    assert backend.tried == len(clock.slept) + 1
+    backend.tries = 0
+    assert await store.resume_from("acme", COMPLETIONS) == Place()
+    await store.close()
+
+
+async def test_a_busy_store_that_is_freed_does_all_in_order(nothing_left):
+    backend, clock = Shut(tries=7), Clock(0.0)
+    async with Store(backend, runtime=clock.runtime) as store:
+        asked = (store.resume_from(f"o{n}", COMPLETIONS) for n in range(200))
+        assert await asyncio.gather(*asked) == [Place()] * 200
+        assert clock.slept == [0.05] * 7
+        # The wait begins anew.
+        backend.tried, backend.tries, clock.now = 0, math.inf, 100.0
+        with pytest.raises(StoreError, match="waited for 10 s"):
+            await store.resume_from("acme", COMPLETIONS)
+        assert 110 <= clock.now < 110.1
+
+
+async def test_a_store_that_is_not_reached_is_tried_once_for_all_that_wait(nothing_left):
+    backend, clock = Shut(is_busy=False), Clock(0.0)
+    async with Store(backend, runtime=clock.runtime) as store:
+        asked = (store.resume_from(f"o{n}", COMPLETIONS) for n in range(200))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    assert {str(each) for each in found} == {"a.duckdb: PID 1 has it open."}
+    assert (backend.tried, clock.slept) == (1, [])
+
+
+async def test_a_store_that_is_shut_while_a_batch_is_done_one_by_one_is_tried_once(nothing_left):
+    backend, clock = Shut(is_busy=False), Clock(0.0)
+    store = Store(backend, runtime=clock.runtime)
+    asked = [store.resume_from("first", COMPLETIONS), store.record(run("acme"))]
+    asked += [store.resume_from(f"o{n}", COMPLETIONS) for n in range(30)]
+    backend.tries = 0
+    _, wrong, *rest = await asyncio.gather(*asked, return_exceptions=True)
+    assert str(wrong) == "it is no row"
+    assert rest == [Place()] * 30
+    backend.tried, backend.tries = 0, math.inf
+    asked = [store.named_at("acme"), store.record(run("acme"))]
+    asked += [store.resume_from(f"o{n}", COMPLETIONS) for n in range(30)]
+    backend.held.set()
+    _, wrong, *rest = await asyncio.gather(*asked, return_exceptions=True)
+    assert str(wrong) == "it is no row"
+    assert {str(each) for each in rest} == {"a.duckdb: PID 1 has it open."}
+    assert backend.tried == 1
+    await store.close()
+
+
+async def test_a_cancellation_ends_the_wait_for_a_busy_store(nothing_left):
+    backend, clock = Shut(), ManualClock()
+    store = Store(backend, runtime=clock.runtime)
+    asked = [asyncio.create_task(store.resume_from(f"o{n}", COMPLETIONS)) for n in range(100)]
+    await until(lambda: clock.sleepers)
+    for task in asked:
+        task.cancel()
+    await turns(3)
+    assert all(task.cancelled() for task in asked)
+    closing = asyncio.create_task(store.close())
+    await clock.pass_by(0.05)
+    await closing
+    assert backend.tried == 1
+
+
+async def test_what_is_cancelled_while_a_busy_store_is_tried_is_dropped(nothing_left):
+    backend, clock = Shut(tries=1), ManualClock()
+    opened = backend.opened
+
+    def held():
+        backend.begun.set()
+        backend.held.wait(10)
+        opened()
+
+    backend.opened = held
+    store = Store(backend, runtime=clock.runtime)
+    asked = [asyncio.create_task(store.resume_from(f"o{n}", COMPLETIONS)) for n in range(2)]
+    await asyncio.to_thread(backend.begun.wait)
+    asked[0].cancel()
+    await turns(3)
+    assert not asked[0].done()
+    backend.held.set()
+    await until(lambda: clock.sleepers)
+    await turns(3)
+    assert asked[0].cancelled()
+    await clock.pass_by(0.05)
+    assert await asked[1] == Place()
+    assert backend.tried == 2
+    await store.close()
+
+
+async def test_what_is_cancelled_while_a_batch_fails_is_not_done_by_itself(nothing_left):
+    backend = Together()
+    store, first = await blocked(backend)
+    begun, held, done = threading.Event(), threading.Event(), []
+
+    def batch(works):
+        begun.set()
+        held.wait(10)
+        raise StoreError("one of them cannot be done")
+
+    backend.batch = batch
+    backend.place = lambda organization, feed: done.append(organization)
+    rest = [asyncio.create_task(store.resume_from(f"o{n}", COMPLETIONS)) for n in range(4)]
+    await turns(2)
+    backend.held.set()
+    await asyncio.to_thread(begun.wait)
+    for task in rest[1:]:
+        task.cancel()
+    await turns(3)
+    held.set()
+    await asyncio.gather(*rest, first, return_exceptions=True)
+    assert done == ["o0"]
+    assert [task.cancelled() for task in rest] == [False, True, True, True]
+    await store.close()
+
+
+async def test_a_loop_that_closes_while_a_store_works_leaves_nobody_waiting(nothing_left):
+    backend = Together()
+    store, first = await blocked(backend)
+    last = asyncio.create_task(store.resume_from("acme", COMPLETIONS))
+    await turns(2)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await turns(2)
+    backend.held.set()
+    await asyncio.wait((first, last), timeout=5)
+    assert (first.cancelled(), last.cancelled()) == (True, True)
 
 
 # A shared transaction of a database

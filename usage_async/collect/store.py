@@ -8,6 +8,10 @@ A transaction of a database takes some 10 to 40 ms whatever it does, and a run o
 has some 1,500 operations. Therefore the operations that wait while a transaction runs share the
 next one, if the backend can do so (`Batching`). If one of them fails, the shared transaction is
 undone, and each operation is done again in a transaction of its own.
+
+A database that cannot be opened refuses all operations alike (`UnopenedError`). One that another
+program has open is tried again for some seconds. After that all operations that wait fail at once:
+if each waited for itself, a run of many organizations would take hours to fail.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkabl
 import attrs
 
 from usage_async._client.files import in_thread
+from usage_async._http.runtime import Runtime
 from usage_async.collect.feed import Feed
 from usage_async.collect.values import Applied, FeedState, Place, Run, Snapshot
 from usage_async.errors import StoreError
@@ -29,16 +34,35 @@ if TYPE_CHECKING:
     from usage_async._codec.schemas import Table
 
 T = TypeVar("T")
+_Outcome = tuple[Any, Exception | None]
 
 _MOST_TOGETHER = 64
 """Most operations of a shared transaction."""
 _MOST_ROWS = 50_000
 """Most rows of a shared transaction, unless its first operation alone has more: if an operation
 fails, all of them are written again."""
+WAIT_S = 10.0
+"""Seconds for which operations wait for a database that another program has open."""
+_NEXT_TRY_S = 0.05
+"""Seconds between two tries to open it."""
+
+
+class UnopenedError(StoreError):
+    """The database cannot be opened. Nothing was done, and no other operation can be done either.
+
+    Attributes:
+        is_busy: True if another program has it open, which may end soon.
+    """
+
+    def __init__(self, message: str, *, is_busy: bool = False) -> None:
+        super().__init__(message)
+        self.is_busy = is_busy
 
 
 class Backend(Protocol):
     """Blocking operations of a database. None is called while another runs.
+
+    Each may raise an `UnopenedError`, rather than wait for another program.
 
     Attributes:
         keeps_names: True if `remember` keeps names.
@@ -122,11 +146,13 @@ class _Operation:
         work: Function that does it.
         rows: Number of rows that it writes.
         done: Future of its result.
+        is_dropped: True if nobody waits for its result any more.
     """
 
     work: Callable[[], Any]
     rows: int
     done: asyncio.Future[Any]
+    is_dropped: bool = attrs.field(default=False, init=False)
 
 
 class Store:
@@ -134,10 +160,12 @@ class Store:
 
     Args:
         backend: Blocking operations of the database.
+        runtime: Clock and sleep.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, runtime: Runtime | None = None) -> None:
         self._backend = backend
+        self._runtime = runtime or Runtime()
         self._waiting: deque[_Operation] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -229,27 +257,68 @@ class Store:
                 if operation in self._waiting:
                     self._waiting.remove(operation)
                     raise
+                operation.is_dropped = True
                 cancelled = error
         if cancelled is not None:
-            # An error that nobody asks for would be logged by asyncio.
-            operation.done.exception()
+            if not operation.done.cancelled():
+                # An error that nobody asks for would be logged by asyncio.
+                operation.done.exception()
             raise cancelled
         result: T = operation.done.result()
         return result
 
     async def _work(self) -> None:
         """Do the operations that wait, until there are none."""
+        together: list[_Operation] = []
+        busy_since: float | None = None
         try:
             while self._waiting:
                 together = self._next()
                 outcomes = await in_thread(_done, self._backend, together)
-                for operation, (result, failure) in zip(together, outcomes, strict=True):
-                    if failure is None:
-                        operation.done.set_result(result)
-                    else:
-                        operation.done.set_exception(failure)
+                unopened = self._tell(together, outcomes)
+                if unopened is None:
+                    busy_since = None
+                    continue
+                now = self._runtime.monotonic()
+                busy_since = now if busy_since is None else busy_since
+                if unopened.is_busy and now - busy_since < WAIT_S:
+                    await self._runtime.sleep(_NEXT_TRY_S)
+                else:
+                    self._refuse(unopened)
+                    busy_since = None
         finally:
+            # When an event loop closes, it cancels this task as well.
+            for operation in (*together, *self._waiting):
+                operation.done.cancel()
+            self._waiting.clear()
             self._worker = None
+
+    def _tell(
+        self, together: Sequence[_Operation], outcomes: Sequence[_Outcome]
+    ) -> UnopenedError | None:
+        """Give operations their outcomes. Those that the database was not opened for wait again."""
+        unopened, again = None, []
+        for operation, (result, failure) in zip(together, outcomes, strict=True):
+            if isinstance(failure, UnopenedError):
+                unopened = failure
+                if operation.is_dropped:
+                    operation.done.cancel()
+                else:
+                    again.append(operation)
+            elif failure is None:
+                operation.done.set_result(result)
+            else:
+                operation.done.set_exception(failure)
+        self._waiting.extendleft(reversed(again))
+        return unopened
+
+    def _refuse(self, unopened: UnopenedError) -> None:
+        """Let all operations that wait fail, each with an error of its own."""
+        told = unopened.message
+        if unopened.is_busy:
+            told = f"{told.removesuffix('.')}; waited for {WAIT_S:.0f} s"
+        while self._waiting:
+            self._waiting.popleft().done.set_exception(StoreError(told))
 
     def _next(self) -> list[_Operation]:
         """Take the operations that share the next transaction."""
@@ -276,21 +345,29 @@ class Store:
         await self.close()
 
 
-def _done(backend: Any, operations: Sequence[_Operation]) -> list[tuple[Any, Exception | None]]:
+def _done(backend: Any, operations: Sequence[_Operation]) -> list[_Outcome]:
     """Do operations together, or each on its own if that fails, and give their outcomes."""
     if len(operations) > 1:
         try:
             results = backend.batch([operation.work for operation in operations])
+        except UnopenedError as error:
+            return [(None, error)] * len(operations)
         except Exception:  # noqa: BLE001, S110 - on its own the operation fails again
             pass
         else:
             return [(result, None) for result in results]
-    return [_outcome(operation.work) for operation in operations]
+    outcomes: list[_Outcome] = []
+    for operation in operations:
+        last = outcomes[-1] if outcomes else (None, None)
+        outcomes.append(last if isinstance(last[1], UnopenedError) else _outcome(operation))
+    return outcomes
 
 
-def _outcome(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+def _outcome(operation: _Operation) -> _Outcome:
     """Do an operation, and give its result or its error."""
+    if operation.is_dropped:
+        return None, None
     try:
-        return work(), None
+        return operation.work(), None
     except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
         return None, error

@@ -2,14 +2,13 @@
 
 An open file shuts every other program out, readers included. Therefore each transaction attaches
 the file to a database in memory and detaches it again, which takes 2 ms (opening it as a database
-of its own takes 18), and waits for a file that another program has open.
+of its own takes 18).
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -22,6 +21,7 @@ import attrs
 from usage_async.collect.sql.backend import SqlBackend
 from usage_async.collect.sql.layout import Dialect, quoted, quoted_text
 from usage_async.collect.sql.session import Session
+from usage_async.collect.store import UnopenedError
 from usage_async.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WAIT_S = 10.0
-"""Seconds for which a transaction waits for a file that another program has open."""
-_NEXT_TRY_S = 0.05
-"""Seconds between two tries to open it."""
 _BUSY = ("Could not set lock on file", "Unique file handle conflict")
 """Parts of DuckDB's messages for a file that is open: in another process, elsewhere in this one."""
 _NAME = "usage_store"
@@ -73,8 +69,6 @@ class DuckDB(SqlBackend):
 
     Args:
         path: Path of the file, which the first snapshot makes.
-        monotonic: Clock that measures the wait for the file, in seconds.
-        sleep: Function that sleeps for some seconds.
     """
 
     dialect = Dialect(
@@ -93,18 +87,11 @@ class DuckDB(SqlBackend):
         is_indexed=False,
     )
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__()
         duckdb()
         # DuckDB takes a relative `md:…` or `https:…` for a place in the network.
         self._path = os.path.realpath(path)
-        self._monotonic, self._sleep = monotonic, sleep
         self._memory: Any = None
         self._turn = _LOCKS.setdefault(self._path, _Lock())
 
@@ -144,23 +131,19 @@ class DuckDB(SqlBackend):
 
     def _open(self, *, writes: bool) -> Any:
         """Attach the file, and give a connection whose tables are those of the file."""
-        begun = self._monotonic()
-        while True:
-            try:
-                self._attach(writes=writes)
-                connection = self._memory.cursor()
-                connection.execute(f"USE {_NAME}")
-            except duckdb().Error as error:
-                failure = str(error)
-            else:
-                return connection
-            is_busy = any(part in failure for part in _BUSY)
-            if not is_busy or self._monotonic() - begun >= WAIT_S:
-                break
-            self._sleep(_NEXT_TRY_S)
+        try:
+            self._attach(writes=writes)
+            connection = self._memory.cursor()
+            connection.execute(f"USE {_NAME}")
+        except duckdb().Error as error:
+            failure = str(error)
+        else:
+            return connection
+        if any(part in failure for part in _BUSY):
+            # The database in memory stays, for the next try.
+            told = f"{self._path}: another program has it open: {_line(failure)}"
+            raise UnopenedError(told, is_busy=True)
         self.close()
-        if is_busy:
-            failure = f"another program has had it open for {WAIT_S:.0f} s: {failure}"
         raise self._failed(failure)
 
     def _attach(self, *, writes: bool) -> None:
@@ -197,8 +180,11 @@ class DuckDB(SqlBackend):
         self._memory.execute(sql)
 
     def _failed(self, failure: str) -> StoreError:
-        told = failure.strip().partition("\n")[0].partition(" See also ")[0]
-        return StoreError(f"{self._path}: {told}")
+        return StoreError(f"{self._path}: {_line(failure)}")
+
+
+def _line(failure: str) -> str:
+    return failure.strip().partition("\n")[0].partition(" See also ")[0]
 
 
 @attrs.frozen

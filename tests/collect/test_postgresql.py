@@ -1,9 +1,11 @@
 """PostgreSQL: a server that refuses, stops and starts again, and what no message shows."""
 
+import asyncio
 import logging
 import sys
 import threading
 import traceback
+from urllib.parse import quote
 
 import pytest
 from adbc_driver_postgresql import dbapi
@@ -98,6 +100,23 @@ class Breaking:
             run(session, sql, *values)
 
         monkeypatch.setattr(module._Session, "run", broken)
+
+
+async def test_a_server_that_is_not_reached_is_asked_once_for_all_that_wait(tmp_path, monkeypatch):
+    asked = []
+    connect = dbapi.connect
+
+    def counted(*args, **options):
+        asked.append(args)
+        return connect(*args, **options)
+
+    monkeypatch.setattr(dbapi, "connect", counted)
+    async with open_store(f"postgresql:///x?host={quote(str(tmp_path), safe='')}") as store:
+        wanted = (store.resume_from(f"o{n}", COMPLETIONS) for n in range(100))
+        found = await asyncio.gather(*wanted, return_exceptions=True)
+    assert len(asked) == 1
+    assert {type(error) for error in found} == {StoreError}
+    assert len({str(error) for error in found}) == 1
 
 
 @pytest.mark.parametrize("text", ["CREATE TEMPORARY", "DELETE", "INSERT", "COMMIT"])

@@ -22,6 +22,7 @@ from usage_async._http.key import Secret
 from usage_async.collect.sql.backend import SqlBackend
 from usage_async.collect.sql.layout import Dialect, quoted
 from usage_async.collect.sql.session import Session
+from usage_async.collect.store import UnopenedError
 from usage_async.collect.store_url import conninfo
 from usage_async.errors import ConfigurationError, StoreError, StoreMovedError
 
@@ -144,8 +145,13 @@ class PostgreSQL(SqlBackend):
                 return self._session(begin)
             except dbapi().Error:
                 self.close()
-        self._connection = dbapi().connect(self._conninfo, autocommit=True)
-        return self._session(begin)
+        try:
+            self._connection = dbapi().connect(self._conninfo, autocommit=True)
+        except dbapi().Error as error:
+            failure = UnopenedError(self._failed(error).message)
+        else:
+            return self._session(begin)
+        raise failure
 
     def _session(self, begin: str) -> _Session:
         session = _Session(self._connection)

@@ -57,6 +57,28 @@ def test_money_is_one_column_with_all_digits(shelf, backend):
     assert shelf.select(sql) == [{"sum": "0." + "1" * 40}]
 
 
+@pytest.mark.parametrize("place", ["environment", "role", "URL", "options"])
+def test_texts_are_whole_under_any_client_encoding(shelf, monkeypatch, place):
+    url = shelf.url
+    if place == "environment":
+        monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    elif place == "role":
+        shelf.run("ALTER ROLE postgres SET client_encoding = 'WIN1252'")
+    elif place == "URL":
+        url += "&client_encoding=EUC_JP"
+    else:
+        url += "%20-cclient_encoding%3DLATIN1"
+    text = "ä€𝕏ÿ"
+    backend = postgresql_at(url)
+    try:
+        put(backend, [[usage(1, model=text)]])
+    finally:
+        backend.close()
+        if place == "role":
+            shelf.run("ALTER ROLE postgres RESET client_encoding")
+    assert [row["model"] for row in shelf.rows(COMPLETIONS)] == [text]
+
+
 def test_a_table_of_many_rows_is_copied(shelf, backend):
     rows = [
         usage(number, model=f"m{number % 7}", project_id=f"p{number}") for number in range(5000)

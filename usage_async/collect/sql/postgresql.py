@@ -41,6 +41,9 @@ DEFAULTS: Mapping[str, Secret] = {
 }
 """Parameters of libpq, in seconds and milliseconds, where the URL names no others. With those of
 the system, a server that is gone would hold a run for hours."""
+_ENCODING = Secret("UTF8")
+"""Encoding of the texts that the driver sends, whatever URL, environment and role ask for: under
+another one they would be stored garbled."""
 _LIMITS = (
     "SELECT set_config(name, '60s', true) FROM"
     " (VALUES ('lock_timeout'), ('idle_in_transaction_session_timeout')) AS limits (name)"
@@ -98,7 +101,7 @@ class PostgreSQL(SqlBackend):
     def __init__(self, parameters: Mapping[str, Secret]) -> None:
         super().__init__()
         dbapi()
-        self._conninfo = conninfo({**DEFAULTS, **parameters})
+        self._conninfo = conninfo({**DEFAULTS, **parameters, "client_encoding": _ENCODING})
         secrets = [parameters.get(name, Secret()) for name in ("password", "sslpassword")]
         self._redactor = Redactor(tuple(one for one in secrets if len(one) >= SHORTEST_KEY))
         self._connection: Any = None

@@ -222,6 +222,7 @@ class Memory:
     other: list[dict[str, Any]] = attrs.Factory(list)
     runs: dict[tuple[str, str], Run] = attrs.Factory(dict)
     names: dict[tuple[str, str, str], dict[str, Any]] = attrs.Factory(dict)
+    named: dict[str, int] = attrs.Factory(dict)
     is_newer: bool = False
 
 
@@ -304,6 +305,7 @@ class Toy:
 
     def remember(self, organization: str, names: Any, seen_at: int) -> None:
         """See `Backend`."""
+        self.memory.named[organization] = seen_at
         for row in names.to_pylist():
             key = (organization, row["dimension"], row["id"])
             first = self.memory.names.get(key, {"first_seen": seen_at})["first_seen"]
@@ -316,10 +318,7 @@ class Toy:
 
     def named_at(self, organization: str) -> int | None:
         """See `Backend`."""
-        seen = [
-            row["last_seen"] for key, row in self.memory.names.items() if key[0] == organization
-        ]
-        return max(seen, default=None)
+        return self.memory.named.get(organization)
 
     def states(self) -> list[FeedState]:
         """See `Backend`."""

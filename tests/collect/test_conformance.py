@@ -598,6 +598,9 @@ def test_the_last_time_that_names_were_seen_is_told(shelf, backend):
     backend.remember(ORGANIZATION, names(("project_id", "q", "B")), 200)
     backend.remember("other", names(("project_id", "q", "B")), 300)
     assert backend.named_at(ORGANIZATION) == 200
+    # The clock was ahead.
+    backend.remember(ORGANIZATION, names(("project_id", "q", "B")), 150)
+    assert backend.named_at(ORGANIZATION) == 150
 
 
 def test_hostile_names_are_kept(shelf, backend):
@@ -610,8 +613,10 @@ def test_hostile_names_are_kept(shelf, backend):
     )
 
 
-def test_no_names_at_all_are_remembered_without_an_error(shelf, backend):
+def test_a_reading_of_names_that_gave_none_is_remembered(shelf, backend):
     backend.remember(ORGANIZATION, table_of_texts({"dimension": [], "id": [], "name": []}), 100)
+    assert shelf.names() == []
+    assert backend.named_at(ORGANIZATION) == (100 if "names" in shelf.keeps else None)
 
 
 def test_everything_is_there_after_the_store_was_closed(shelf):

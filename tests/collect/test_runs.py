@@ -684,6 +684,11 @@ async def test_a_key_that_may_not_read_names_gets_a_notice_and_every_figure(capl
     assert run.error is None
     assert not many.backend.memory.names
     assert any("projects" in notice.message for notice in notices)
+    for later, lists in [(3600, 0), (DAY, 1)]:
+        many.clock.now += later
+        many.services["acme"].sent.clear()
+        await many.collect()
+        assert many.services["acme"].sent.count("/organization/projects") == lists
 
 
 @pytest.mark.parametrize("broken", ["service", "remember", "named_at"])
@@ -706,6 +711,11 @@ async def test_names_that_fail_are_a_warning_and_no_error(caplog, broken):
     assert run.error is None
     if broken != "named_at":
         assert "acme: names were not read" in caplog.text
+    if broken == "service":
+        # It may answer an hour later.
+        many.services["acme"].sent.clear()
+        await many.collect(retry=RetryPolicy(attempts=1))
+        assert many.services["acme"].sent.count("/organization/projects") == 1
 
 
 # One organization as one call

@@ -83,6 +83,7 @@ What a store holds
 - A view `TABLE_named` for each feed, with the names of projects, users and API keys and a UTC
   `day`.
 - `usage_names`: these names, each with the instants at which it was first and last seen.
+- `usage_named`: for each organization the instant at which names were last read.
 - `usage_revisions`: a row for each group of an ended bucket whose figures have changed, with the
   old and the new ones as JSON.
 - `usage_other`: rows of other and unknown kinds, as JSON.

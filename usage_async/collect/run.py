@@ -61,7 +61,8 @@ async def collect(
             counts. One that is earlier than that of the runs before reads everything from there
             again; a later one changes nothing. By default 31 days before the first run of a feed.
         feeds: The feeds to collect, instead of those of each organization.
-        names: Read the names of projects, users and API keys, at most once a day.
+        names: Read the names of projects, users and API keys, at most once a day, and with the
+            first run of a feed.
         limiter: Bound on the requests in flight of all organizations; by default `Limiter(64)`.
         at_once: Most organizations at once, at least 1. One that gets no answer for 10 seconds does
             not count until it ends.

@@ -104,7 +104,7 @@ class Backend(Protocol):
 
         Args:
             organization: Name of the organization.
-            names: Columns `dimension` (such as `project_id`), `id` and `name`.
+            names: Columns `dimension` (such as `project_id`), `id` and `name`; it may be empty.
             seen_at: Unix seconds.
         """
         ...

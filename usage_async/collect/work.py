@@ -375,8 +375,8 @@ class Work:
         rows = [UsageRow(start_time=0, end_time=0, object="", **each) for each in made]
         try:
             names = (await client.names_for(rows)).to_arrow()
-            if names.num_rows:
-                name, now = self.organization.name, int(self.shared.runtime.now())
-                await self._stored(self.shared.store.remember(name, names, seen_at=now))
+            # Even without names: a key that may not read them is not refused again all day.
+            name, now = self.organization.name, int(self.shared.runtime.now())
+            await self._stored(self.shared.store.remember(name, names, seen_at=now))
         except UsageError as error:
             _log.warning("%s: names were not read: %s", self.organization.name, error)

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from usage_async._client.names import DIMENSIONS as NAMED
+from usage_async._client.names import DIMENSIONS
 from usage_async._codec.packing import Role
 from usage_async._codec.schemas import columns_of
 from usage_async.collect.feed import Feed, short
@@ -24,6 +24,8 @@ RUNS = "usage_runs"
 REVISIONS = "usage_revisions"
 OTHER = "usage_other"
 NAMES = "usage_names"
+NAMED = "usage_named"
+"""Instants at which the names of organizations were last read, even if there were none."""
 
 
 @attrs.frozen
@@ -100,6 +102,7 @@ def _tables() -> Sequence[str]:
         NAMES: """organization text NOT NULL, dimension text NOT NULL, id text NOT NULL,
             name text NOT NULL, first_seen timestamptz NOT NULL, last_seen timestamptz NOT NULL,
             PRIMARY KEY (organization, dimension, id)""",
+        NAMED: "organization text PRIMARY KEY, named_at timestamptz NOT NULL",
     }
     made = [f"CREATE TABLE {name} ({listed})" for name, listed in columns.items()]
     indexes = [
@@ -164,7 +167,7 @@ def _view(feed: Feed, dialect: Dialect, columns: Sequence[str]) -> str:
     A column that is added to the table comes last: a database replaces a view only if its columns
     stay in place.
     """
-    named = [name for name in feed.group_by if name in NAMED]
+    named = [name for name in feed.group_by if name in DIMENSIONS]
     notes = {f"{short(name)}_name": name for name in named}
 
     def label(note: str) -> str:

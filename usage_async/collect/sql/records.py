@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from usage_async.collect.feed import Feed
-from usage_async.collect.sql.layout import FEEDS, NAMES, REVISIONS, RUNS, quoted
+from usage_async.collect.sql.layout import FEEDS, NAMED, NAMES, REVISIONS, RUNS, quoted
 from usage_async.collect.sql.session import STAGED, Session
 from usage_async.collect.values import FeedState, Place, Run, Snapshot
 from usage_async.errors import QueryError, StoreError
@@ -135,13 +135,19 @@ def add_names(session: Session, organization: str, names: Table, seen_at: int) -
         organization,
         seen_at,
     )
+    session.run(
+        f"INSERT INTO {NAMED} (organization, named_at) VALUES ($1, {seen})"
+        " ON CONFLICT (organization) DO UPDATE SET named_at = excluded.named_at",
+        organization,
+        seen_at,
+    )
 
 
 def named_at(session: Session, organization: str) -> int | None:
-    """Give the Unix seconds at which names of an organization were last seen; None if never."""
-    sql = f"SELECT CAST(extract(epoch FROM max(last_seen)) AS bigint) FROM {NAMES}"
-    found: int | None = session.rows(f"{sql} WHERE organization = $1", organization)[0][0]
-    return found
+    """Give the Unix seconds at which names of an organization were last read; None if never."""
+    sql = f"SELECT CAST(extract(epoch FROM named_at) AS bigint) FROM {NAMED}"
+    rows = session.rows(f"{sql} WHERE organization = $1", organization)
+    return rows[0][0] if rows else None
 
 
 def find_states(session: Session) -> list[FeedState]:

@@ -145,7 +145,7 @@ def test_a_new_file_is_whole_before_it_has_its_name(shelf, monkeypatch):
     monkeypatch.setattr(os, "link", lambda one, other: (made.append(one), link(one, other)))
     put(shelf.open(), [[usage(1)]])
     folder = Path(shelf.path).parent
-    assert made[0].startswith(str(folder / ".usage.duckdb."))
+    assert made[0].startswith(str(folder / ".usage-async-"))
     assert [path.name for path in folder.iterdir()] == ["usage.duckdb"]
 
 
@@ -197,6 +197,22 @@ def test_what_is_no_database_is_an_error_in_one_line_and_stays(shelf, damage):
         assert "\n" not in str(raised.value)
         assert raised.value.__context__ is None
     assert path.stat().st_size == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_named_pipe_is_no_file(shelf):
+    os.mkfifo(shelf.path)
+    backend = shelf.open()
+    for work in (backend.states, lambda: backend.apply(snapshot(Place(), [[]]), 0)):
+        # Opening a pipe waits for its other end.
+        with pytest.raises(StoreError, match=f"^{shelf.path}: it is no file$"):
+            work()
+
+
+def test_a_name_may_be_as_long_as_that_of_a_file_with_its_log(tmp_path):
+    shelf = DuckDBShelf(str(tmp_path / f"{'n' * 243}.duckdb"))
+    put(shelf.open(), [[usage(1)]])
+    assert len(shelf.rows(COMPLETIONS)) == 1
 
 
 def test_a_folder_that_is_not_there_is_told_before_anything_is_read(tmp_path):

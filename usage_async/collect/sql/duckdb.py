@@ -148,14 +148,18 @@ class DuckDB(SqlBackend):
 
     def _attach(self, *, writes: bool) -> None:
         path, mode = self._path, "READ_WRITE" if writes else "READ_ONLY"
-        folder, name = os.path.split(path)
-        if not os.path.lexists(path):
-            if not os.path.isdir(folder):  # noqa: PTH112 - the path is a text
+        folder = os.path.dirname(path)  # noqa: PTH120 - the path is a text
+        if os.path.lexists(path):
+            if not os.path.isfile(path):  # noqa: PTH113
+                # DuckDB would wait for the other end of a named pipe, and nothing could end that.
+                raise StoreError(f"{path}: it is no file")
+        else:
+            if not os.path.isdir(folder):  # noqa: PTH112
                 raise StoreError(f"{path}: there is no folder {folder}")
             if writes:
                 # A kill while DuckDB makes a file leaves one that it cannot open: the file gets its
                 # name when it is whole.
-                self._make(os.path.join(folder, f".{name}.{uuid4().hex}.part"))  # noqa: PTH118
+                self._make(os.path.join(folder, f".usage-async-{uuid4().hex}.part"))  # noqa: PTH118
             else:
                 path, mode = ":memory:", "READ_WRITE"  # an empty database
         self._run(_ATTACH.format(quoted_text(path), mode))

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 
 import attrs
 import pytest
 from collecting import HOUR, Toy, put
 
 from usage_async import UsageClient
+from usage_async._cli.commands.status import status
+from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import ExitCode
 from usage_async.collect import Feed, Run, Store, default_feeds
 from usage_async.emulator import Emulator, Faults, Organization, Quirks
@@ -21,6 +24,7 @@ from .conftest import NOW
 
 DAY = 86_400
 ORGANIZATION = Organization()
+PASSWORD = "canary-0123456789-AbCdEfGh"
 FEEDS = ("--feed", "completions:1h:project+model", "--feed", "costs:1d:project")
 
 
@@ -183,6 +187,7 @@ def test_a_shard_is_a_part_of_the_organizations(cli, backend, organizations, bar
         (["--to", "postgresql://me:secret@db/usage"], "--to holds a password"),
         (["--to", "postgresql://db/usage?password=secret"], "--to-env NAME"),
         (["--to", "delta:s3://x?aws_secret_access_key=secret"], "--to holds a password"),
+        (["--to", "postgresql://me:secret@extra@db/usage"], "--to holds a password"),
         (["--to", "duckdb:x", "--to-env", "STORE"], "leave one out"),
         (["--to-env", "NO_STORE"], "--to-env NO_STORE: this variable is not set"),
         (["--shard", "2/5"], "a DuckDB file takes one at a time"),
@@ -446,5 +451,24 @@ def test_status_makes_no_file(cli, backend, tmp_path):
     ran = cli("status")
     assert ran.code == 1
     assert "there is no file usage.duckdb" in ran.err
+    ran = cli("status", "--to", "duckdb:~nobody-of-this-name/usage.duckdb")
+    assert ran.code == 1
+    assert "there is no file ~nobody-of-this-name/usage.duckdb" in ran.err
     assert not list(tmp_path.iterdir())
     assert backend.urls == []
+
+
+def test_no_traceback_of_status_shows_a_password(monkeypatch):
+    monkeypatch.setenv("STORE", f"postgresql://me:{PASSWORD}@127.0.0.1:1/usage")
+    with pytest.raises(StoreError) as raised:
+        status(
+            to=None,
+            to_env="STORE",
+            organizations=None,
+            max_age="3h",
+            format="text",
+            debug=False,
+            context=Context(None, {}),
+        )
+    found = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+    assert PASSWORD not in "".join(found.format())

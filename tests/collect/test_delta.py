@@ -161,6 +161,9 @@ def test_a_path_may_be_relative_to_the_folder_or_to_the_home(tmp_path, monkeypat
     monkeypatch.setenv("HOME", str(tmp_path))
     assert module.delta_backend("lake").root == str(tmp_path / "lake")
     assert module.delta_backend("~/lake").root == str(tmp_path / "lake")
+    assert module.delta_backend("~nobody-of-this-name/lake").root == str(
+        tmp_path / "~nobody-of-this-name/lake"
+    )
     assert module.delta_backend("s3a://bucket/a/b/").root == "s3://bucket/a/b"
 
 
@@ -171,6 +174,7 @@ def test_a_path_may_be_relative_to_the_folder_or_to_the_home(tmp_path, monkeypat
         "gs://bucket/folder",
         "http://host/folder",
         "s3:///folder",
+        "s3://[CANARY/folder",
         "s3://key:CANARY@bucket/folder",
         "s3://CANARY@bucket/folder",
         "s3://bucket/folder?X-Amz-Signature=CANARY",

@@ -29,7 +29,8 @@ def open_store(url: str) -> Store:
     Raises:
         ConfigurationError: The URL is none of these, or the library for it is not installed.
     """
-    return Store(_backend(Secret(url)))
+    url = Secret(url)
+    return Store(_backend(url))
 
 
 def _backend(url: Secret) -> Backend:

@@ -20,7 +20,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, runtime_checkable
 
 import attrs
 
@@ -337,6 +337,10 @@ class Store:
             if self._worker is not None:
                 await asyncio.wait((self._worker,))
             await in_thread(self._backend.close)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: the URL of the store may hold a password."""
+        raise TypeError("a store cannot be pickled: open it where it is used")
 
     async def __aenter__(self) -> Self:
         return self

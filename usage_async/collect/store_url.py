@@ -38,16 +38,16 @@ def place_of(url: Secret) -> Secret:
 
 
 def holds_password(url: str) -> bool:
-    """Tell if the URL of a store holds a password, or may hold one that cannot be read.
+    """Tell if the URL of a store holds a password.
 
     Args:
-        url: As for `open_store`.
+        url: As for `open_store`, which refuses one that cannot be read, and does not show it.
     """
     url = Secret(url)
     if scheme_of(url) not in POSTGRESQL_SCHEMES:
         return False
-    found = parameters(url)
-    return found is None or any(found.get(name) for name in _SECRETS)
+    found = parameters(url) or {}
+    return any(found.get(name) for name in _SECRETS)
 
 
 def parameters(url: Secret) -> dict[str, Secret] | None:

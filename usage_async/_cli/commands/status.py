@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from inspect import Signature
@@ -48,9 +49,8 @@ def status(
     """Show the progress of each feed of each organization, and what has stopped."""
     longest = parse_length("--max-age", max_age)
     url = store_url(to, to_env)
-    file = Path(url.partition(":")[2]).expanduser()
-    if kind_of(url) == DUCKDB and not file.exists():
-        raise StoreError(f"there is no file {file}: run usage-async collect, or name another store")
+    if kind_of(url) == DUCKDB:
+        _check_file(url.partition(":")[2])
     wanted = None if organizations is None else _wanted(organizations)
     states = _chosen(context.run(_read(url)), wanted)
     now = context.runtime.now()
@@ -63,6 +63,12 @@ def status(
     if not states:
         context.note("nothing was ever collected into this store: run usage-async collect")
     return ExitCode.DONE if states and not any(verdicts) else ExitCode.STOPPED
+
+
+def _check_file(path: str) -> None:
+    file = os.path.expanduser(path)  # noqa: PTH111 - as `open_store` does it
+    if not os.path.exists(file):  # noqa: PTH110
+        raise StoreError(f"there is no file {file}: run usage-async collect, or name another store")
 
 
 async def _read(url: Secret) -> list[FeedState]:

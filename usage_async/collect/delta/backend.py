@@ -28,9 +28,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,29 +93,45 @@ def delta_backend(where: str) -> DeltaBackend:
     if find_spec("deltalake") is None:
         msg = "a store in Delta Lake needs deltalake: pip install 'usage-async[delta]'"
         raise ConfigurationError(msg)
-    if where and "://" not in where:
-        root = str(Path(where).expanduser().absolute())
-        if found := _UNFIT.search(root):
-            raise ConfigurationError(
-                f"delta: deltalake cannot open a path with {found[0]!r} in it: use another folder"
-            )
-        return DeltaBackend(Folder(root, {}, is_local=True))
-    parts = urlsplit(where)
-    if parts.scheme not in {"s3", "s3a"} or not parts.netloc:
-        raise ConfigurationError(
+    is_local = bool(where) and "://" not in where
+    found = _folder(where) if is_local else _bucket(where)
+    if isinstance(found, ConfigurationError):
+        raise found
+    options = {} if is_local else dict(_S3_OPTIONS)
+    return DeltaBackend(Folder(found, options, is_local=is_local))
+
+
+def _folder(where: str) -> str | ConfigurationError:
+    # `Path.expanduser` would raise for `~nobody`.
+    root = str(Path(os.path.expanduser(where)).absolute())  # noqa: PTH111
+    if found := _UNFIT.search(root):
+        return ConfigurationError(
+            f"delta: deltalake cannot open a path with {found[0]!r} in it: use another folder"
+        )
+    return root
+
+
+def _bucket(where: str) -> str | ConfigurationError:
+    """Read a URL. A failure is returned: a traceback with locals would show what is refused."""
+    is_bucket = False
+    with suppress(ValueError):
+        parts = urlsplit(where)
+        is_bucket = parts.scheme in {"s3", "s3a"} and bool(parts.netloc)
+    if not is_bucket:
+        return ConfigurationError(
             "delta: this is no folder: use delta:FOLDER or delta:s3://BUCKET/…"
         )
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigurationError(
+        return ConfigurationError(
             "delta: the URL holds a user, a query or a fragment: leave them out, and put"
             " credentials into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     root = f"s3://{parts.netloc}{parts.path}".rstrip("/")
     if found := _UNFIT.search(root):
-        raise ConfigurationError(
+        return ConfigurationError(
             f"delta: deltalake cannot open a URL with {found[0]!r} in it: use another folder"
         )
-    return DeltaBackend(Folder(root, dict(_S3_OPTIONS), is_local=False))
+    return root
 
 
 @attrs.define

@@ -562,6 +562,26 @@ def test_a_run_that_failed_before_its_first_snapshot_is_told_as_well(shelf, back
     assert backend.states()[0].run == failed
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE usage_feeds SET missing = 'x' WHERE organization = 'other'",
+        "UPDATE usage_feeds SET unread = '[\"x\"]' WHERE organization = 'other'",
+        "DELETE FROM usage_layout",
+    ],
+)
+def test_what_something_else_has_written_is_an_error_of_the_store(shelf, backend, sql):
+    kept(shelf, "views")
+    put(backend, [[usage(1)]], organization="other")
+    shelf.run(sql)
+    with pytest.raises(StoreError, match="usage_"):
+        backend.place("other", COMPLETIONS)
+    with pytest.raises(StoreError, match="usage_"):
+        backend.states()
+    if "usage_feeds" in sql:
+        assert put(backend, [[usage(1)]]).rows == 1
+
+
 def names(*rows):
     columns = zip(("dimension", "id", "name"), zip(*rows, strict=True), strict=True)
     return table_of_texts({name: list(values) for name, values in columns})

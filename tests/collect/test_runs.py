@@ -270,6 +270,41 @@ async def test_a_client_that_cannot_be_made_is_the_error_of_each_feed():
     assert len(many.backend.memory.runs) == 2
 
 
+@pytest.mark.parametrize("operation", ["named_at", "record", "remember"])
+@pytest.mark.parametrize("has_client", [True, False])
+async def test_a_bug_of_a_store_stays_in_its_organization(caplog, operation, has_client):
+    many = Many("acme", "globex", feeds=[BY_PROJECT])
+    for service in many.services.values():
+        service.answer = named
+    do = getattr(many.backend, operation)
+
+    def fail(*given):
+        if "acme" in (given[0], getattr(given[0], "organization", None)):
+            raise ZeroDivisionError(f"by {KEY}\nand more")
+        return do(*given)
+
+    setattr(many.backend, operation, fail)
+    if not has_client:
+        many.services.pop("acme")
+    client_of = many.client_of
+
+    def made(organization, **options):
+        if organization.name not in many.services:
+            raise ConfigurationError("no such thing")
+        return client_of(organization, **options)
+
+    bad, good = await many.collect(client_of=made)
+    assert good.error is None
+    assert many.rows(BY_PROJECT, "globex")
+    if not has_client:
+        assert bad.error == "no such thing"
+    elif operation == "record":
+        assert bad.error.startswith("ZeroDivisionError: by … and more: this is a bug")
+    else:
+        assert bad.error is None
+    assert KEY not in caplog.text
+
+
 async def test_a_bug_is_the_error_of_its_feed_without_the_key(caplog, monkeypatch):
     many = Many("acme")
 

@@ -229,7 +229,7 @@ class Work:
             try:
                 await self._collect(client, feed, tally)
             except Exception as failure:  # noqa: BLE001 - the other feeds go on
-                error = self._line(client, feed, failure)
+                error = self._line(client, failure, str(feed))
         run = Run(
             organization=self.organization.name,
             feed=feed,
@@ -240,19 +240,19 @@ class Work:
         )
         try:
             await self._stored(self.shared.store.record(run))
-        except UsageError as failure:
-            run = attrs.evolve(run, error=run.error or failure.message)
+        except Exception as failure:  # noqa: BLE001 - the other feeds go on
+            run = attrs.evolve(run, error=error or self._line(client, failure, str(feed)))
         self._report(feed, tally, 1.0, run)
         return run
 
-    def _line(self, client: UsageClient, feed: Feed, failure: Exception) -> str:
+    def _line(self, client: UsageClient | None, failure: Exception, work: str) -> str:
         """Describe a failure in one line, and note one that holds for the other feeds as well."""
         if not isinstance(failure, UsageError):
-            place = f"{self.organization.name}, {feed}"
-            redactor = client._engine.fetcher.custody.redactor  # noqa: SLF001 - it knows the key
-            text = redact(redactor.text(f"{type(failure).__name__}: {failure}"))
-            failure = UsageError(f"{text}: this is a bug in usage-async, please report it")
-            _log.error("%s: %s", place, failure)
+            text = f"{type(failure).__name__}: {failure}"
+            if client is not None:
+                text = client._engine.fetcher.custody.redactor.text(text)  # noqa: SLF001 - it knows the key
+            failure = UsageError(f"{redact(text)}: this is a bug in usage-async, please report it")
+            _log.error("%s, %s: %s", self.organization.name, work, failure)
         line = " ".join(failure.message.split())
         is_of_all = isinstance(failure, AuthenticationError | ConfigurationError)
         # Where one endpoint has answered, others may.
@@ -350,8 +350,7 @@ class Work:
         """Tell if names were last kept more than a day ago, or never."""
         try:
             named_at = await self._stored(self.shared.store.named_at(self.organization.name))
-        except UsageError:
-            # The runs of the feeds fail as well, and tell of it.
+        except Exception:  # noqa: BLE001 - the runs of the feeds fail as well, and tell of it
             return False
         now = self.shared.runtime.now()
         return named_at is None or not 0 <= now - named_at < DAY_S
@@ -378,5 +377,6 @@ class Work:
             # Even without names: a key that may not read them is not refused again all day.
             name, now = self.organization.name, int(self.shared.runtime.now())
             await self._stored(self.shared.store.remember(name, names, seen_at=now))
-        except UsageError as error:
-            _log.warning("%s: names were not read: %s", self.organization.name, error)
+        except Exception as error:  # noqa: BLE001 - the figures are there
+            told = self._line(client, error, "names")
+            _log.warning("%s: names were not read: %s", self.organization.name, told)

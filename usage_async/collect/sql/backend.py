@@ -159,11 +159,14 @@ class SqlBackend(ABC):
         """Read the layout of the store; None if it has no tables.
 
         Raises:
-            StoreError: A later release wrote it.
+            StoreError: A later release wrote it, or something else has emptied the table.
         """
         if not session.columns(LAYOUT_TABLE):
             return None
-        found = int(session.rows(f"SELECT version FROM {LAYOUT_TABLE}")[0][0])
+        rows = session.rows(f"SELECT version FROM {LAYOUT_TABLE}")
+        if not rows:
+            raise StoreError(f"{LAYOUT_TABLE} of this store is empty: restore its row")
+        found = int(rows[0][0])
         if found > self.layout.version:
             raise StoreError(
                 f"this store was written by a later release (its layout is {found}, this release"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from usage_async.errors import QueryError, StoreError
 
 if TYPE_CHECKING:
     from usage_async._codec.schemas import Table
+
+T = TypeVar("T")
 
 _TIMES = ("first_start", "start_time", "covered_to", "ended_through", "settled_through", "as_of")
 """Columns of the times of a place."""
@@ -55,10 +57,23 @@ def find_place(session: Session, organization: str, feed: Feed) -> Place:
     return _place_of(rows[0]) if rows else Place()
 
 
+def _decoded(text: str, kind: type[T]) -> T:
+    """Read JSON of a column.
+
+    Raises:
+        StoreError: Something else has written it.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError:
+        pass
+    raise StoreError(f"{FEEDS} holds {text!r}, which this release did not write")
+
+
 def _place_of(row: Sequence[Any]) -> Place:
     """Make a place of the columns `_PLACE`."""
     number, *rest = row
-    starts = [msgspec.json.decode(text, type=tuple[int, ...]) for text in rest[: len(_STARTS)]]
+    starts = [_decoded(text, tuple[int, ...]) for text in rest[: len(_STARTS)]]
     times = rest[len(_STARTS) :]
     values: dict[str, Any] = dict(zip((*_STARTS, *_TIMES), (*starts, *times), strict=True))
     return Place(number=number, **values)
@@ -186,8 +201,8 @@ def find_states(session: Session) -> list[FeedState]:
 
 def _feed(table: str, endpoint: str, width: str, groups: str, filters: str) -> Feed:
     """Make a feed of its table and the columns `_DEFINITION`."""
-    group_by = msgspec.json.decode(groups, type=tuple[str, ...])
-    given = msgspec.json.decode(filters, type=tuple[tuple[str, tuple[str, ...]], ...])
+    group_by = _decoded(groups, tuple[str, ...])
+    given = _decoded(filters, tuple[tuple[str, tuple[str, ...]], ...])
     try:
         return Feed(endpoint, width, group_by, given, table)
     except QueryError as error:

@@ -195,6 +195,7 @@ def test_a_shard_is_a_part_of_the_organizations(cli, backend, organizations, bar
         (["--shard", "five"], "--shard takes the number of the shard"),
         (["--every", "often"], "--every takes"),
         (["--every", "2026-10-01"], "--every takes a length of time such as 1h"),
+        (["--every", "0s"], "--every takes a length of time such as 1h, 90m or 2d; not '0s'"),
         (["--organizations", "x", "--name", "y"], "leave --name and --demo out"),
         (["--organizations", "x", "--demo"], "leave --name and --demo out"),
         (["--organizations", "gone.toml"], "gone.toml: No such file or directory"),

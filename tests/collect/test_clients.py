@@ -34,6 +34,10 @@ async def test_a_key_comes_from_a_file(tmp_path):
     file = tmp_path / "key"
     organization = Organization("acme", key_file=str(file))
     assert str(file) not in await refusal(organization)
+    nobody = Organization("acme", key_file="~nobody-of-this-name/key")
+    assert await refusal(nobody) == (
+        "the file of the key cannot be read: No such file or directory"
+    )
     file.write_text(KEY + "\n")
     assert await read_key(organization) == KEY
     file.write_bytes(b"\xff")

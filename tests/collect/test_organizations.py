@@ -136,6 +136,30 @@ WRONG = {
         ONE + 'feeds = [{ endpoint = "costs", filters = [] }]',
         "filters of a feed must be a table",
     ),
+    "an endpoint that is a list": (
+        ONE + 'feeds = [{ endpoint = ["costs"] }]',
+        "endpoint of a feed must be a text",
+    ),
+    "a width that is a number": (
+        ONE + 'feeds = [{ endpoint = "costs", bucket_width = 1 }]',
+        "bucket_width of a feed must be a text",
+    ),
+    "a table that is a number": (
+        ONE + 'feeds = [{ endpoint = "costs", table = 5 }]',
+        "table of a feed must be a text",
+    ),
+    "no feeds": (ONE + "feeds = []", "feeds is empty: leave it out for the default ones"),
+    "no time": (ONE + 'settle_after = "0d"', 'settle_after takes a length of time such as "3d"'),
+    "seconds": (ONE + 'settle_after = "1s"', 'settle_after takes a length of time such as "3d"'),
+    "a name in two lines": (
+        ONE.replace("acme", "acme\\n"),
+        "organization 1: 'acme\\n' cannot be the name of an organization",
+    ),
+    "lists in lists": ("a = " + 9_999 * "[", "is not TOML: maximum recursion depth exceeded"),
+    "the same key for the URL that is the default": (
+        ONE + ONE.replace("acme", "other") + 'base_url = "https://api.openai.com/v1/"',
+        "'acme' and 'other' have the same key",
+    ),
     "a feed twice": (
         ONE + 'feeds = ["costs:1d", "costs"]',
         "the feeds costs:1d and costs:1d have the same table, costs_1d",

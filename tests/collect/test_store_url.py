@@ -123,6 +123,7 @@ def test_what_is_no_url_is_refused_and_not_shown(url):
         ("postgresql://u@h/d?sslmode=require", False),
         ("postgresql://u:p@q@h/d", False),
         ("postgresql:anything", False),
+        ("postgresql://u@h:port/d", False),
     ],
 )
 def test_a_password_in_a_url_is_found(url, expected):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from inspect import Parameter as Argument
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,10 @@ def parse_length(name: str, text: str) -> timedelta:
     Raises:
         QueryError: The value is no length of time.
     """
-    found = parse_time(name, text)
+    found: object = None
+    with suppress(QueryError):
+        # Its message also tells of instants.
+        found = parse_time(name, text)
     if not isinstance(found, timedelta):
         raise QueryError(f"{name} takes a length of time such as 1h, 90m or 2d; not {text!r}")
     return found

@@ -90,7 +90,7 @@ def _key_of_variable(name: str) -> Secret:
 
 
 def _key_of_file(name: str) -> Secret:
-    file = Path(name).expanduser()
+    file = Path(os.path.expanduser(name))  # noqa: PTH111 - that of pathlib raises for `~nobody`
     try:
         return Secret(file.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:

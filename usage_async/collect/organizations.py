@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -19,9 +20,10 @@ import attrs
 
 from usage_async._api.pages import SETTLES_AFTER
 from usage_async._codec.redactor import Redactor
+from usage_async._http.key import Secret
 from usage_async._query.times import parse_time
 from usage_async.collect.feed import Feed, default_feeds
-from usage_async.errors import ConfigurationError, UsageError, redact
+from usage_async.errors import ConfigurationError, QueryError, UsageError, redact
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """Names of organizations. Delta Lake has them in the names of folders, so few characters do."""
@@ -31,6 +33,14 @@ _KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk|sess)-[A-Za-z0-9_-]{12,}")
 _SOURCES = ("key_variable", "key_file", "key_command")
 _ONE_SOURCE = "key_variable, key_file or key_command"
 _TEXTS = ("name", "key_variable", "key_file", "base_url", "organization_id", "settle_after")
+_KINDS: tuple[tuple[str, type, str], ...] = (
+    ("endpoint", str, "text"),
+    ("bucket_width", str, "text"),
+    ("table", str, "text"),
+    ("group_by", list, "list"),
+    ("filters", dict, "table"),
+)
+"""Entries of a feed, the types of their values, and words for those."""
 _DEFAULTS = ("feeds", "settle_after", "base_url")
 """Entries that may also stand at the top of the file, as defaults of all organizations."""
 
@@ -38,7 +48,9 @@ _DEFAULTS = ("feeds", "settle_after", "base_url")
 def _feeds(given: Any) -> tuple[Feed, ...]:
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise ConfigurationError(f'feeds takes a list, such as ["costs:1d"], not {given!r}')
-    return distinct(map(_feed, given))
+    if not (feeds := distinct(map(_feed, given))):
+        raise ConfigurationError("feeds is empty: leave it out for the default ones, or name some")
+    return feeds
 
 
 def distinct(given: Iterable[Feed | str]) -> tuple[Feed, ...]:
@@ -72,7 +84,7 @@ def _feed(given: Any) -> Feed:
         )
     if unknown := sorted(given.keys() - known):
         raise ConfigurationError(f"a feed has no {', '.join(unknown)}; it has {', '.join(known)}")
-    for name, kind, word in (("group_by", list, "list"), ("filters", dict, "table")):
+    for name, kind, word in _KINDS:
         if not isinstance(given.get(name, kind()), kind):
             raise ConfigurationError(f"{name} of a feed must be a {word}, not {given[name]!r}")
     return Feed(**given)
@@ -87,7 +99,10 @@ def _command(given: Any) -> tuple[str, ...]:
 
 
 def _length(given: Any) -> timedelta:
-    length = parse_time("settle_after", given)
+    length: object = None
+    with suppress(QueryError):
+        # Its message also tells of instants.
+        length = parse_time("settle_after", given)
     if not isinstance(length, timedelta):
         raise ConfigurationError(f'settle_after takes a length of time such as "3d", not {given!r}')
     return length
@@ -183,7 +198,8 @@ def check_organizations(organizations: Sequence[Organization]) -> None:
             )
         names.add(each.name.casefold())
         source = tuple(getattr(each, name) for name in _SOURCES)
-        first = keys.setdefault((source, each.base_url, each.organization_id), each.name)
+        place = (_service(each.base_url), each.organization_id)
+        first = keys.setdefault((source, *place), each.name)
         if first != each.name:
             raise ConfigurationError(
                 f"{first!r} and {each.name!r} have the same key, so their figures would count"
@@ -194,6 +210,13 @@ def check_organizations(organizations: Sequence[Organization]) -> None:
                 raise ConfigurationError(
                     f"two different feeds have the table {feed.table}: name another table for one"
                 )
+
+
+def _service(base_url: str | None) -> Secret:
+    """Give the URL of the API that a client asks."""
+    from usage_async._client.client import BASE_URL, BASE_URL_VARIABLE
+
+    return Secret((base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL).rstrip("/"))
 
 
 def load_organizations(path: str | os.PathLike[str]) -> list[Organization]:
@@ -247,11 +270,12 @@ def _loaded(path: Path) -> list[Organization] | ConfigurationError:
         organizations = []
         for number, entry in enumerate(entries, start=1):
             name = entry.get("name") if isinstance(entry, dict) else None
-            place = f"{path}, organization {name if isinstance(name, str) else number}"
+            is_name = isinstance(name, str) and _NAME.fullmatch(name)
+            place = f"{path}, organization {name if is_name else number}"
             organizations.append(_organization(entry, given, path.parent))
         place = str(path)
         check_organizations(organizations)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         return ConfigurationError(f"{path} is not TOML: {redact(str(error))}")
     except UsageError as error:
         return ConfigurationError(f"{place}: {error}")

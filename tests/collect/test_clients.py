@@ -96,6 +96,12 @@ async def test_a_command_that_hangs_is_ended_with_its_children(command, monkeypa
     await until(lambda: not is_running(number_in(note)))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the command is a shell script")
+async def test_a_command_that_prints_without_end_is_ended(command):
+    said = await refusal(command("exec yes"))
+    assert said == "the command of the key printed more than a key"
+
+
 def number_in(file):
     """The number in a file that ends with a line; None before that."""
     text = file.read_text() if file.exists() else ""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -27,6 +27,11 @@ _PLAIN_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,62}")
 _UNSHOWN = "the variable that key_variable names"
 _COMMAND_S = 30.0
 """Seconds after which the command that prints a key is killed."""
+
+_LONGEST = 65_536
+"""Most bytes that such a command may print."""
+_NEXT_LOOK_S = 0.01
+"""Seconds between two looks if a command that was killed has ended."""
 
 ClientOf = Callable[..., UsageClient]
 """Function that makes the client of an organization: `(organization, **options)`."""
@@ -125,19 +130,38 @@ async def _printed(process: asyncio.subprocess.Process) -> Secret | str:
     """Give what a command prints, or the reason why it is no key."""
     try:
         async with asyncio.timeout(_COMMAND_S):
-            printed, _ = await process.communicate()
+            printed = await _read(process)
+            await process.wait()
     except TimeoutError:
         return f"printed no key within {_COMMAND_S:g} s"
     finally:
         await _end(process)
+    if len(printed) > _LONGEST:
+        return "printed more than a key"
     if process.returncode != 0:
         return f"failed with exit code {process.returncode}; run it by hand to see why"
     return Secret(printed.decode("ascii", "replace").strip())
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
+async def _read(process: asyncio.subprocess.Process) -> bytes:
+    """Read all that a command prints, and end one that prints more than a key."""
+    printed, stdout = b"", cast("asyncio.StreamReader", process.stdout)
+    while chunk := await stdout.read(_LONGEST + 1):
+        if len(printed) <= _LONGEST:
+            printed += chunk
+            if len(printed) > _LONGEST:
+                _kill(process)
+    return printed
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         process.kill() if sys.platform == "win32" else os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        _kill(process)
+    while process.returncode is None:  # noqa: ASYNC110 - there is no event for it
+        # `process.wait` would also wait for the end of a pipe that nobody reads any more.
+        await asyncio.sleep(_NEXT_LOOK_S)

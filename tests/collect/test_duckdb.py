@@ -209,6 +209,15 @@ def test_a_named_pipe_is_no_file(shelf):
             work()
 
 
+def test_a_path_that_the_locale_cannot_write_is_an_error_of_the_store(shelf, monkeypatch):
+    def run(self, sql):
+        raise RuntimeError("std::bad_cast")
+
+    monkeypatch.setattr(DuckDB, "_run", run)
+    with pytest.raises(StoreError, match=f"^{shelf.path}: std::bad_cast$"):
+        put(shelf.open(), [[usage(1)]])
+
+
 def test_a_name_may_be_as_long_as_that_of_a_file_with_its_log(tmp_path):
     shelf = DuckDBShelf(str(tmp_path / f"{'n' * 243}.duckdb"))
     put(shelf.open(), [[usage(1)]])

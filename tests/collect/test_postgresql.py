@@ -277,6 +277,15 @@ def test_the_default_isolation_of_a_database_does_not_matter(shelf, level):
     assert figures(shelf) == [2]
 
 
+def test_a_message_that_quotes_a_statement_of_several_lines_is_told_without_it():
+    class BrokenError(Exception):
+        sqlstate = None
+
+    told = "IO: Failed to execute query 'CREATE TABLE a (\n  b int)': the server is gone\n\tor so"
+    failure = PostgreSQL({})._failed(BrokenError(told))
+    assert str(failure) == "PostgreSQL: Failed to execute query: the server is gone"
+
+
 def test_an_overtaken_transaction_is_told_as_such(backend):
     def work(session):
         session.run("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$")

@@ -135,7 +135,8 @@ class DuckDB(SqlBackend):
             self._attach(writes=writes)
             connection = self._memory.cursor()
             connection.execute(f"USE {_NAME}")
-        except duckdb().Error as error:
+        except (duckdb().Error, RuntimeError) as error:
+            # A locale that lacks a character of the path is a RuntimeError.
             failure = str(error)
         else:
             return connection

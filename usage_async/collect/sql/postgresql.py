@@ -54,6 +54,8 @@ _MOVED = ("40001", "40P01")
 """SQLSTATE of a transaction that another one has overtaken: serialization failure, deadlock."""
 _SAID = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
 """The server's words, in a message of the driver that also quotes the statement."""
+_STATEMENT = re.compile(r" '.*'(?=: )", re.DOTALL)
+"""Statement in a message of the driver, which may have several lines."""
 _LAYER = re.compile(r"\A[A-Z_]+: (?:\[libpq\] )?(?:Failed to connect: )?")
 """Beginning of a message that comes from the driver or from libpq."""
 
@@ -167,7 +169,7 @@ class PostgreSQL(SqlBackend):
             return StoreMovedError("another run has written to the same rows: read again")
         text = str(error).strip()
         said = _SAID.search(text)
-        line = said[1] if said else _LAYER.sub("", text.partition("\n")[0])
+        line = said[1] if said else _LAYER.sub("", _STATEMENT.sub("", text).partition("\n")[0])
         told = " ".join(line.split())
         return StoreError(f"PostgreSQL: {self._redactor.text(told)}")
 

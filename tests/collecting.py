@@ -20,10 +20,12 @@ from adbc_driver_postgresql import dbapi
 
 from usage_async import ENDPOINTS, CostsResultAmount, UsageTimeBucket
 from usage_async._api.exact import Extra, plain
+from usage_async._api.fields import fields_of
 from usage_async._codec.tables import to_arrow
 from usage_async._http.key import Secret
+from usage_async._sums.totals import add
 from usage_async.collect import Applied, Feed, FeedState, OtherRow, Place, Run, Snapshot
-from usage_async.collect.rows import dimensions_of, figures_of, summed_rows
+from usage_async.collect.rows import figures_of, identity_of, summed_rows
 from usage_async.collect.sql.duckdb import DuckDB
 from usage_async.collect.sql.postgresql import PostgreSQL
 from usage_async.collect.store import Backend
@@ -45,6 +47,8 @@ def usage(requests: int = 1, tokens: int = 10, **fields: Any) -> Any:
     """A row of completions."""
     kind = ENDPOINTS["completions"].result_class
     given = {"num_model_requests": requests, "input_tokens": tokens, "output_tokens": 0}
+    if "extra" in fields:
+        fields["extra"] = Extra(fields["extra"])
     return kind(**{**given, **fields})
 
 
@@ -271,31 +275,35 @@ class Toy:
         self, snapshot: Snapshot, old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         kind, width = snapshot.feed.described.result_class, snapshot.feed.width_s
-        dimensions, figures = dimensions_of(kind), figures_of(kind)
-
-        def keyed(rows: Sequence[dict[str, Any]]) -> dict[Any, Any]:
-            return {
-                (row["start_time"], frozenset(named(row, dimensions).items())): named(row, figures)
-                for row in rows
-                if snapshot.place.was_read(row["start_time"], row["start_time"] + width)
-            }
-
-        def named(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-            return {name: written(row[name]) for name in names if name in row}
-
-        before, after = keyed(old), keyed(new)
-        return [
-            {
-                "organization": snapshot.organization,
-                "table_name": snapshot.feed.table,
-                "start_time": key[0],
-                "dimensions": dict(key[1]),
-                "old_figures": before.get(key),
-                "new_figures": after.get(key),
-            }
-            for key in before.keys() | after.keys()
-            if before.get(key) != after.get(key)
-        ]
+        counts = {a.name for a in fields_of(kind, "flow", "level")}
+        found: dict[Any, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
+        for side, rows in enumerate((old, new)):
+            for row in rows:
+                if snapshot.place.was_read(row["start_time"], row["start_time"] + width):
+                    identity = {n: row[n] for n in identity_of(snapshot.feed) if n in row}
+                    key = (row["start_time"], frozenset(identity.items()))
+                    figures = {n: row[n] for n in figures_of(kind) if n in row}
+                    found.setdefault(key, ([], []))[side].append(figures)
+        made = []
+        for (start, identity), (before, after) in found.items():
+            for figures in before.copy():
+                if figures in after:
+                    before.remove(figures)
+                    after.remove(figures)
+            one, other = summed(before), summed(after)
+            # A count that was null before is an addition.
+            names = {*one, *other} - (counts - one.keys())
+            if bool(before) != bool(after) or any(one.get(n) != other.get(n) for n in names):
+                each = {
+                    "organization": snapshot.organization,
+                    "table_name": snapshot.feed.table,
+                    "start_time": start,
+                    "dimensions": dict(identity),
+                    "old_figures": {n: written(v) for n, v in one.items()} if before else None,
+                    "new_figures": {n: written(v) for n, v in other.items()} if after else None,
+                }
+                made.append(each)
+        return made
 
     def record(self, run: Run) -> None:
         """See `Backend`."""
@@ -341,6 +349,16 @@ class Toy:
 
     def close(self) -> None:
         """See `Backend`."""
+
+
+def summed(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures of rows, added, with all digits of money."""
+    made: dict[str, Any] = {}
+    for row in rows:
+        for name, value in row.items():
+            plus = add if isinstance(value, Decimal) else int.__add__
+            made[name] = plus(made[name], value) if name in made else value
+    return made
 
 
 def written(value: Any) -> Any:

@@ -297,18 +297,65 @@ def test_a_missing_dimension_is_a_value_and_an_empty_one_another(shelf, backend)
     assert [(row.get("model"), row["old"], row["new"]) for row in revised(shelf)] == [(None, 1, 2)]
 
 
-def test_a_figure_that_was_null_is_a_revision(shelf, backend):
+def test_a_count_that_was_null_is_no_revision_and_one_that_goes_is(shelf, backend):
     kept(shelf, "revisions")
     put(backend, [[usage(1)]])
-    put(backend, [[usage(1, input_cached_tokens=0)]])
-    put(backend, [[usage(1)]])
-    figures = [(row["old_figures"], row["new_figures"]) for row in shelf.revisions()]
-    assert [
-        ("input_cached_tokens" in old, "input_cached_tokens" in new) for old, new in figures
-    ] == [
-        (False, True),
-        (True, False),
-    ]
+    assert put(backend, [[usage(1, input_cached_tokens=0)]]).revised == 0
+    assert put(backend, [[usage(1)]]).revised == 1
+    (row,) = shelf.revisions()
+    assert row["old_figures"] == {**row["new_figures"], "input_cached_tokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"extra": {"later": 0}}),
+        ({"extra": {"later": 0}}, {}),
+        ({"extra": {"later": 0}}, {"extra": {"later": 1}}),
+        ({"extra": {"a": {"b": 1, "c": 2}}}, {"extra": {"a": {"c": 2, "b": 1}}}),
+        ({"extra": {"later": 4}}, {"input_cached_tokens": 4}),
+        ({"extra": {"later": "flex"}}, {"service_tier": "flex"}),
+    ],
+    ids=["comes", "goes", "changes", "changes its order", "turns a count", "turns a dimension"],
+)
+def test_a_field_beside_the_known_ones_is_stored_and_makes_no_revision(
+    before, after, shelf, backend
+):
+    kept(shelf, "revisions")
+    put(backend, [[usage(1, model="a", **before), usage(2, model="b", **before)]])
+    given = snapshot(
+        backend.place(ORGANIZATION, COMPLETIONS),
+        [[usage(1, model="a", **after), usage(3, model="b", **after)]],
+    )
+    assert backend.apply(given, 0).revised == 1
+    found = [(row["model"], row["old"], row["new"]) for row in revised(shelf)]
+    assert found == [("b", 2, 3)]
+    assert shelf.rows(COMPLETIONS) == rows_of(given)
+
+
+def test_rows_that_differ_in_unknown_fields_alone_are_compared_by_their_sum(shelf, backend):
+    kept(shelf, "revisions")
+
+    def several(*numbers):
+        rows = [usage(each, extra={"later": n}) for n, each in enumerate(numbers)]
+        return put(backend, [rows]).revised
+
+    def money(*amounts):
+        rows = [cost(each, extra={"later": n}) for n, each in enumerate(amounts)]
+        return put(backend, [rows], feed=COSTS).revised
+
+    assert several(1, 2, 7) == 0
+    assert several(7, 1, 2) == 0
+    assert several(0, 3, 7) == 0
+    assert put(backend, [[usage(10, tokens=30)]]).revised == 0
+    assert several(1, 1, 7) == 1
+    assert several(1, 4, 7) == 1
+    assert several() == 1
+    found = [(row["old"], row["new"]) for row in revised(shelf)]
+    assert sorted(found, key=str) == [(1, 4), (10, 9), (12, None)]
+    assert money("0.1", DIGITS) == 0
+    assert money(DIGITS, "0.1") == 0
+    assert money("0.1", DIGITS + "1") == 1
 
 
 def test_a_note_that_changes_is_no_revision(shelf, backend):

@@ -12,6 +12,7 @@ from usage_async._api.exact import plain
 from usage_async._api.fields import fields_of
 from usage_async._codec.schemas import fits_decimal, pyarrow, rounded
 from usage_async._sums.totals import add
+from usage_async.collect.feed import Feed
 from usage_async.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ def dimensions_of(kind: Any) -> tuple[str, ...]:
     if fields_of(kind, "money"):
         found += ["currency", "quantity_unit"]
     return (*found, "extra")
+
+
+def identity_of(feed: Feed) -> tuple[str, ...]:
+    """Give the columns by which a row of a bucket is found again in a later reading.
+
+    A field that the service adds, or that a release turns from `extra` into a column, makes no
+    other row of it. So neither `extra` counts nor a dimension that was not asked for.
+    """
+    kind: Any = feed.described.result_class
+    return (*feed.group_by, *(("currency", "quantity_unit") if fields_of(kind, "money") else ()))
 
 
 def figures_of(kind: Any) -> tuple[str, ...]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import msgspec
 
 from usage_async._api.exact import plain
+from usage_async._api.fields import fields_of
 from usage_async._codec.schemas import pyarrow
-from usage_async.collect.rows import dimensions_of, figures_of, instants
+from usage_async._sums.totals import add
+from usage_async.collect.rows import figures_of, identity_of, instants
 from usage_async.collect.sql.layout import listed, quoted
 from usage_async.collect.sql.session import STAGED, Session
 from usage_async.collect.values import Snapshot
@@ -19,14 +23,19 @@ from usage_async.collect.values import Snapshot
 if TYPE_CHECKING:
     from usage_async._codec.schemas import Table
 
+_Figures: TypeAlias = dict[str, Any]
+
 
 @attrs.frozen
 class Revision:
     """A row of an ended bucket that has come, changed or gone.
 
+    Rows that differ in nothing by which rows are found again (`identity_of`) are one: their figures
+    are the sums of those that have changed.
+
     Attributes:
         start_time: Start of its bucket, Unix seconds.
-        dimensions: Its dimensions as JSON, without nulls.
+        dimensions: What it is found again by, as JSON, without nulls.
         old_figures: Its figures before as JSON; None if it has come.
         new_figures: Its figures after as JSON; None if it has gone.
     """
@@ -55,34 +64,37 @@ def find_revisions(
     if last < first:
         return []
     kind = snapshot.feed.described.result_class
-    dimensions, figures = dimensions_of(kind), figures_of(kind)
+    dimensions, figures = identity_of(snapshot.feed), figures_of(kind)
     figures += tuple(f"{name}_exact" for name in figures if f"{name}_exact" in values)
     names = [name for name in (*dimensions, *figures) if name in values]
     start = "CAST(extract(epoch FROM start_time) AS bigint)"
     within = "start_time >= to_timestamp(CAST($1 AS bigint))"
     within += " AND start_time <= to_timestamp(CAST($2 AS bigint))"
-    # No two rows of a side are equal, so a group of two is a row that has not changed.
+    # What both sides have equally often has not changed.
     rows = session.rows(
-        f"SELECT min(side), {start}, {listed(names)} FROM (SELECT 0 AS side, start_time,"
-        f" {listed(names)} FROM {quoted(snapshot.feed.table)} WHERE {within}"
-        " AND organization = $3 UNION ALL SELECT 1, start_time,"
+        f"SELECT CAST(count(*) - 2 * sum(side) AS bigint), {start}, {listed(names)} FROM"
+        f" (SELECT 0 AS side, start_time, {listed(names)} FROM {quoted(snapshot.feed.table)}"
+        f" WHERE {within} AND organization = $3 UNION ALL SELECT 1, start_time,"
         f" {', '.join(values[name] for name in names)} FROM {STAGED} WHERE {within}) AS sides"
-        f" GROUP BY start_time, {listed(names)} HAVING count(*) = 1",
+        f" GROUP BY start_time, {listed(names)} HAVING count(*) <> 2 * sum(side)",
         first,
         last,
         snapshot.organization,
     )
-    found: dict[tuple[Any, ...], list[Any]] = {}
-    for side, *row in rows:
+    found: dict[tuple[Any, ...], tuple[list[_Figures], list[_Figures]]] = {}
+    for more, *row in rows:
         if row[0] in sent and place.was_read(row[0], row[0] + width):
-            key = tuple(row[: len(dimensions) + 1])
-            found.setdefault(key, [None, None])[side] = _figures(
-                figures, row[len(dimensions) + 1 :]
-            )
-    return [
-        Revision(key[0], _json(zip(dimensions, key[1:], strict=True)), old, new)
-        for key, (old, new) in found.items()
-    ]
+            sides = found.setdefault(tuple(row[: len(dimensions) + 1]), ([], []))
+            each = _figures(figures, row[len(dimensions) + 1 :])
+            sides[more < 0].extend([each] * abs(more))
+    counts = {a.name for a in fields_of(kind, "flow", "level")}
+    revised = []
+    for (bucket, *values_of), sides in found.items():
+        old, new = map(_sum, sides)
+        if _is_revised(old, new, counts):
+            identity = _json(zip(dimensions, values_of, strict=True))
+            revised.append(Revision(bucket, identity, _written(old), _written(new)))
+    return revised
 
 
 def _json(items: Iterable[tuple[str, Any]]) -> str:
@@ -90,16 +102,52 @@ def _json(items: Iterable[tuple[str, Any]]) -> str:
     return msgspec.json.encode({k: v for k, v in items if v is not None}).decode()
 
 
-def _figures(names: Sequence[str], values: Sequence[Any]) -> str:
-    """Write figures as JSON, money as texts with all digits."""
+def _figures(names: Sequence[str], values: Sequence[Any]) -> _Figures:
+    """Give the figures of a row by name, money with all digits."""
     found = dict(zip(names, values, strict=True))
     for name in names:
         if name.endswith("_exact"):
             digits = found.pop(name)
-            found[name.removesuffix("_exact")] = digits or found[name.removesuffix("_exact")]
+            if digits is not None:
+                found[name.removesuffix("_exact")] = Decimal(digits)
+    return found
+
+
+def _sum(rows: Sequence[_Figures]) -> _Figures | None:
+    """Add the figures of rows; None if there is no row."""
+    return reduce(_added, rows) if rows else None
+
+
+def _added(one: _Figures, other: _Figures) -> _Figures:
+    made = dict(one)
+    for name, value in other.items():
+        before = one[name]
+        if before is None:
+            made[name] = value
+        elif value is not None:
+            made[name] = add(before, value) if isinstance(value, Decimal) else before + value
+    return made
+
+
+def _is_revised(old: _Figures | None, new: _Figures | None, counts: AbstractSet[str]) -> bool:
+    """Tell if a row has come, changed or gone.
+
+    A count that was null does not make it so: the service adds fields, and releases columns.
+    """
+    if old is None or new is None:
+        return True
+    return any(
+        value != new[name] for name, value in old.items() if value is not None or name not in counts
+    )
+
+
+def _written(figures: _Figures | None) -> str | None:
+    """Write figures as JSON, money as texts."""
+    if figures is None:
+        return None
     return _json(
-        (name, plain(Decimal(value)) if isinstance(value, Decimal | str) else value)
-        for name, value in found.items()
+        (name, plain(value) if isinstance(value, Decimal) else value)
+        for name, value in figures.items()
     )
 
 

@@ -415,6 +415,44 @@ def test_status_ends_with_4_when_the_last_run_failed(cli, collected):
     assert "\x1b" not in ran.out
 
 
+@pytest.mark.parametrize(
+    ("ahead", "is_run_kept", "code"),
+    [(400 * DAY, True, 4), (400 * DAY, False, 4), (2 * HOUR, False, 4), (60, False, 0)],
+)
+def test_status_tells_that_the_clock_of_the_last_run_was_ahead(
+    cli, collected, ahead, is_run_kept, code
+):
+    ((key, run),) = collected.memory.runs.items()
+    collected.memory.runs[key] = attrs.evolve(run, started_at=NOW + ahead)
+    if not is_run_kept:
+        collected.memory.runs.clear()
+        put(collected, [[]], start=NOW - NOW % HOUR - HOUR, as_of=NOW + ahead)
+    ran = cli("status", "--to", "delta:x", columns=200)
+    assert ran.code == code
+    assert ("which is in the future: the clock of that run was ahead" in ran.out) == bool(code)
+    # The next run by a right clock is the last one.
+    collected.memory.runs[key] = run
+    put(collected, [[]], start=NOW - NOW % HOUR - HOUR, as_of=NOW - 60)
+    assert cli("status", "--to", "delta:x").code == 0
+
+
+def test_status_tells_of_buckets_that_were_not_sent(cli, collected):
+    first = NOW - NOW % HOUR
+    put(collected, [[], None, [], None, [], []], start=first, as_of=first + 6 * HOUR)
+    ran = cli("status", "--to", "delta:x", now=NOW + 6 * HOUR, columns=200)
+    assert ran.code == 0
+    assert (
+        "acme, completions:1h:project+model: 2 buckets missing from 2026-11-22 13:00 on, which the"
+        " service has not sent: collect asks for them again for 30 days"
+    ) in " ".join(ran.out.split())
+    # The hour after these buckets was not sent to the next run, nor was any later one.
+    ((key, run),) = collected.memory.runs.items()
+    collected.memory.runs[key] = attrs.evolve(run, started_at=first + 7 * HOUR + 60)
+    put(collected, [[]] * 4, start=first, as_of=first + 6 * HOUR)
+    ran = cli("status", "--to", "delta:x", now=NOW + 8 * HOUR, columns=200)
+    assert "1 bucket missing from 2026-11-22 18:00 on" in ran.out
+
+
 def test_status_counts_what_the_file_wants_and_nothing_else(cli, collected, tmp_path):
     file = tmp_path / "organizations.toml"
     entry = '[[organizations]]\nname = "{}"\nkey_variable = "A_{}"\nfeeds = ["{}"]\n'

@@ -29,7 +29,8 @@ Run it every hour, or let `usage-async collect --every 1h` do so. Four words:
 
 The first run of a feed reads 31 days, or from `since` on. Each later run reads again what may still
 be revised (3 days, `settle_after`), and what is new. A bucket that was not sent keeps its rows, and
-is asked for again for 30 days.
+is asked for again until one that begins 30 days later was sent. What has ended is judged by the
+last bucket that was sent, so that a run with a wrong clock costs no figure.
 
 `collect` does all of this. Below it, a loop of your own applies the snapshots of one feed:
 
@@ -85,7 +86,7 @@ What a store holds
 - `usage_names`: these names, each with the instants at which it was first and last seen.
 - `usage_named`: for each organization the instant at which names were last read.
 - `usage_revisions`: a row for each group of an ended bucket whose figures have changed, with the
-  old and the new ones as JSON.
+  old and the new ones as JSON. A field that the service did not send before is no change.
 - `usage_other`: rows of other and unknown kinds, as JSON.
 - `usage_runs`: a row for each run of a feed, with its counts and its error.
 - `usage_feeds`: each feed with its place.

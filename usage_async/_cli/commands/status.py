@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _CHECK = Group("Check", sort_key=30)
 _MAX_AGE = "3h"
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""Time by which the clocks of two machines may differ without a word about it."""
 
 
 def status(
@@ -59,7 +61,7 @@ def status(
         for state, verdict in zip(states, verdicts, strict=True):
             print_json(context, _document(state, verdict))
     elif states:
-        _draw(states, verdicts, context)
+        _draw(states, verdicts, now, context)
     if not states:
         context.note("nothing was ever collected into this store: run usage-async collect")
     return ExitCode.DONE if states and not any(verdicts) else ExitCode.STOPPED
@@ -105,18 +107,47 @@ def _verdict(state: FeedState, now: float, longest: timedelta) -> str | None:
     """Describe why a feed has stopped; None if it has not."""
     if state.run is not None and state.run.error is not None:
         return f"failed: {state.run.error}"
-    # A run without any bucket to apply leaves the place as it was.
-    ends = [state.place.as_of, None if state.run is None else state.run.started_at]
-    last = max((each for each in ends if each is not None), default=None)
+    last = _last(state)
     if last is None:
         return "was never collected"
     age = timedelta(seconds=now - last)
+    if age < -_CLOCKS_DIFFER:
+        return (
+            f"was collected at {_time(last)}, which is in the future: the clock of that run was"
+            " ahead, or the one here is behind"
+        )
     if age > longest:
         return f"was collected {age // timedelta(hours=1)} h ago"
     return None
 
 
-def _draw(states: Sequence[FeedState], verdicts: Sequence[str | None], context: Context) -> None:
+def _last(state: FeedState) -> int | None:
+    """Give the instant of the last run, by its clock."""
+    # A run without any bucket to apply leaves the place as it was.
+    ends = [state.place.as_of, None if state.run is None else state.run.started_at]
+    return max((each for each in ends if each is not None), default=None)
+
+
+def _gaps(state: FeedState, now: float) -> str | None:
+    """Describe the buckets that were not sent; None if there are none."""
+    from usage_async.collect.values import MISSING_FOR
+
+    place = state.place
+    missing = place.missing_at(min(_last(state) or 0, int(now)), state.feed.width_s)
+    if not missing:
+        return None
+    first = _time(place.unread[0] if place.unread else place.covered_to)
+    buckets = "1 bucket" if missing == 1 else f"{missing:,} buckets"
+    return (
+        f"{buckets} missing from {first} on, which the service has not sent: collect asks for them"
+        f" again for {MISSING_FOR.days} days"
+    )
+
+
+def _draw(
+    states: Sequence[FeedState], verdicts: Sequence[str | None], now: float, context: Context
+) -> None:
+    """Write a table, and a line for each feed that has stopped or has gaps."""
     from usage_async.report.formatting import clean
     from usage_async.report.terminal.page import Page, Text
 
@@ -139,6 +170,9 @@ def _draw(states: Sequence[FeedState], verdicts: Sequence[str | None], context: 
     for state, verdict in zip(states, verdicts, strict=True):
         if verdict is not None:
             page.hanging("", f"{state.organization}, {state.feed} {clean(verdict)}", style="red")
+    for state in states:
+        if gaps := _gaps(state, now):
+            page.hanging("", f"{state.organization}, {state.feed}: {gaps}", style="yellow")
 
 
 def _time(instant: int | None) -> str:

@@ -151,13 +151,15 @@ async def test_a_failure_of_the_service_is_a_page_without_its_words():
     assert "words" not in reply.text.partition("<script>")[0].partition("</style>")[2]
 
 
-async def test_two_dimensions_are_nested_and_have_no_link_to_json():
+async def test_two_dimensions_are_nested_and_their_link_gives_the_same_as_json():
     async with direct(app_of(Leaky())) as browser:
         params = {**SETTLED, "by": "project_id,model"}
         reply = await browser.get("/report", params=params, headers=BOSS)
+        link = unescape(re.search('<a href="([^"]*)">The same as JSON', reply.text)[1])
+        same = await browser.get(f"/{link}", headers=BOSS)
     assert reply.status_code == 200
     assert '<option value="project_id,model" selected>project, then model</option>' in reply.text
-    assert "The same as JSON" not in reply.text
+    assert (same.json()["by"], same.json()["then_by"]) == ("project_id", "model")
 
 
 async def test_without_charts_the_page_says_so_and_is_not_kept_as_settled(program, caplog):

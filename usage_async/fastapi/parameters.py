@@ -15,7 +15,7 @@ from usage_async._api.endpoints import Endpoint
 from usage_async._api.fields import FIELDS
 from usage_async._query.times import CALENDAR
 from usage_async.errors import QueryError
-from usage_async.report.spec import GROUPINGS, By
+from usage_async.report.spec import GROUPINGS
 
 _TIME = 'An ISO time with an offset, a date, Unix seconds, or a time before now such as "7d".'
 _DOCS: Mapping[str, str] = {
@@ -137,14 +137,6 @@ def _doc(endpoint: Endpoint, name: str) -> str:
     return f"Filter: only these values. {about}.{known}"
 
 
-class ReportParameters(Parameters):
-    """Parameters of a report."""
-
-    by: By = Field("project_id", description="Dimension to split it by.")
-    period: str = Field("last-month", description=_DOCS["period"])
-    compare: bool = Field(default=False, description="True to compare with the period before.")
-
-
 class PageParameters(Parameters):
     """Parameters of the page of a report."""
 
@@ -153,6 +145,12 @@ class PageParameters(Parameters):
         description=f"Dimension to split it by, or two with a comma: {', '.join(GROUPINGS)}.",
     )
     period: str = Field("last-month", description=_DOCS["period"])
+
+
+class ReportParameters(PageParameters):
+    """Parameters of a report."""
+
+    compare: bool = Field(default=False, description="True to compare with the period before.")
 
 
 class ExplainParameters(Parameters):

@@ -196,10 +196,8 @@ async def page_reply(client: UsageClient, question: Question, *, people: bool) -
 
 
 def _as_json(question: Question) -> str:
-    """Give the place of the same figures as JSON, which knows reports by one dimension."""
+    """Give the place of the same figures as JSON."""
     by, period = question.by, question.period
-    if len(read_by(by)) > 1:
-        return ""
     return f"report.json?{urlencode({'by': by, 'period': period, 'compare': 'true'})}"
 
 

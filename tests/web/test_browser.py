@@ -41,7 +41,7 @@ def figures(page):
         return [Decimal(each.get_attribute("value")) for each in page.locator(selector).all()]
 
     as_of = page.locator("footer time").get_attribute("datetime")
-    groups = "table:has(caption:text('Spend by project'), caption:text('Spend by line item'))"
+    groups = "table:has(caption:text('Spend by project'), caption:text('Spend by user'))"
     return SimpleNamespace(
         as_of=datetime.fromisoformat(as_of).timestamp(),
         total=values(".card.total .figure data"),
@@ -72,12 +72,12 @@ def test_a_person_opens_the_page_and_changes_it(chromium, printed):
         assert page.url == origin
         first = figures(page)
         page.get_by_label("Period").fill("this-month")
-        page.get_by_label("Grouped by").select_option("line item")
+        page.get_by_label("Grouped by").select_option("user")
         page.get_by_role("button", name="Show").click()
-        assert page.url == f"{origin}?period=this-month&by=line-item"
+        assert page.url == f"{origin}?period=this-month&by=user"
         second = figures(page)
         assert page.get_by_label("Period").input_value() == "this-month"
-        assert page.get_by_label("Grouped by").input_value() == "line-item"
+        assert page.get_by_label("Grouped by").input_value() == "user"
         page.get_by_role("link", name="JSON").click()
         assert page.url.startswith(f"{origin}page.json?period=this-month")
         page.go_back()
@@ -87,7 +87,7 @@ def test_a_person_opens_the_page_and_changes_it(chromium, printed):
         (cookie,) = window.context.cookies()
     for shown, period, dimension in (
         (first, "last-week", "project_id"),
-        (second, "this-month", "line_item"),
+        (second, "this-month", "user_id"),
     ):
         total, groups = in_a_thread(expected, shown.as_of, period, dimension)
         assert (shown.total, sorted(shown.groups)) == ([total], groups)

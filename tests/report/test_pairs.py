@@ -98,9 +98,9 @@ def test_a_drawing_has_subtotals_with_their_parts_below_them():
 
 def test_movers_are_pairs():
     assert section_of(drawn(small(**COMPARED)), "Top movers") == [
-        "$6.50 less  q / gpt-5",
-        "$1.00 more  Web  p / gpt-5",
-        "$1.00 more  Web  p / storage",
+        "$6.50 less  q / gpt-5  mostly gpt-5, input: unexplained -$6.50",
+        "$1.00 more  Web  p / gpt-5  mostly gpt-5, input: unexplained +$1.00",
+        "$1.00 more  Web  p / storage  mostly storage: new +$1.00",
     ]
 
 
@@ -113,6 +113,11 @@ def test_json_has_an_object_for_each_pair_within_its_subtotal():
         ("p", "4", "2"),
         ("q", "-0.5", "6"),
         (None, "0.5", "0"),
+    ]
+    causes = [part.pop("cause") for part in groups[0]["parts"]]
+    assert [(each["line_item"], each["effect"]) for each in causes] == [
+        ("gpt-5, input", "unexplained"),
+        ("storage", "new"),
     ]
     assert groups[0]["parts"] == [
         {

@@ -21,9 +21,10 @@ from usage_async import (
     UsageClient,
 )
 from usage_async.emulator import Emulator, Quirks
+from usage_async.emulator.demonstration import client_of
 from usage_async.report import amounts
 from usage_async.report.compute import compute_report
-from usage_async.report.reading import naming_rows, query_count, read_sections
+from usage_async.report.reading import buckets_of, naming_rows, query_count, read_sections
 from usage_async.report.spec import GROUPINGS, ReportSpec, report_spec
 from usage_async.report.values import Report, Sections
 
@@ -210,3 +211,48 @@ def test_rows_that_name_the_same_are_given_once_and_the_last_name_counts():
     assert len(rows) == 3
     assert Names.from_rows(rows) == Names.from_rows(sections.grouped_rows())
     assert Names.from_rows(rows).label("project_id", "a") == "old"
+
+
+OCTOBER = {"by": "project_id", "period": "2026-10", "compare": True}
+
+
+async def test_what_stands_out_is_read_by_line_item_and_explained():
+    spec = report_spec(NOW, **OCTOBER)
+    async with Emulator(now=lambda: NOW) as server, client_of(server) as client:
+        sections = await read_sections(client, spec)
+        asked = [dict(request.query) for request in server.requests if "costs" in request.path]
+    assert sections.costs_by_line is not None
+    assert sections.movers is not None
+    filtered = [each for each in asked if "project_ids" in each]
+    assert len(filtered) == 2
+    assert set(buckets_of(sections)) >= set(sections.movers[0].buckets)
+    (spend,) = compute_report(spec, sections).spends
+    causes = {each.day.day: each.cause for each in spend.unusual}
+    assert causes[17].line_item == "gpt-5.2, output"
+    assert causes[4] is None
+    moved = {group.name: group.cause for group in spend.groups if group.cause}
+    assert len(moved) == 3
+    assert moved["Search"].effect == "price"
+    assert moved["Search"].line_item == "gpt-image-1, images"
+
+
+async def test_line_items_that_cannot_be_read_leave_days_and_groups_without_a_cause():
+    def refuse(path, params):
+        if path.endswith("costs") and ("group_by", "line_item") in params:
+            return 500, {}, b"{}"
+        return None
+
+    spec = report_spec(NOW, **OCTOBER)
+    async with Emulator(now=lambda: NOW) as server, client_of(server) as client:
+        send = client._engine.fetcher.transport
+
+        async def transport(path, params, headers):
+            return refuse(path, params) or await send(path, params, headers)
+
+        client._engine.fetcher.transport = transport
+        client._engine.fetcher.policy = RetryPolicy(attempts=1)
+        report = compute_report(spec, await read_sections(client, spec))
+    (spend,) = report.spends
+    assert spend.unusual
+    assert not any(each.cause for each in (*spend.unusual, *spend.groups))
+    assert report.is_whole

@@ -672,12 +672,14 @@ async def test_the_report_is_that_of_the_terminal():
             total = await browser.get(
                 "/costs/summary", params={"period": "last-month"}, headers=BOSS
             )
+            compared = await browser.get("/report.json", params={"compare": "true"}, headers=BOSS)
             wrong = await browser.get("/report.json", params={"by": "x"}, headers=BOSS)
             period = await browser.get("/report.json", params={"period": "x"}, headers=BOSS)
     report = reply.json()
     assert report["by"] == "model"
     amount = loads(total.content, Summary[CostsResult]).total.amount_value
     assert amount == Decimal(report["spend"][0]["amount"]) > 0
+    assert any(group["cause"] for group in compared.json()["spend"][0]["groups"])
     assert wrong.status_code == 422
     assert period.json()["detail"][0]["loc"] == ["query", "period"]
 

@@ -297,6 +297,8 @@ def _without_words(sections: Sections) -> Sections:
     def told(section: Any) -> Any:
         if isinstance(section, dict):
             return {name: told(each) for name, each in section.items()}
+        if isinstance(section, tuple):
+            return tuple(map(told, section))
         if section is None or section.blank is None:
             return section
         reason = f"the usage service {section.blank.verdict} this"

@@ -23,8 +23,10 @@ from usage_async._client.names import Names
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals, add
 from usage_async.report.amounts import change, total
+from usage_async.report.causes import Path, causes_of, explained_days, movers
 from usage_async.report.details import TokenKind, counting, kinds_of, stacks_of
 from usage_async.report.dimensions import name_in
+from usage_async.report.effects import Cause
 from usage_async.report.insight import pace, unusual_days
 from usage_async.report.spec import GROUPINGS, Grouping, ReportSpec
 from usage_async.report.values import (
@@ -44,6 +46,8 @@ from usage_async.report.values import (
 from usage_async.report.wording import sum_of
 
 _ZERO = Decimal(0)
+_NO_BUCKET: Any = None
+"""The bucket of a row whose group does not depend on it."""
 _REQUESTS = "num_model_requests"
 
 
@@ -182,6 +186,12 @@ def _spends(
     compared = _are_comparable(spec, sections.costs, before)
     compared_by = compared and _are_comparable(spec, sections.costs_by, before_by)
     tree = _Tree(spec, names, _requests(spec, tokens), compared_by)
+    lines = _lines(spec, sections)
+    keys = [_group_key(grouping) for grouping in spec.groupings]
+
+    def path(row: CostsResult) -> Path:
+        return tuple([key(_NO_BUCKET, row) for key in keys])
+
     spends = []
     for currency in {currency for currency, _ in (*by_day, *by_day_before)}:
         amounts = _of_currency(by_day, currency)
@@ -202,18 +212,55 @@ def _spends(
             nobody,
             blank=blank or not compared_by,
         )
+        moved = movers(groups_before, groups) if compared_by else []
+        causes = causes_of(moved, *_lines_of_movers(spec, sections), path, currency.lower())
         spends.append(
             Spend(
                 currency=currency,
                 total=billed,
                 days=days,
-                groups=tree.groups(groups, groups_before),
+                groups=_caused(tree.groups(groups, groups_before), causes),
                 before=billed_before if compared else None,
                 pace=pace(days, spec.today) if spec.running else None,
-                unusual=unusual_days(days, spec.today),
+                unusual=explained_days(
+                    unusual_days(days, spec.today), days, spec.today, lines, currency.lower()
+                ),
             )
         )
     return tuple(sorted(spends, key=lambda spend: (spend.total.copy_negate(), spend.currency)))
+
+
+def _lines(spec: ReportSpec, sections: Sections) -> Sequence[UsageTimeBucket[CostsResult]]:
+    """Give the costs of the period by line item, as far as they were read."""
+    by_line = "line_item" in spec.costs_dimensions
+    section = sections.costs_by if by_line else sections.costs_by_model or sections.costs_by_line
+    return () if section is None else section.buckets
+
+
+def _lines_of_movers(
+    spec: ReportSpec, sections: Sections
+) -> tuple[Sequence[UsageTimeBucket[CostsResult]], Sequence[UsageTimeBucket[CostsResult]]]:
+    """Give the costs by group and line item, of the range before and of the period."""
+    if sections.movers is not None:
+        before, after = sections.movers
+        return before.buckets, after.buckets
+    if "line_item" in spec.costs_dimensions and sections.costs_by_before is not None:
+        return sections.costs_by_before.buckets, sections.costs_by.buckets
+    return (), ()
+
+
+def _caused(
+    groups: Iterable[Group], causes: Mapping[Path, Cause], outer: Path = ()
+) -> tuple[Group, ...]:
+    """Add the causes of groups that moved, or of their parts."""
+    return tuple(
+        attrs.evolve(
+            group,
+            cause=causes.get((*outer, group.id)),
+            parts=_caused(group.parts, causes, (*outer, group.id)),
+        )
+        for group in groups
+    )
 
 
 def _with_stacks(

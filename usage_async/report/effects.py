@@ -64,6 +64,21 @@ class Effects:
 
 
 @attrs.frozen(kw_only=True)
+class Cause:
+    """The largest part of a change.
+
+    Attributes:
+        line_item: The line item with the largest change; None for what no line item accounts for.
+        effect: Name of its largest effect, as in `Effects`.
+        amount: Amount of that effect.
+    """
+
+    line_item: str | None
+    effect: str
+    amount: Decimal
+
+
+@attrs.frozen(kw_only=True)
 class LineChange:
     """The change of one line item of one project.
 

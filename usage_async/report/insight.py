@@ -12,6 +12,7 @@ import attrs
 from usage_async._sums.totals import add
 from usage_async.report.amounts import change, total
 from usage_async.report.arithmetic import ratio, times
+from usage_async.report.effects import Cause
 
 Days = Sequence[tuple[date, Decimal | None]]
 """Amounts by day; None where a day is unknown, so that nothing is concluded from it."""
@@ -55,11 +56,13 @@ class UnusualDay:
         day: The day.
         amount: Its amount.
         usual: The median of its kind of day.
+        cause: The line item that makes the largest difference to a usual day, where it is known.
     """
 
     day: date
     amount: Decimal
     usual: Decimal
+    cause: Cause | None = None
 
 
 def pace(days: Days, today: date) -> Pace | None:

@@ -13,6 +13,7 @@ from usage_async.report.answers import Answer, bills, blanks, given
 from usage_async.report.breakdown import Breakdown, sum_of_all
 from usage_async.report.budget_json import budget_value
 from usage_async.report.dimensions import names_of
+from usage_async.report.effects import Cause
 from usage_async.report.spec import day_of
 from usage_async.report.values import Group, Report, Spend, Tokens, View
 
@@ -115,6 +116,15 @@ def _spend(spend: Spend) -> dict[str, Any]:
         "projected": None if spend.pace is None else spend.pace.projected,
         "days": [{"date": day.isoformat(), "amount": amount} for day, amount in spend.days],
         "unusual_days": [each.day.isoformat() for each in spend.unusual],
+        "unusual": [
+            {
+                "date": each.day.isoformat(),
+                "amount": each.amount,
+                "usual": each.usual,
+                "cause": _cause(each.cause),
+            }
+            for each in spend.unusual
+        ],
         "groups": [
             {
                 "group": group.id,
@@ -140,7 +150,14 @@ def _group(group: Group) -> dict[str, Any]:
         "amount": group.amount,
         "amount_before": group.before,
         "num_model_requests": group.requests,
+        "cause": _cause(group.cause),
     }
+
+
+def _cause(cause: Cause | None) -> dict[str, Any] | None:
+    if cause is None:
+        return None
+    return {"line_item": cause.line_item, "effect": cause.effect, "amount": cause.amount}
 
 
 def _used(row: Tokens) -> dict[str, Any]:

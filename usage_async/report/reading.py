@@ -7,7 +7,8 @@ every query, such as a wrong key, ends the whole.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -30,6 +31,7 @@ from usage_async.errors import (
     RangeUnavailableError,
     UsageError,
 )
+from usage_async.report.causes import FILTERS, standing_out
 from usage_async.report.details import counting
 from usage_async.report.spec import ReportSpec, day_end
 from usage_async.report.values import Blank, Section, Sections
@@ -83,10 +85,38 @@ async def read_sections(
         isinstance(errors[0], RangeUnavailableError) or None not in errors
     ):
         raise errors[0]
-    return Sections(
-        **{name: task.section for name, task in costs.items()},
+    read: dict[str, Any] = {name: task.section for name, task in costs.items()}
+    sections = Sections(
+        **read,
         usage={name: task.section for name, task in usage.items()},
         usage_before={name: task.section for name, task in usage_before.items()},
+    )
+    return await _with_lines(client, spec, sections)
+
+
+async def _with_lines(client: UsageClient, spec: ReportSpec, sections: Sections) -> Sections:
+    """Read the line items of what stands out; a report in which nothing does is not kept waiting.
+
+    They are an addition: where they cannot be read, days and groups are shown without a cause.
+    """
+    has_days, movers = standing_out(spec, sections)
+    asked: list[tuple[TimeRange, list[str], dict[str, list[str]]]] = []
+    if has_days:
+        asked.append((spec.period, ["line_item"], {}))
+    if movers and spec.before is not None:
+        (dimension,) = spec.costs_dimensions
+        filters = {FILTERS[dimension]: movers}
+        asked += [(each, [dimension, "line_item"], filters) for each in (spec.before, spec.period)]
+    tasks = [
+        _task(client, "costs", period, by, clamp=True, filters=filters)
+        for period, by, filters in asked
+    ]
+    await together(_run(task, lambda: None) for task in tasks)
+    found = [task.section for task in tasks]
+    return attrs.evolve(
+        sections,
+        costs_by_line=found[0] if has_days else None,
+        movers=(found[-2], found[-1]) if movers else None,
     )
 
 
@@ -104,7 +134,8 @@ def buckets_of(sections: Sections) -> list[UsageTimeBucket[Any]]:
     """Give the buckets of all sections, for `let_go`."""
     costs = (sections.costs_before, sections.costs_by_before, sections.costs, sections.costs_by)
     usage = (*sections.usage_before.values(), *sections.usage.values())
-    every = (*costs, sections.costs_by_model, *usage)
+    lines = (sections.costs_by_model, sections.costs_by_line, *(sections.movers or ()))
+    every = (*costs, *lines, *usage)
     present = (section for section in every if section is not None)
     return [bucket for section in present for bucket in section.buckets]
 
@@ -176,11 +207,12 @@ def _task(
     by: list[str] | None = None,
     *,
     clamp: bool = False,
+    filters: Mapping[str, Any] = MappingProxyType({}),
 ) -> _Task:
     end = day_end(period.end_time)  # a running day is part of the report
 
     def query_from(start: int) -> UsageQuery[Any]:
-        return client.query(name, start_time=start, end_time=end, group_by=by)
+        return client.query(name, start_time=start, end_time=end, group_by=by, **filters)
 
     return _Task(query_from, period, clamp)
 

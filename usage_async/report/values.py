@@ -16,6 +16,7 @@ from usage_async._api.results import UsageResult
 from usage_async._query.times import iso
 from usage_async.report.budgets import Budget
 from usage_async.report.details import Stack, TokenKind
+from usage_async.report.effects import Cause
 from usage_async.report.insight import Pace, UnusualDay
 from usage_async.report.spec import ReportSpec, day_of
 
@@ -81,6 +82,9 @@ class Sections:
         costs_before: Ungrouped costs of the range to compare with.
         costs_by_before: The same, by the dimensions of the report.
         costs_by_model: Costs by line item, for a detailed report that reads them not anyway.
+        costs_by_line: Costs by line item, where a day is unusual and nothing else tells them.
+        movers: Costs of the groups that moved most, by group and line item: of the range to compare
+            with, and of the period.
         usage_before: Ungrouped usage of the range to compare with, for a detailed report: of every
             endpoint that counts requests or tokens.
     """
@@ -91,6 +95,8 @@ class Sections:
     costs_before: Section | None = None
     costs_by_before: Section | None = None
     costs_by_model: Section | None = None
+    costs_by_line: Section | None = None
+    movers: tuple[Section, Section] | None = None
     usage_before: Mapping[str, Section] = attrs.field(factory=dict)
 
     def grouped_rows(self) -> Iterator[UsageResult]:
@@ -111,6 +117,7 @@ class Group:
         amount: Exact.
         before: The exact amount of the range that it is compared with.
         requests: Its requests to models, where they are known.
+        cause: The line item that moved it most, for groups that moved most.
         parts: Its groups by the second dimension, the largest first; together they are its amount,
             exactly. Empty where there is one dimension.
     """
@@ -120,6 +127,7 @@ class Group:
     amount: Decimal
     before: Decimal | None = None
     requests: int | None = None
+    cause: Cause | None = None
     parts: tuple[Group, ...] = ()
 
 

@@ -12,6 +12,7 @@ from usage_async.report import amounts
 from usage_async.report.amounts import total
 from usage_async.report.arithmetic import ratio, times
 from usage_async.report.budgets import Budget
+from usage_async.report.effects import Cause
 from usage_async.report.formatting import count, money, percent, size
 from usage_async.report.insight import Pace, UnusualDay, is_weekend
 from usage_async.report.spec import GROUPINGS, day_of
@@ -50,7 +51,14 @@ def unusual_text(each: UnusualDay, currency: str) -> str:
 def unusual_note(each: UnusualDay, currency: str) -> str:
     """Tell why a day is unusual, beside its amount."""
     of = "weekend day" if is_weekend(each.day) else "weekday"
-    return f"unusual, the median {of} is {money(each.usual, currency)}"
+    cause = "" if each.cause is None else f"; mostly {cause_text(each.cause, currency)}"
+    return f"unusual, the median {of} is {money(each.usual, currency)}{cause}"
+
+
+def cause_text(cause: Cause, currency: str) -> str:
+    """Tell of a cause: the line item, its largest effect, and the amount of that."""
+    item = cause.line_item or NOT_ATTRIBUTED
+    return f"{item}: {cause.effect} {money(cause.amount, currency, sign=True)}"
 
 
 def pace_text(pace: Pace, currency: str) -> str:

@@ -30,6 +30,7 @@ from usage_async.report.values import (
 )
 from usage_async.report.wording import (
     NOT_ATTRIBUTED,
+    cause_text,
     change_text,
     figure_text,
     groups_note,
@@ -190,7 +191,7 @@ def _days(page: Page, spend: Spend) -> None:
         page.drawing(text)
     _ruler(page, 1 if len(months) > 1 else months[0][0][0].day, places, cell)
     for each in spend.unusual:
-        page.wrapped(unusual_text(each, spend.currency), "yellow")
+        page.wrapped(clean(unusual_text(each, spend.currency)), "yellow")
     if spend.unusual:
         page.wrapped(f"(unusual: {UNUSUAL_RULE})", "dim")
 
@@ -297,7 +298,14 @@ def _movers(page: Page, spend: Spend) -> None:
                 "red" if change > 0 else "green",
             ),
             Text(" / ").join(map(_label, path)),
+            _cause(path[-1], spend),
         )
+
+
+def _cause(group: Group, spend: Spend) -> tuple[str, str]:
+    if group.cause is None:
+        return "", ""
+    return f"  mostly {clean(cause_text(group.cause, spend.currency))}", "dim"
 
 
 def _blanks(page: Page, report: Report) -> None:

@@ -92,6 +92,7 @@ class Leaky:
                 {
                     "object": kind.object,
                     **dict.fromkeys(FIGURES[name], 1),
+                    **({"amount": {"value": "0.5", "currency": "usd"}} if name == "costs" else {}),
                     "project_id": project,
                     "user_id": f"user of {project}",
                     "extra_field": f"of {project}",
@@ -423,9 +424,11 @@ async def test_tenants_share_no_reply():
     async with served(app_of(upstream)) as browser:
         for path, params, _ in JSON_REPLIES.values():
             ask = partial(browser.get, path, params=params)
-            boss, own = [await ask(headers={"token": token}) for token in ("boss", "own")]
+            boss = await ask(headers={"token": "boss"})
+            sent = len(upstream.sent)
+            own = await ask(headers={"token": "own"})
             assert boss.content != own.content
-    assert len(upstream.sent) == 2 * ALL_REQUESTS
+            assert len(upstream.sent) > sent
 
 
 async def test_questions_of_other_arguments_share_no_reply():
@@ -452,7 +455,10 @@ async def test_only_settled_and_complete_replies_are_kept_for_longer(fails):
         for ticks[0] in (0, 3600, 86399):
             for path, params, _ in JSON_REPLIES.values():
                 await browser.get(path, params=params, headers=BOSS)
-    assert len(upstream.sent) == ALL_REQUESTS * (3 if fails else 1)
+    # The limits beside a budget may change at any time.
+    *_, of_budget = JSON_REPLIES["budget"]
+    once = 0 if fails else ALL_REQUESTS - of_budget
+    assert len(upstream.sent) == 3 * ALL_REQUESTS - 2 * once
 
 
 async def test_a_client_without_a_cache_reads_each_time():

@@ -26,7 +26,7 @@ from usage_async.collect import (
 )
 from usage_async.collect import work as module
 from usage_async.collect.run import REQUESTS, first_start
-from usage_async.errors import ConfigurationError, QueryError, StoreError
+from usage_async.errors import APIConnectionError, ConfigurationError, QueryError, StoreError
 
 HOURS = Feed.parse("completions:1h")
 DAYS = Feed.parse("completions:1d")
@@ -500,6 +500,27 @@ async def test_a_silent_organization_gives_its_place_to_others(monkeypatch):
     assert hang.asked
     assert sorted(done[:2]) == ["acme", "globex"]
     assert not any(run.error for run in runs)
+
+
+@pytest.mark.parametrize(("silence_s", "asked"), [(60, 3), (-1, 2)])
+async def test_a_service_that_falls_silent_is_not_asked_for_every_feed(
+    monkeypatch, silence_s, asked
+):
+    monkeypatch.setattr(module, "FEEDS_AT_ONCE", 1)
+    monkeypatch.setattr(module, "SILENCE_S", silence_s)
+    many = Many("acme", feeds=["completions", "embeddings", "moderations"])
+    service = many.services["acme"]
+
+    def answer(path, params):
+        if not path.endswith("completions"):
+            raise APIConnectionError("no answer")
+
+    service.answer = answer
+    one, two, three = await many.collect(retry=RetryPolicy(attempts=1))
+    assert one.error is None
+    assert two.error
+    assert three.error
+    assert len(service.sent) == asked
 
 
 class Hang:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -63,6 +64,9 @@ TRIES = 5
 """Times that a feed is read while other runs overtake it."""
 PATIENCE_S = 10.0
 """Seconds without an answer after which an organization gives its place to another."""
+SILENCE_S = 60.0
+"""Seconds without an answer after which a feed that gets none stands for those that are not begun:
+each would try for five minutes."""
 
 _ROWS_HELD = 160_000
 """Rows that all snapshots of a call together may hold: 29 MB as tables, 183 bytes a row (measured
@@ -142,14 +146,14 @@ class Work:
         shared: Options and bounds.
         organization: The organization.
         failure: Failure that holds for all feeds, so that no further one is asked for.
-        is_answered: True once its service has answered.
+        answered_at: Time of the event loop at which its service has last answered.
         storing: Number of its tasks that wait for the store.
     """
 
     shared: Shared
     organization: Organization
     failure: str | None = attrs.field(default=None, init=False)
-    is_answered: bool = attrs.field(default=False, init=False)
+    answered_at: float = attrs.field(default=-math.inf, init=False)
     storing: int = attrs.field(default=0, init=False)
     _heard_at: float = attrs.field(default=0.0, init=False)
     _rows: dict[tuple[str | None, ...], None] = attrs.field(factory=dict, init=False)
@@ -196,8 +200,7 @@ class Work:
             if (tally := _TALLY.get()) is not None:
                 tally.requests += 1
             if event.error is None:
-                self.is_answered = True
-                self._heard_at = asyncio.get_running_loop().time()
+                self._heard_at = self.answered_at = asyncio.get_running_loop().time()
             if trace is not None:
                 trace(event)
 
@@ -255,9 +258,10 @@ class Work:
             _log.error("%s, %s: %s", self.organization.name, work, failure)
         line = " ".join(failure.message.split())
         is_of_all = isinstance(failure, AuthenticationError | ConfigurationError)
-        # Where one endpoint has answered, others may.
         is_silent = isinstance(failure, APIConnectionError | RateLimitError)
-        if is_of_all or (is_silent and not self.is_answered):
+        # Where one endpoint has answered just before, others may.
+        silent_s = asyncio.get_running_loop().time() - self.answered_at
+        if is_of_all or (is_silent and silent_s > SILENCE_S):
             self.failure = line
         return line
 

@@ -236,6 +236,7 @@ class Toy:
 
     memory: Memory = attrs.Factory(Memory)
     keeps_names = True
+    shuts_out = False
 
     def place(self, organization: str, feed: Feed) -> Place:
         """See `Backend`."""

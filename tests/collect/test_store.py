@@ -424,6 +424,23 @@ async def test_a_loop_that_closes_while_a_store_works_leaves_nobody_waiting(noth
     assert (first.cancelled(), last.cancelled()) == (True, True)
 
 
+@pytest.mark.parametrize(("shuts_out", "pauses"), [(True, 2), (False, 0)])
+async def test_a_store_that_shuts_others_out_lets_them_in_from_time_to_time(
+    nothing_left, shuts_out, pauses
+):
+    backend, clock = Alone(), Clock(0.0)
+    backend.shuts_out = shuts_out
+
+    def place(organization, feed):
+        clock.now += 0.3
+        return Place()
+
+    backend.place = place
+    async with Store(backend, runtime=clock.runtime) as store:
+        await asyncio.gather(*(store.resume_from(f"o{n}", COMPLETIONS) for n in range(12)))
+    assert clock.slept == [0.1] * pauses
+
+
 # A shared transaction of a database
 
 

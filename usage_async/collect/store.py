@@ -45,6 +45,9 @@ WAIT_S = 10.0
 """Seconds for which operations wait for a database that another program has open."""
 _NEXT_TRY_S = 0.05
 """Seconds between two tries to open it."""
+_TURN_S, _PAUSE_S = 1.0, 2 * _NEXT_TRY_S
+"""Seconds of work after which a database that shuts others out is left to them, and for how long:
+a reader that tries every 50 ms would otherwise wait for the end of a long run."""
 
 
 class UnopenedError(StoreError):
@@ -66,9 +69,11 @@ class Backend(Protocol):
 
     Attributes:
         keeps_names: True if `remember` keeps names.
+        shuts_out: True if nothing else can read the database while an operation runs.
     """
 
     keeps_names: bool
+    shuts_out: bool
 
     def place(self, organization: str, feed: Feed) -> Place:
         """Give the place of a feed; `Place()` if the feed was never collected.
@@ -271,15 +276,19 @@ class Store:
         """Do the operations that wait, until there are none."""
         together: list[_Operation] = []
         busy_since: float | None = None
+        begun = self._runtime.monotonic()
         try:
             while self._waiting:
                 together = self._next()
                 outcomes = await in_thread(_done, self._backend, together)
                 unopened = self._tell(together, outcomes)
+                now = self._runtime.monotonic()
                 if unopened is None:
                     busy_since = None
+                    if self._backend.shuts_out and self._waiting and now - begun >= _TURN_S:
+                        await self._runtime.sleep(_PAUSE_S)
+                        begun = self._runtime.monotonic()
                     continue
-                now = self._runtime.monotonic()
                 busy_since = now if busy_since is None else busy_since
                 if unopened.is_busy and now - busy_since < WAIT_S:
                     await self._runtime.sleep(_NEXT_TRY_S)

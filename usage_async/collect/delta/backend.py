@@ -145,6 +145,7 @@ class DeltaBackend:
     """
 
     keeps_names = False
+    shuts_out = False
 
     folder: Folder
     _places: dict[tuple[str, str], Place] = attrs.field(init=False, repr=False, factory=dict)

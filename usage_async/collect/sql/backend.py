@@ -52,6 +52,7 @@ class SqlBackend(ABC):
     """Backend of a store in an SQL database."""
 
     keeps_names = True
+    shuts_out = False
     dialect: ClassVar[Dialect]
     layout: Layout = LAYOUT
 

@@ -71,6 +71,7 @@ class DuckDB(SqlBackend):
         path: Path of the file, which the first snapshot makes.
     """
 
+    shuts_out = True
     dialect = Dialect(
         types={
             "time": "timestamptz",

@@ -497,6 +497,11 @@ def test_status_makes_no_file(cli, backend, tmp_path):
     assert backend.urls == []
 
 
+def test_status_reads_a_file_that_is_there(cli, collected, tmp_path):
+    (tmp_path / "usage.duckdb").touch()
+    assert cli("status").code == 0
+
+
 def test_no_traceback_of_status_shows_a_password(monkeypatch):
     monkeypatch.setenv("STORE", f"postgresql://me:{PASSWORD}@127.0.0.1:1/usage")
     with pytest.raises(StoreError) as raised:

@@ -31,6 +31,7 @@ import attrs
 from usage_async._api.interval import DAY_S
 from usage_async._api.results import UsageRow
 from usage_async._client.client import UsageClient
+from usage_async._codec.redactor import Redactor
 from usage_async._engine.engine import together
 from usage_async._http.fetch import RequestEvent
 from usage_async._http.runtime import Runtime
@@ -251,9 +252,9 @@ class Work:
     def _line(self, client: UsageClient | None, failure: Exception, work: str) -> str:
         """Describe a failure in one line, and note one that holds for the other feeds as well."""
         if not isinstance(failure, UsageError):
-            text = f"{type(failure).__name__}: {failure}"
-            if client is not None:
-                text = client._engine.fetcher.custody.redactor.text(text)  # noqa: SLF001 - it knows the key
+            # The redactor of the client knows the key.
+            redactor = client._engine.fetcher.custody.redactor if client else Redactor()  # noqa: SLF001
+            text = redactor.text(f"{type(failure).__name__}: {failure}")
             failure = UsageError(f"{redact(text)}: this is a bug in usage-async, please report it")
             _log.error("%s, %s: %s", self.organization.name, work, failure)
         line = " ".join(failure.message.split())

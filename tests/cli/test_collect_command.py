@@ -292,6 +292,23 @@ def test_organizations_are_read_again_each_round(rounds, backend, organizations,
     assert "organizations.toml is not TOML" in wrote.err
 
 
+def test_a_bug_in_a_later_round_is_one_line_and_the_next_round_goes_on(
+    rounds, backend, server, bare
+):
+    tried = []
+
+    def open_store(url):
+        tried.append(url)
+        if len(tried) == 2:
+            raise ZeroDivisionError
+        return Store(backend)
+
+    bare.setattr("usage_async.collect.open.open_store", open_store)
+    _, wrote = rounds(3, "collect", "--feed", "costs:1d", "--every", "1h", "--format", "json")
+    assert "this is a bug" in wrote.err
+    assert len(wrote.out.splitlines()) == 2
+
+
 def test_what_is_wrong_from_the_start_ends_it(cli, backend, server):
     assert cli("collect", "--every", "1h", "--feed", "cost").code == 2
 

@@ -36,7 +36,7 @@ from usage_async._cli.store_options import (
     store_options,
     store_url,
 )
-from usage_async.errors import ConfigurationError, QueryError, UsageError
+from usage_async.errors import QueryError, StoreError
 
 if TYPE_CHECKING:
     from usage_async._client.client import UsageClient
@@ -143,10 +143,11 @@ async def _rounds(
             begun = runtime.monotonic()
             try:
                 code = await _round(task, client_of, context, page)
-            except (UsageError, OSError) as error:
-                is_wrong = isinstance(error, ConfigurationError | QueryError)
-                # A database that is down may come back; a wrong command stays wrong.
-                if every_s is None or (is_first and is_wrong):
+            except Exception as error:
+                # A database that is down may come back; a wrong command stays wrong. A file of
+                # organizations may also be changed for the worse, and back, between two rounds.
+                is_down = isinstance(error, StoreError | OSError)
+                if every_s is None or (is_first and not is_down):
                     raise
                 stderr.write_line(explain(error))
             else:

@@ -76,7 +76,23 @@ from usage_async.fastapi import (
     usage_of,
     usage_router,
 )
-from usage_async.report import Report, read_report, render_report, write_report
+from usage_async.report import (
+    BudgetReport,
+    Explanation,
+    InvoiceGap,
+    Reconciliation,
+    Report,
+    SpendLimits,
+    invoice_gap,
+    read_budget,
+    read_explanation,
+    read_reconciliation,
+    read_report,
+    read_spend_limits,
+    render_report,
+    sentences,
+    write_report,
+)
 
 
 async def fetch_key() -> str:
@@ -331,3 +347,17 @@ async def reports(client: UsageClient) -> None:
     assert_type(render_report(report, "json", top=5), bytes)
     await write_report(report, "october.xlsx")
     await read_report(client, by=5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+async def reasons(client: UsageClient) -> None:
+    explanation = await read_explanation(client, "2026-10", against="2026-08", names=False)
+    assert_type(explanation, Explanation)
+    assert_type(sentences(explanation), list[str])
+    assert_type(explanation.bills[0].effects.volume, Decimal)
+    assert_type(invoice_gap(explanation, Decimal("5597.60"), "usd"), InvoiceGap)
+    assert_type(await read_reconciliation(client), Reconciliation)
+    budget = await read_budget(client, Decimal(6000), period="2026-10", by="project")
+    assert_type(budget, BudgetReport)
+    assert_type(await read_spend_limits(client, ["proj_1"]), SpendLimits)
+    await read_budget(client, 6000.0)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    await read_explanation(client, 202610)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

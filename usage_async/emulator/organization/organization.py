@@ -4,7 +4,7 @@ Every endpoint has *leaves*, the single combinations of dimensions (project, use
 with usage. A leaf has figures for a day. Buckets of hours and minutes divide the figures of the
 day; groups are sums of leaves. Therefore minutes add up to hours, hours to days, and groups to the
 ungrouped figure, under any filter. Levels (`usage_bytes`) are the exception: a bucket has their
-value at its end.
+value at its end. What happens in it month after month is in `story`.
 """
 
 from __future__ import annotations

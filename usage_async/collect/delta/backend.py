@@ -113,11 +113,10 @@ def _folder(where: str) -> str | ConfigurationError:
 
 def _bucket(where: str) -> str | ConfigurationError:
     """Read a URL. A failure is returned: a traceback with locals would show what is refused."""
-    is_bucket = False
+    parts = None
     with suppress(ValueError):
         parts = urlsplit(where)
-        is_bucket = parts.scheme in {"s3", "s3a"} and bool(parts.netloc)
-    if not is_bucket:
+    if parts is None or parts.scheme not in {"s3", "s3a"} or not parts.netloc:
         return ConfigurationError(
             "delta: this is no folder: use delta:FOLDER or delta:s3://BUCKET/…"
         )

@@ -453,6 +453,16 @@ def test_status_tells_that_the_clock_of_the_last_run_was_ahead(
     assert cli("status", "--to", "delta:x").code == 0
 
 
+def test_status_ends_with_4_when_a_run_that_was_cut_off_left_the_figures_far_behind(cli, collected):
+    ((key, run),) = collected.memory.runs.items()
+    late = NOW + 5 * HOUR
+    collected.memory.runs[key] = attrs.evolve(run, started_at=late)
+    ran = cli("status", "--to", "delta:x", now=late, columns=200)
+    assert ran.code == 4
+    assert "holds figures to 2026-11-22 12:00 only: the last run was cut off" in ran.out
+    assert cli("status", "--to", "delta:x", "--max-age", "4h", now=late).code == 0
+
+
 def test_status_tells_of_buckets_that_were_not_sent(cli, collected):
     first = NOW - NOW % HOUR
     put(collected, [[], None, [], None, [], []], start=first, as_of=first + 6 * HOUR)

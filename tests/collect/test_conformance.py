@@ -152,6 +152,22 @@ def test_nothing_sent_at_all_changes_no_row_and_moves_the_place(shelf, backend):
     assert (place.number, place.missing) == (2, (START, START + HOUR))
 
 
+def test_an_earlier_start_is_kept_until_the_gap_is_closed(shelf, backend):
+    put(backend, [[usage(1)]], start=START + 9 * HOUR)
+    put(backend, [[usage(2)], None, [usage(2)]], start=START + HOUR)
+    backend.close()
+    backend = shelf.open()
+    place = backend.place(ORGANIZATION, COMPLETIONS)
+    assert (place.first_start, place.wanted_start) == (START + 9 * HOUR, START + HOUR)
+    assert place.missing == (START + 2 * HOUR,)
+    put(backend, [[usage(3)]] * 9, start=START + HOUR)
+    backend.close()
+    backend = shelf.open()
+    place = backend.place(ORGANIZATION, COMPLETIONS)
+    assert (place.first_start, place.wanted_start, place.missing) == (START + HOUR, None, ())
+    backend.close()
+
+
 def test_other_organizations_are_untouched(shelf, backend):
     put(backend, [[usage(1)], [usage(2)]])
     put(backend, [[usage(3)], []], organization="other")

@@ -237,6 +237,29 @@ async def test_an_earlier_start_reads_everything_from_there_and_a_later_one_chan
     assert earlier[-1].next_place().first_start == START - DAY
 
 
+async def test_an_earlier_start_that_was_cut_off_is_read_by_a_run_that_does_not_ask_for_it():
+    clock = Clock(START + 10 * DAY + 60)
+    ledger, store = Ledger(clock, {START + n * HOUR: 1 for n in range(300)}), Toy()
+    await collected(ledger, store, START + 8 * DAY, 10_000)
+    await collected(ledger, store, START, 50, 1)
+    assert store.place(ORGANIZATION, HOURLY).wanted_start == START
+    clock.now += HOUR
+    await collected(ledger, store, START + 8 * DAY, 10_000)
+    place = store.place(ORGANIZATION, HOURLY)
+    assert (place.first_start, place.wanted_start) == (START, None)
+    held = {row["start_time"] for row in ToyShelf(store.memory).rows(HOURLY)}
+    assert held == {*range(START, START + 10 * DAY + 2 * HOUR, HOUR)}
+
+
+async def test_a_clock_that_was_behind_is_not_taken_for_an_earlier_start():
+    clock = Clock(START + 410 * DAY + 60)
+    ledger, store = Ledger(clock), Toy()
+    await collected(ledger, store, START + 408 * DAY, 10_000)
+    await collected(ledger, store, START + 408 * DAY, 10_000, clock=Clock(START + 10 * DAY))
+    place = store.place(ORGANIZATION, HOURLY)
+    assert (place.first_start, place.wanted_start) == (START + 408 * DAY, None)
+
+
 async def test_a_start_within_a_bucket_is_that_of_the_bucket():
     clock = Clock(START + DAY)
     async with Ledger(clock).client() as client:

@@ -69,9 +69,13 @@ async def snapshots(
     settle_s = engine.settle_after // timedelta(seconds=1)
     # A clock that was set back must not turn the place into an error.
     last = _floor(int(engine.fetcher.runtime.now()) - 1, width)
-    begun = min(_floor(since, width), last)
-    is_first = place.first_start is None or begun < place.first_start
-    start = begun if is_first or place.start_time is None else place.start_time
+    begun, first = _floor(since, width), place.first_start
+    if first is None:
+        begun = min(begun, last)
+    elif place.wanted_start is not None:
+        begun = min(begun, place.wanted_start)
+    is_earlier = first is None or begun < first
+    start = begun if is_earlier or place.start_time is None else place.start_time
     start = min(start, last)
     query = client.query(feed.endpoint, start_time=start, clamp=True, **feed.parameters())
     columns = await query._columns(exact=True)  # noqa: SLF001 - rows go straight into tables

@@ -40,6 +40,8 @@ class Place:
         number: Number of snapshots that were applied. A store refuses a snapshot that was read from
             a place with another number.
         first_start: Start from which on figures were asked for; None if none were.
+        wanted_start: An earlier one, from which a run began to read, but did not reach
+            `first_start`; None if there is none. The next run begins there.
         start_time: Start of the first bucket to read again; None if nothing was read.
         covered_to: End of the last bucket that was sent.
         ended_through: Each bucket that ended by then was read after its end.
@@ -52,6 +54,7 @@ class Place:
 
     number: int = 0
     first_start: int | None = None
+    wanted_start: int | None = None
     start_time: int | None = None
     covered_to: int | None = None
     ended_through: int | None = None
@@ -153,15 +156,18 @@ class Snapshot:
         settled -= settled % width
         oldest = self.ended_through - MISSING_FOR // timedelta(seconds=1)
         resume = min([settled, *(start for start in missing if start >= oldest)])
-        first, start_time = before.first_start, before.start_time
+        first, start_time, wanted = before.first_start, before.start_time, before.wanted_start
         if first is None or self.begun < first <= self.end_time:
             # From the earlier start on there is no gap any more, and late figures are awaited.
-            first, start_time = self.begun, max(resume, self.begun)
+            first, start_time, wanted = self.begun, max(resume, self.begun), None
+        elif self.begun < first:
+            wanted = self.begun
         else:
             start_time = max(resume, start_time or resume)
         return Place(
             number=before.number + 1,
             first_start=first,
+            wanted_start=wanted,
             start_time=start_time,
             covered_to=max(before.covered_to or 0, self.end_time),
             ended_through=max(before.ended_through or 0, min(self.ended_through, self.end_time)),

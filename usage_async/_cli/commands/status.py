@@ -118,6 +118,12 @@ def _verdict(state: FeedState, now: float, longest: timedelta) -> str | None:
         )
     if age > longest:
         return f"was collected {age // timedelta(hours=1)} h ago"
+    covered = state.place.covered_to
+    if covered is not None and timedelta(seconds=now - covered - state.feed.width_s) > longest:
+        return (
+            f"holds figures to {_time(covered)} only: the last run was cut off, or the service has"
+            " sent nothing since"
+        )
     return None
 
 

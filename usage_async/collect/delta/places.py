@@ -19,7 +19,8 @@ _PAIRS = (
     ("settled_through", "as_of"),
 )
 """Values that share a number, which is named after the first one; `gaps` counts the runs of missing
-buckets. deltalake reads the log again for each number, so fewer numbers take less time."""
+buckets, and that of the wanted start. deltalake reads the log again for each number, so fewer
+numbers take less time."""
 _HALF = 32
 """Bits of each of the two values in a number of the log, which has 64."""
 _MASK = (1 << _HALF) - 1
@@ -53,6 +54,9 @@ def numbers_of(organization: str, place: Place, width: int) -> dict[str, int]:
         width: Width of a bucket in seconds.
     """
     runs = packed(place.missing, {*place.unread}, width)
+    if place.wanted_start is not None:
+        # A run without a length, since few places have one and each number costs a reading.
+        runs.append(place.wanted_start // width << _HALF)
     made = {_key(f"gap{number}", organization): run for number, run in enumerate(runs)}
     made[number_key(organization)] = (place.number << _HALF) + len(runs)
     for one, other in _PAIRS[1:]:
@@ -119,8 +123,10 @@ def read_places(
         places.append(Place(number=number, **dict(zip(names, values, strict=True))))
         gaps.append([_key(f"gap{each}", organization) for each in range(count)])
     runs = iter(read([key for keys in gaps for key in keys]))
-    found = [unpacked([next(runs) or 0 for _ in keys], width) for keys in gaps]
-    return [
-        attrs.evolve(place, missing=missing, unread=unread)
-        for place, (missing, unread) in zip(places, found, strict=True)
-    ]
+    found = []
+    for place, keys in zip(places, gaps, strict=True):
+        held = [next(runs) or 0 for _ in keys]
+        missing, unread = unpacked(held, width)
+        wanted = next(((run >> _HALF) * width for run in held if not run & _MASK), None)
+        found.append(attrs.evolve(place, missing=missing, unread=unread, wanted_start=wanted))
+    return found

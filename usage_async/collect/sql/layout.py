@@ -88,7 +88,8 @@ def _tables() -> Sequence[str]:
     columns = {
         FEEDS: f"""{_FEED}, endpoint text NOT NULL, bucket_width text NOT NULL,
             group_by text NOT NULL, filters text NOT NULL, number bigint NOT NULL,
-            first_start timestamptz, start_time timestamptz, covered_to timestamptz,
+            first_start timestamptz, wanted_start timestamptz, start_time timestamptz,
+            covered_to timestamptz,
             ended_through timestamptz, settled_through timestamptz, missing text NOT NULL,
             unread text NOT NULL, as_of timestamptz, PRIMARY KEY (organization, table_name)""",
         RUNS: f"""{_FEED}, number bigint NOT NULL, started_at timestamptz NOT NULL,

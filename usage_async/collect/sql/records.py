@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TIMES = ("first_start", "start_time", "covered_to", "ended_through", "settled_through", "as_of")
+_TIMES = (
+    "first_start",
+    "wanted_start",
+    "start_time",
+    "covered_to",
+    "ended_through",
+    "settled_through",
+    "as_of",
+)
 """Columns of the times of a place."""
 _STARTS = ("missing", "unread")
 """Columns of the starts of buckets in a place, which hold JSON."""

@@ -103,5 +103,7 @@ def test_groups_without_a_filter_need_no_further_lines():
 def test_a_cause_is_told_beside_the_amount():
     cause = Cause(line_item=None, effect="unexplained", amount=Decimal(-2))
     assert cause_text(cause, "usd") == "(not attributed): unexplained -$2.00"
+    hostile = Cause(line_item="a\x1b[2J", effect="new", amount=Decimal(2))
+    assert cause_text(hostile, "usd") == "a\\x1b[2J: new +$2.00"
     day = UnusualDay(date(2026, 10, 2), Decimal(9), Decimal(2), cause)
     assert unusual_note(day, "usd").endswith("$2.00; mostly (not attributed): unexplained -$2.00")

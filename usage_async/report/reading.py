@@ -35,6 +35,7 @@ from usage_async.report.causes import FILTERS, standing_out
 from usage_async.report.details import counting
 from usage_async.report.spec import ReportSpec, day_end
 from usage_async.report.values import Blank, Section, Sections
+from usage_async.report.worker import in_worker
 
 _REFUSALS = (AuthenticationError, BadRequestError, NotFoundError, PermissionDeniedError)
 """Answers that asking again would not change."""
@@ -99,7 +100,7 @@ async def _with_lines(client: UsageClient, spec: ReportSpec, sections: Sections)
 
     They are an addition: where they cannot be read, days and groups are shown without a cause.
     """
-    has_days, movers = standing_out(spec, sections)
+    has_days, movers = await in_worker(standing_out, spec, sections)
     asked: list[tuple[TimeRange, list[str], dict[str, list[str]]]] = []
     if has_days:
         asked.append((spec.period, ["line_item"], {}))

@@ -311,11 +311,16 @@ async def budget_of(
         read_section(client, "costs", period, each, clamp=True) for each in groupings
     )
     costs = BudgetCosts(whole=sections[0], groups=Section() if by is None else sections[1])
-    rows = costs.rows()
+    rows = await in_worker(costs.rows)
     if question.limits:
-        projects = [row.project_id for row in rows] if by == _PROJECT else ()
+        projects = {row.project_id: None for row in rows} if by == _PROJECT else ()
         costs = attrs.evolve(costs, limits=await read_spend_limits(client, projects))
-    return budget_report(question, costs, None if name is None else await name(rows))
+    known = None if name is None else await name(rows)
+    buckets = [bucket for section in sections for bucket in section.buckets]
+    made = await in_worker(budget_report, question, costs, known)
+    del costs, rows, sections
+    await let_go(buckets)
+    return made
 
 
 async def read_budget(

@@ -13,7 +13,7 @@ from usage_async.report.amounts import total
 from usage_async.report.arithmetic import ratio, times
 from usage_async.report.budgets import Budget
 from usage_async.report.effects import Cause
-from usage_async.report.formatting import count, money, percent, size
+from usage_async.report.formatting import clean, count, money, percent, size
 from usage_async.report.insight import Pace, UnusualDay, is_weekend
 from usage_async.report.spec import GROUPINGS, day_of
 from usage_async.report.values import Group, Report, Tokens
@@ -57,7 +57,7 @@ def unusual_note(each: UnusualDay, currency: str) -> str:
 
 def cause_text(cause: Cause, currency: str) -> str:
     """Tell of a cause: the line item, its largest effect, and the amount of that."""
-    item = cause.line_item or NOT_ATTRIBUTED
+    item = clean(cause.line_item or NOT_ATTRIBUTED)
     return f"{item}: {cause.effect} {money(cause.amount, currency, sign=True)}"
 
 

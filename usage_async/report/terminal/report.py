@@ -191,7 +191,7 @@ def _days(page: Page, spend: Spend) -> None:
         page.drawing(text)
     _ruler(page, 1 if len(months) > 1 else months[0][0][0].day, places, cell)
     for each in spend.unusual:
-        page.wrapped(clean(unusual_text(each, spend.currency)), "yellow")
+        page.wrapped(unusual_text(each, spend.currency), "yellow")
     if spend.unusual:
         page.wrapped(f"(unusual: {UNUSUAL_RULE})", "dim")
 
@@ -305,7 +305,7 @@ def _movers(page: Page, spend: Spend) -> None:
 def _cause(group: Group, spend: Spend) -> tuple[str, str]:
     if group.cause is None:
         return "", ""
-    return f"  mostly {clean(cause_text(group.cause, spend.currency))}", "dim"
+    return f"  mostly {cause_text(group.cause, spend.currency)}", "dim"
 
 
 def _blanks(page: Page, report: Report) -> None:

@@ -757,7 +757,7 @@ def test_an_event_is_shown_short():
 
 @attrs.define
 class Model:
-    """What the cache should do, said once more without tasks and futures."""
+    """Model of the cache, without tasks and futures."""
 
     now: float = 0.0
     count: int = 0

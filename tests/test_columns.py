@@ -100,7 +100,7 @@ def objects(body, kind):
 
 
 def outcome(make, *args, **options):
-    """What comes out: plain rows, or an error."""
+    """Give the outcome: plain rows, or an error."""
     try:
         return make(*args, **options).to_pylist()
     except UsageError as error:

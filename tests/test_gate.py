@@ -105,7 +105,7 @@ METHODS = {
 }
 """Everything that a query can be asked."""
 SILENT = {"endpoint", "bucket_width", "group_by", "filters"}
-"""What it tells without a request."""
+"""Attributes that send no request."""
 
 
 def test_every_method_of_a_query_is_tried_here():
@@ -401,7 +401,7 @@ class Told:
 
 
 def logged(caplog):
-    """What was logged, but for the ids of requests, which only those who look for faults see."""
+    """Give the log lines, but for the ids of requests, which only those who look for faults see."""
     return [record.getMessage().partition(", request ")[0] for record in caplog.records]
 
 

@@ -35,7 +35,7 @@ def printed():
 
 
 def figures(page):
-    """What a person and a program read on the page."""
+    """Figures that a person and a program read on the page."""
 
     def values(selector):
         return [Decimal(each.get_attribute("value")) for each in page.locator(selector).all()]

@@ -103,7 +103,7 @@ Row = UsageResult | UsageRow
 
 @attrs.define(eq=False)
 class _Refusals:
-    """What was refused and not told yet, by reason.
+    """Refusals that were not told yet, by reason.
 
     Attributes:
         lists: Lists.
@@ -141,7 +141,7 @@ class NamesBook:
     _known: Names = attrs.field(factory=Names)
     _scope: Scope | None = attrs.field(default=None, repr=False)
     _read: Names = attrs.field(factory=Names, init=False, repr=False)
-    """What was read, in contrast to what was known before."""
+    """Names that were read, in contrast to what was known before."""
     _lists: set[str] = attrs.field(factory=set, init=False, repr=False)
     """Lists that were asked for."""
     _projects: set[str] = attrs.field(factory=set, init=False, repr=False)

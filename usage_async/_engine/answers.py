@@ -106,7 +106,7 @@ Read = Callable[[int], Coroutine[Any, Any, Answer[Any]]]
 
 @attrs.define(eq=False)
 class _Entry:
-    """What is known of a question: its last answer, and an error since.
+    """State of a question: its last answer, and an error since.
 
     Attributes:
         answer: The answer; None if there was none.

@@ -51,7 +51,7 @@ _Key = tuple[str, str]
 
 @attrs.frozen
 class _Read:
-    """What the gauges show of a summary: scrapes are frequent, and a summary may be large.
+    """Figures of a summary for the gauges: scrapes are frequent, and a summary may be large.
 
     Attributes:
         as_of: Instant of the reading, Unix seconds.
@@ -68,7 +68,7 @@ class _Read:
 
 @attrs.define(eq=False)
 class _Figures:
-    """What was read for one scope.
+    """Figures that were read for one scope.
 
     Attributes:
         read: What was read last, by endpoint and period.

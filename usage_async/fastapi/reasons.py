@@ -41,7 +41,7 @@ F = TypeVar("F", Explanation, Reconciliation)
 
 
 class ReasonsBody(BaseModel):
-    """What the bodies about reasons have in common.
+    """Fields that all bodies about reasons have.
 
     Attributes:
         start_time: Start of the period, Unix seconds, inclusive.

@@ -212,7 +212,7 @@ async def _report(client: UsageClient, spec: ReportSpec) -> Report:
 
 @attrs.frozen
 class Made(Generic[T]):
-    """What is made of a report.
+    """A report in the form of a reply.
 
     Attributes:
         report: The report.
@@ -270,7 +270,7 @@ class Limited(Protocol):
 
     @property
     def blanks(self) -> tuple[object, ...]:
-        """What could not be read."""
+        """Sections that could not be read."""
         ...
 
     @property

@@ -55,7 +55,7 @@ _UNKNOWN = Failure(500, "failed", "the figures could not be computed")
 _MARK = b"\xff\xff\xff\xff"
 """Begins every message of Arrow's stream, and its end."""
 _CUT = b"\x08\x00\x00\x00" + bytes(4)
-"""What follows the mark of a message that is cut: it has 8 bytes, of which 4 come."""
+"""Bytes after the mark of a message that is cut: it has 8 bytes, of which 4 come."""
 
 _LACKS = {
     "missing-bucket": "the usage service has left buckets out",

@@ -95,7 +95,7 @@ class Budget:
 
     @property
     def verdict(self) -> Verdict:
-        """How it stands. A budget of exactly the spend is not over."""
+        """Verdict. A budget of exactly the spend is not over."""
         if self.budget is None:
             return "within"
         if self.spent > self.budget:
@@ -105,7 +105,7 @@ class Budget:
 
     @property
     def left(self) -> Decimal | None:
-        """What is left of the budget; negative if it is over."""
+        """Amount left of the budget; negative if it is over."""
         return None if self.budget is None else change(self.budget, self.spent)
 
 

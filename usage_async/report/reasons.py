@@ -232,7 +232,7 @@ class BudgetQuestion:
 
 @attrs.frozen(kw_only=True)
 class BudgetCosts:
-    """What a budget is computed from: sections of the month and of the weeks before it.
+    """Base of a budget: sections of the month and of the weeks before it.
 
     Attributes:
         whole: Costs without groups.
@@ -269,7 +269,7 @@ class BudgetReport:
 
     @property
     def verdict(self) -> Verdict:
-        """How the budget stands."""
+        """Verdict about the budget."""
         return self.whole[0].verdict
 
     @property

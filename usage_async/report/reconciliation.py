@@ -156,7 +156,7 @@ class LineSum:
 
 @attrs.frozen(kw_only=True)
 class Reconciliation:
-    """What was billed beside what usage reports.
+    """Billed quantities beside reported usage.
 
     Attributes:
         spec: The period.

@@ -35,7 +35,7 @@ from usage_async.report.wording import NOT_ATTRIBUTED, rest_of, split, unusual_n
 _log = logging.getLogger("usage_async")
 
 Chart = dict[str, Any]
-"""What one drawing shows, as JSON."""
+"""Description of one drawing, as JSON."""
 
 NEEDS = ("altair", "vl_convert")
 TIMEOUT_S = 30.0

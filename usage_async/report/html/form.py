@@ -16,7 +16,7 @@ _BILLED: Collection[By] = ("line_item", "model")
 
 @attrs.frozen
 class Question:
-    """What is asked for.
+    """The question that the form shows.
 
     Attributes:
         period: A period in a word, as `period=` of a query.

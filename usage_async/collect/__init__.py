@@ -72,7 +72,8 @@ its runs have an `error`.
   first run. The old table stays as it is. Take the figures of one of the two.
 - *Changing filters, or a table's name*: the same.
 - *Dropping a feed*: leave it out. Its table stays. `status --organizations FILE` no longer counts
-  it; without the file, `status` reports it as stopped until its rows of `usage_feeds` are deleted.
+  it; without the file, `status` reports it as stopped until its table and its rows of `usage_feeds`
+  are deleted. Delete both: without its rows, another feed of the same `table` would be let in.
 - *Renaming an organization*: do not. The name stands in every row, so the new one would be another
   organization with the same figures.
 
@@ -91,7 +92,8 @@ What a store holds
 - `usage_runs`: a row for each run of a feed, with its counts and its error.
 - `usage_feeds`: each feed with its place.
 
-Delta Lake holds the tables of feeds, `usage_other` and the places only.
+Delta Lake holds the tables of feeds, `usage_other` and the places only. Since it keeps no runs,
+`status` tells of a feed that fails once its last success is older than `--max-age`.
 
 Money is exact: `amount` is a decimal of 18 places. A figure with more is rounded half to even,
 `amount_exact` holds all its digits, and `run.rounded` counts it. In PostgreSQL `amount` has all
@@ -224,8 +226,9 @@ With Kubernetes, five shards:
                     - exec usage-async collect --organizations /etc/usage.toml
                       --to-env USAGE_STORE --shard $((JOB_COMPLETION_INDEX + 1))/5
 
-`usage-async status --max-age 3h` ends with exit code 4 if a feed has failed, or was not collected
-for three hours: let it raise the alarm.
+`usage-async status --max-age 3h` ends with exit code 4 if a feed has failed, was not collected for
+three hours, or holds no figures of them: let it raise the alarm. Buckets that the service has left
+out are told, and are no failure of `collect` or `status`, since later runs ask for them again.
 
 Before version 1.0, names of this package may change in minor releases.
 """

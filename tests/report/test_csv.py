@@ -32,7 +32,7 @@ def test_no_value_is_nothing_and_an_empty_text_is_quoted():
 
 
 def test_a_guarded_text_is_no_formula_and_a_number_stays_one():
-    texts = ["=1+1", "+1", "-1", "@sum", "\tx", "\rx", "fine"]
+    texts = ["=1+1", "+1", "-1", "@sum", "\tx", "\rx", "\n=1", "fine"]
     cells = _read(_csv.guarded([*texts, Decimal("-1.5"), -3]))[0]
     assert cells == [*(f"'{text}" for text in texts[:-1]), "fine", "-1.5", "-3"]
 

@@ -18,7 +18,7 @@ from usage_async.report.values import Group, Report, Tokens, View
 from usage_async.report.wording import leaves
 
 _QUOTED = frozenset('",\r\n')
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def line(values: Iterable[Any]) -> bytes:

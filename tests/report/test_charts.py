@@ -225,6 +225,11 @@ async def test_without_charts_nothing_is_run(monkeypatch):
     [
         ("raise SystemExit('no\\x1b[2Jfont')", "ended with 1: no\\x1b[2Jfont"),
         ("import time; time.sleep(60)", "longer than 0 s"),
+        ("print('hello')", "wrote something else than drawings"),
+        ("print('\\xff[')", "wrote something else than drawings"),
+        ("print('[]')", "wrote something else than drawings"),
+        ("print('[3]')", "wrote something else than drawings"),
+        ("print('3')", "wrote something else than drawings"),
     ],
 )
 async def test_a_failure_is_told_and_not_kept(monkeypatch, caplog, text, says):

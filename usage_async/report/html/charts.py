@@ -321,7 +321,13 @@ def _read(
     if status:
         last = err.decode(errors="replace").strip().rpartition("\n")[2]
         raise DrawingError(f"the program that draws ended with {status}: {legible(last)}")
-    return dict(zip(charts, json.loads(out), strict=True))
+    try:
+        svgs = json.loads(out)
+    except ValueError:
+        svgs = None
+    if not isinstance(svgs, list) or [*map(type, svgs)] != [str] * len(charts):
+        raise DrawingError("the program that draws wrote something else than drawings")
+    return dict(zip(charts, svgs, strict=True))
 
 
 def _reason(error: Exception) -> str:

@@ -31,7 +31,9 @@ def section(*days, start: int = START) -> Section:
     )
 
 
-def report_of(by="project_id", *, costs=None, costs_by=None, usage=None, before=None, **more):
+def report_of(
+    by="project_id", *, costs=None, costs_by=None, usage=None, before=None, detailed=False, **more
+):
     sections = Sections(
         costs=costs or section(),
         costs_by=costs_by or section(),
@@ -41,5 +43,7 @@ def report_of(by="project_id", *, costs=None, costs_by=None, usage=None, before=
     )
     by, *then_by = read_by(by)
     compared = BEFORE if before else None
-    spec = ReportSpec(by, PERIOD, NOW, compared, then_by=then_by[0] if then_by else None)
+    spec = ReportSpec(
+        by, PERIOD, NOW, compared, then_by=then_by[0] if then_by else None, detailed=detailed
+    )
     return compute_report(spec, sections)

@@ -243,6 +243,23 @@ def test_every_currency_has_a_bill_of_its_own():
     assert [(spend.currency, spend.total) for spend in shown.spends] == [("usd", 2), ("eur", 1)]
 
 
+@pytest.mark.parametrize("by", ["project", "model", "project,model"])
+def test_requests_stand_beside_spend_only_where_all_of_it_is_in_one_currency(by):
+    use = {"completions": section([_used("p", "gpt-5", 7)])}
+
+    def requests_of(*currencies):
+        rows = [cost("1", each, project_id="p", line_item="gpt-5, input") for each in currencies]
+        parts = {"costs": section(rows), "costs_by": section(rows), "costs_by_model": section(rows)}
+        report = report_of(by, **parts, usage=use, detailed=True)
+        assert sum(row.requests for row in report.tokens) == 7
+        groups = [group for spend in report.spends for group in (*spend.groups, *spend.models)]
+        groups += [part for group in groups for part in group.parts]
+        return {group.requests for group in groups}
+
+    assert requests_of("usd") == {7}
+    assert requests_of("usd", "eur") == {None}
+
+
 def test_a_comparison_has_every_group_of_either_period():
     shown = report_of(
         costs=section([cost("5")]),

@@ -185,7 +185,10 @@ def _spends(
     by_group_before = _sum_groups(spec, before_by.buckets) if before_by else {}
     compared = _are_comparable(spec, sections.costs, before)
     compared_by = compared and _are_comparable(spec, sections.costs_by, before_by)
-    tree = _Tree(spec, names, _requests(spec, tokens), compared_by)
+    currencies = {currency for currency, _ in (*by_day, *by_day_before)}
+    # No request is of one currency: beside each of several bills it would count again.
+    requests = _requests(spec, tokens) if len(currencies) == 1 else {}
+    tree = _Tree(spec, names, requests, compared_by)
     lines = _lines(spec, sections)
     keys = [_group_key(grouping) for grouping in spec.groupings]
 
@@ -193,7 +196,7 @@ def _spends(
         return tuple([key(_NO_BUCKET, row) for key in keys])
 
     spends = []
-    for currency in {currency for currency, _ in (*by_day, *by_day_before)}:
+    for currency in currencies:
         amounts = _of_currency(by_day, currency)
         billed, billed_before = (
             total(amounts.values()),
@@ -292,8 +295,12 @@ def _with_models(
     buckets = [bucket for bucket in section.buckets if bucket.start.date() not in gaps]
     sums = _sum(buckets, _group_key(GROUPINGS["model"]))
     usage = [sections.usage[each.name] for each in counting()]
-    is_rated = section.known_from is None and all(
-        not each.blank and each.missing_days == gaps | section.missing_days for each in usage
+    is_rated = (
+        len(spends) == 1
+        and section.known_from is None
+        and all(
+            not each.blank and each.missing_days == gaps | section.missing_days for each in usage
+        )
     )
     requests = {row.id: row.requests for row in tokens if is_rated and row.id is not None}
 

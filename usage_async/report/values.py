@@ -116,7 +116,7 @@ class Group:
         name: Its name, where the service sent one.
         amount: Exact.
         before: The exact amount of the range that it is compared with.
-        requests: Its requests to models, where they are known.
+        requests: Its requests to models, where they are known and the bill is in one currency.
         cause: The line item that moved it most, for groups that moved most.
         parts: Its groups by the second dimension, the largest first; together they are its amount,
             exactly. Empty where there is one dimension.

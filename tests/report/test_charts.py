@@ -271,6 +271,56 @@ time.sleep(60)
         os.kill(int(pid), 0)
 
 
+@pytest.fixture
+def answers(monkeypatch):
+    """Answers of the program, for tests to give; a question that is cancelled is taken away."""
+    asked: list[asyncio.Future] = []
+
+    async def answer(question):
+        asked.append(asyncio.get_running_loop().create_future())
+        return await asked[-1]
+
+    monkeypatch.setattr(charts, "_answer", answer)
+    return asked
+
+
+async def turns():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_equal_charts_that_are_asked_for_at_the_same_time_are_drawn_once(answers):
+    asking = [asyncio.create_task(draw_served(CHARTS)) for _ in range(6)]
+    await turns()
+    asking[0].cancel()
+    await turns()
+    [answer] = answers
+    answer.set_result((0, b'["<svg/>"]', b""))
+    first, *others = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert others == [Drawings({("days0", "wide"): "<svg/>"})] * 5
+
+
+async def test_a_drawing_that_nobody_waits_for_ends_and_another_begins(answers):
+    asking = [asyncio.create_task(draw_served(CHARTS)) for _ in range(2)]
+    await turns()
+    for each in asking:
+        each.cancel()
+    await asyncio.wait(asking)
+    assert answers[0].cancelled()
+    again = asyncio.create_task(draw_served(CHARTS))
+    await turns()
+    answers[1].set_result((1, b"", b""))
+    assert (await again).failure
+
+
+async def test_the_time_in_the_queue_counts(answers, monkeypatch):
+    monkeypatch.setattr(charts, "_AT_ONCE", 0)
+    monkeypatch.setattr(charts, "TIMEOUT_S", 0.01)
+    assert "longer" in (await draw_served(CHARTS)).failure
+    assert not answers
+
+
 async def test_at_most_so_many_programs_run_and_the_oldest_drawings_go(monkeypatch):
     text = "import json, sys; print(json.dumps(['x' * 1000] * len(json.load(sys.stdin))))"
     monkeypatch.setattr(charts, "_program", program(text))

@@ -239,7 +239,35 @@ def _are_drawable(values: Iterator[float]) -> bool:
 
 _kept: OrderedDict[bytes, Mapping[tuple[str, str], str]] = OrderedDict()
 """Drawings of this process by their question, those used last at the end."""
-_drawing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+@attrs.define
+class _Shared:
+    """A drawing that several wait for.
+
+    Attributes:
+        task: Draws.
+        waiting: The number of those who wait.
+    """
+
+    task: asyncio.Task[Drawings]
+    waiting: int = 0
+
+
+@attrs.frozen
+class _Studio:
+    """Drawing within an event loop.
+
+    Attributes:
+        bound: Bounds the programs that run.
+        shared: Drawings that are being made, by their question.
+    """
+
+    bound: asyncio.Semaphore = attrs.field(factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    shared: dict[bytes, _Shared] = attrs.field(factory=dict)
+
+
+_studios: WeakKeyDictionary[asyncio.AbstractEventLoop, _Studio] = WeakKeyDictionary()
 
 
 def draw(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
@@ -262,9 +290,10 @@ def draw(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
 
 
 async def draw_served(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
-    """Draw charts while the event loop goes on; equal ones are drawn once.
+    """Draw charts while the event loop goes on; equal ones are drawn once, also at the same time.
 
-    The program is killed when it takes too long, and when nobody waits any more.
+    The program is killed when it takes too long, and when nobody waits any more. Time in the queue
+    counts, so that a crowd gets pages without charts instead of none.
     """
     if not charts:
         return Drawings()
@@ -272,9 +301,27 @@ async def draw_served(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
     if question in _kept:
         _kept.move_to_end(question)
         return Drawings(_kept[question])
-    bound = _drawing.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
+    studio = _studios.setdefault(asyncio.get_running_loop(), _Studio())
+    shared = studio.shared.get(question)
+    if shared is None:
+        drawing = _drawn(charts, question, studio.bound)
+        shared = studio.shared[question] = _Shared(asyncio.create_task(drawing))
+    shared.waiting += 1
     try:
-        async with bound, asyncio.timeout(TIMEOUT_S):
+        return await asyncio.shield(shared.task)
+    finally:
+        shared.waiting -= 1
+        if not shared.waiting:
+            del studio.shared[question]
+            shared.task.cancel()
+            await asyncio.wait([shared.task])
+
+
+async def _drawn(
+    charts: Mapping[tuple[str, str], Chart], question: bytes, bound: asyncio.Semaphore
+) -> Drawings:
+    try:
+        async with asyncio.timeout(TIMEOUT_S), bound:
             svgs = _read(charts, *await _answer(question))
     except (OSError, TimeoutError, DrawingError) as error:
         _log.warning("%s", _reason(error))

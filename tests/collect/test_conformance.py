@@ -369,6 +369,9 @@ def test_rows_that_differ_in_unknown_fields_alone_are_compared_by_their_sum(shel
     assert several() == 1
     found = [(row["old"], row["new"]) for row in revised(shelf)]
     assert sorted(found, key=str) == [(1, 4), (10, 9), (12, None)]
+    cached = [[usage(1, input_cached_tokens=4, extra={"later": 1}), usage(2)]]
+    assert put(backend, cached).revised == 1
+    assert put(backend, [[usage(3, tokens=20, input_cached_tokens=4)]]).revised == 0
     assert money("0.1", DIGITS) == 0
     assert money(DIGITS, "0.1") == 0
     assert money("0.1", DIGITS + "1") == 1

@@ -115,18 +115,17 @@ def _figures(names: Sequence[str], values: Sequence[Any]) -> _Figures:
 
 def _sum(rows: Sequence[_Figures]) -> _Figures | None:
     """Add the figures of rows; None if there is no row."""
-    return reduce(_added, rows) if rows else None
-
-
-def _added(one: _Figures, other: _Figures) -> _Figures:
-    made = dict(one)
-    for name, value in other.items():
-        before = one[name]
-        if before is None:
-            made[name] = value
-        elif value is not None:
-            made[name] = add(before, value) if isinstance(value, Decimal) else before + value
+    if not rows:
+        return None
+    made: _Figures = {}
+    for name in rows[0]:
+        found = [row[name] for row in rows if row[name] is not None]
+        made[name] = reduce(_plus, found) if found else None
     return made
+
+
+def _plus(one: Any, other: Any) -> Any:
+    return add(one, other) if isinstance(one, Decimal) else one + other
 
 
 def _is_revised(old: _Figures | None, new: _Figures | None, counts: AbstractSet[str]) -> bool:

@@ -314,6 +314,15 @@ async def test_a_drawing_that_nobody_waits_for_ends_and_another_begins(answers):
     assert (await again).failure
 
 
+async def test_charts_are_drawn_by_an_event_loop_that_starts_no_programs(monkeypatch):
+    async def refuse(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(charts, "_program", program("print('[\"<svg/>\"]')"))
+    assert await draw_served(CHARTS) == Drawings({("days0", "wide"): "<svg/>"})
+
+
 async def test_the_time_in_the_queue_counts(answers, monkeypatch):
     monkeypatch.setattr(charts, "_AT_ONCE", 0)
     monkeypatch.setattr(charts, "TIMEOUT_S", 0.01)

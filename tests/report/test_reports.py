@@ -1,5 +1,6 @@
 """Reports in one call each: read, rendered, written."""
 
+import asyncio
 import json
 import sys
 from datetime import date
@@ -20,6 +21,8 @@ from usage_async.emulator import Emulator, Quirks
 from usage_async.report import read_report, render_report, write_report
 from usage_async.report.amounts import total
 from usage_async.report.formats import REPORT_FORMATS
+from usage_async.report.html import charts
+from usage_async.report.worker import in_worker
 
 from .conftest import cost, report_of, section
 
@@ -177,6 +180,33 @@ async def test_a_file_is_of_the_format_that_its_name_means(tmp_path):
     assert Decimal(spend["groups"][0]["parts"][0]["amount"]) == Decimal("3.00000000001")
     await write_report(small(), str(tmp_path / "october.xlsx"))
     assert (tmp_path / "october.xlsx").read_bytes().startswith(b"PK")
+
+
+async def test_the_worker_serves_others_while_the_charts_of_a_file_are_drawn(tmp_path, monkeypatch):
+    drawing, file = asyncio.Event(), tmp_path / "october.html"
+
+    async def answer(_):
+        drawing.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(charts, "_answer", answer)
+    writing = asyncio.create_task(write_report(small(), file))
+    await asyncio.wait_for(drawing.wait(), 30)
+    assert await in_worker(int, "3") == 3
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_page_that_is_written_to_a_file_is_the_one_that_is_rendered(tmp_path, monkeypatch):
+    text = "import json, sys; print(json.dumps(['<svg/>'] * len(json.load(sys.stdin))))"
+    monkeypatch.setattr(charts, "_program", lambda: [sys.executable, "-c", text])
+    monkeypatch.setattr(charts, "_kept", type(charts._kept)())
+    file = tmp_path / "october.html"
+    await write_report(small(), file, top=1, notices=["careful"])
+    assert file.read_bytes() == render_report(small(), "html", top=1, notices=["careful"])
+    assert b"<svg/>" in file.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["october", "october.txt", "october.pdf"])

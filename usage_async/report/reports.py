@@ -15,7 +15,7 @@ from usage_async._client.files import in_thread, replacing
 from usage_async._client.names import Names
 from usage_async.errors import ConfigurationError, QueryError, UsageError
 from usage_async.report.compute import compute_report
-from usage_async.report.formats import REPORT_FORMATS
+from usage_async.report.formats import REPORT_FORMATS, Format
 from usage_async.report.reading import buckets_of, let_go, naming_rows, read_sections
 from usage_async.report.spec import ReportSpec, report_spec
 from usage_async.report.values import Report, View
@@ -162,7 +162,7 @@ def render_report(
     if format not in REPORT_FORMATS:
         raise QueryError(f"format takes {', '.join(REPORT_FORMATS)}; not {format!r}")
     form = REPORT_FORMATS[format]
-    view = View(notices=notices, top=form.top if top is None else top)
+    view = _view(form, top, notices)
     if not form.is_drawn:
         rendered: bytes = form.load()(report, view)
         return rendered
@@ -182,9 +182,10 @@ async def write_report(
     top: int | None = None,
     notices: Sequence[str] = (),
 ) -> None:
-    """Write a report to a file, in a thread, in the format that the ending of its name means.
+    """Write a report to a file, in the format that the ending of its name means.
 
-    The file appears when it is whole; an old one is replaced only then.
+    The event loop goes on meanwhile. The file appears when it is whole; an old one is replaced only
+    then. A cancellation ends the program that draws the charts of a page.
 
     Args:
         report: The report.
@@ -202,8 +203,25 @@ async def write_report(
     found = formats.get(file.suffix.lower())
     if found is None:
         raise QueryError(f"{path}: files of reports end with {', '.join(formats)}")
-    data = await in_worker(render_report, report, found, top=top, notices=notices)
+    if found == "html":
+        data = await _page(report, _view(REPORT_FORMATS[found], top, notices))
+    else:
+        data = await in_worker(render_report, report, found, top=top, notices=notices)
     await in_thread(_replace, file, data)
+
+
+def _view(form: Format, top: int | None, notices: Sequence[str]) -> View:
+    return View(notices=notices, top=form.top if top is None else top)
+
+
+async def _page(report: Report, view: View) -> bytes:
+    """Write a page; its charts are drawn outside of the worker, which others need meanwhile."""
+    await in_worker(REPORT_FORMATS["html"].load)
+    from usage_async.report.html.charts import charts_of, draw_served
+    from usage_async.report.html.page import report_page
+
+    drawings = await draw_served(await in_worker(charts_of, report))
+    return await in_worker(report_page, report, view, drawings)
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -326,6 +326,9 @@ async def _drawn(
     except (OSError, TimeoutError, DrawingError) as error:
         _log.warning("%s", _reason(error))
         return Drawings(failure=_reason(error))
+    except NotImplementedError:
+        # An event loop of Windows' selectors starts no programs.
+        return await asyncio.to_thread(draw, charts)
     _kept[question] = svgs
     while sum(len(key) + sum(map(len, svgs.values())) for key, svgs in _kept.items()) > _KEPT:
         _kept.popitem(last=False)

@@ -188,6 +188,61 @@ def test_parts_beyond_the_most_are_one_line():
     assert "item 3" not in table
 
 
+@pytest.mark.parametrize(("groups", "shown", "others"), [(2, 16, 24), (50, 5, 35)])
+def test_beside_many_groups_fewer_parts_are_shown(groups, shown, others):
+    pairs = [(f"p{n:02}", f"m{m:02}") for n in range(groups) for m in range(40)]
+    rows = [cost("1", project_id=p, line_item=f"{m}, input") for p, m in pairs]
+    use = [
+        UsageCompletionsResult(
+            input_tokens=1, output_tokens=1, num_model_requests=1, project_id=p, model=m
+        )
+        for p, m in pairs
+    ]
+    costs = section(rows)
+    report = report_of(
+        "project,model", costs=costs, costs_by=costs, usage={"completions": section(use)}
+    )
+    page = report_page(report, View(top=50), Drawings()).decode()
+    for caption in ("Spend by project and model", "Tokens and requests by project and model"):
+        (table,) = re.findall(f"<caption>{caption}</caption>.*?</table>", page, re.DOTALL)
+        assert table.count('class="part"') == groups * shown
+        assert table.count(f"({others} others)") == groups
+    whole = report_page(report, View(), Drawings()).decode()
+    assert whole.count('class="part"') == 2 * groups * 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["project,model", "model,project"])
+def test_the_page_of_a_large_organization_is_small(by):
+    pairs = [(p, m) for p in range(500) for m in range(50)]
+    name = "N" * 180
+    rows = [
+        cost(
+            f"{p * m + 1}.12345678",
+            project_id=f"proj_{p:024}",
+            project_name=f"{name}{p:020}",
+            line_item=f"ft:gpt-4o-mini-2024-07-18:acme-labs:some-suffix-name:{m:08}, input",
+        )
+        for p, m in pairs
+    ]
+    use = [
+        UsageCompletionsResult(
+            input_tokens=10**6 + p,
+            output_tokens=10**5,
+            num_model_requests=10**4,
+            project_id=f"proj_{p:024}",
+            model=f"ft:gpt-4o-mini-2024-07-18:acme-labs:some-suffix-name:{m:08}",
+        )
+        for p, m in pairs
+    ]
+    costs = section(rows)
+    report = report_of(
+        by, costs=costs, costs_by=costs, before=costs, costs_by_before=costs,
+        usage={"completions": section(use)}, detailed=True, costs_by_model=costs,
+    )  # fmt: skip
+    assert len(report_page(report, View(top=50), Drawings())) < 400_000
+
+
 def detailed(models, use):
     """A report with its bill by model."""
     report = report_of(costs=section([cost("9")]), costs_by=section([cost("9", project_id="p")]))

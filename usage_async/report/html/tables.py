@@ -32,6 +32,9 @@ _SEARCHABLE = 9
 """Rows from which a table of groups can be searched."""
 _MOST_COLUMNS_OF_DAYS = 100
 """The most days that a table shows with their parts."""
+_MOST_PARTS, _LEAST_PARTS = 250, 3
+"""The most parts of all groups of a table that is cut: its row takes some 600 bytes. The least of
+each group."""
 
 
 @attrs.frozen
@@ -131,7 +134,8 @@ def groups_table(report: Report, spend: Spend, top: int, top_parts: int) -> Tabl
     headers: tuple[str, ...] = (noun, "spend", "share")
     headers += ("change",) * is_compared + ("requests", "per 1,000 requests") * is_rated
     of = _Groups(spend, is_compared=is_compared, is_rated=is_rated)
-    rows = tuple(of.rows(spend.groups, top, top_parts))
+    shown, _ = split(spend.groups, top)
+    rows = tuple(of.rows(spend.groups, top, _most_parts(len(shown), top_parts)))
     whole = Group(
         id="",
         amount=spend.total,
@@ -148,6 +152,11 @@ def groups_table(report: Report, spend: Spend, top: int, top_parts: int) -> Tabl
         note=groups_note(report),
         is_of_groups=True,
     )
+
+
+def _most_parts(shown: int, top_parts: int) -> int:
+    """Give the most parts of a group, which are fewer beside many groups; 0 shows all."""
+    return max(_LEAST_PARTS, min(top_parts, _MOST_PARTS // shown)) if top_parts else 0
 
 
 @attrs.frozen
@@ -287,7 +296,8 @@ def tokens_table(report: Report, top: int, top_parts: int) -> Table | None:
     if not report.tokens:
         return None
     noun = tokens_noun(report)
-    rows = tuple(_token_rows(report.tokens, top, top_parts))
+    shown = min(len(report.tokens), top or len(report.tokens))
+    rows = tuple(_token_rows(report.tokens, top, _most_parts(shown, top_parts)))
     is_many = len(report.tokens) > 1
     return Table(
         caption=f"Tokens and requests by {noun}",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import runpy
 import sys
 from datetime import date, timedelta
@@ -181,6 +182,23 @@ def test_the_program_reads_charts_and_writes_drawings(monkeypatch, capsys):
     [made] = json.loads(capsys.readouterr().out)
     assert made == drawn(chart)
     assert 'class="track"' in made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("figure", ["$1.00", "1,296,913.87 EUR", "9" * 80])
+def test_no_figure_stands_over_its_bar_or_its_label(figure):
+    chart = {"kind": "bars", "labels": ["m" * 200], "figures": [figure], "values": [[("s0", 1)]]}
+    wide, narrow = (parsed(drawn({**chart, "width": width})) for width in (800, 330))
+
+    def begin_of_figure(tree):
+        _, text = tree.iter("text")
+        assert text.get("text-anchor") == "end"
+        return float(re.search(r"[\d.]+", text.get("transform"))[0]) - 8 * len(text.text)
+
+    bar = re.match(r"M([\d.]+),[\d.]+h([\d.]+)", wide.find(".//*[@class='s0']").get("d"))
+    assert float(bar[1]) + float(bar[2]) < begin_of_figure(wide)
+    label, _ = narrow.iter("text")
+    assert 11 * (len(label.text) - 1) < begin_of_figure(narrow)
 
 
 CHARTS = {("days0", "wide"): {"kind": "days"}}

@@ -36,6 +36,8 @@ _ROW = 44
 """Height of a bar with its label above it."""
 _LABELS = 210
 """Width of the labels before the bars."""
+_CHARACTER = 8
+"""Width of a character of a figure, of 13 pixels; most are digits, which have 7 to 8."""
 _SMALL = 10
 """Amounts from this one on need no decimal places on an axis."""
 
@@ -123,9 +125,11 @@ def _bars(chart: dict[str, Any]) -> tuple[Any, Values]:
         texts.append({"row": above, "label": label, "figure": figure})
     # Labels stand before the bars where there is room, else above them.
     is_wide = width > 3 * _LABELS
-    step, left, right = (24, _LABELS, width - 90) if is_wide else (_ROW, 0, width)
+    longest = max((len(figure) for figure in chart["figures"]), default=0)
+    room = min(max(90, longest * _CHARACTER + 10), width // 2)
+    step, left, right = (24, _LABELS, width - room) if is_wide else (_ROW, 0, width)
     height = len(texts) * step
-    limit = left - 50 if is_wide else width - 110
+    limit = left - 50 if is_wide else width - room - 20
     place = alt.Scale(domain=[0, len(texts)], reverse=True, nice=False)
     x = alt.X("from:Q", scale=alt.Scale(domain=[0, 1], range=[left, right]), axis=None)
     y = alt.Y("row:Q", scale=place, axis=None)
@@ -140,7 +144,7 @@ def _bars(chart: dict[str, Any]) -> tuple[Any, Values]:
         text.mark_text(align="left", limit=limit, **lead).encode(
             x=alt.value(0), y=y, text="label:N", color=alt.value(_COLOURS["lead"])
         ),
-        text.mark_text(align="right", **lead).encode(
+        text.mark_text(align="right", limit=room, **lead).encode(
             x=alt.value(width), y=y, text="figure:N", color=alt.value(_COLOURS["lead"])
         ),
     ).properties(width=width, height=height)

@@ -193,7 +193,7 @@ def test_no_figure_stands_over_its_bar_or_its_label(figure):
     def begin_of_figure(tree):
         _, text = tree.iter("text")
         assert text.get("text-anchor") == "end"
-        return float(re.search(r"[\d.]+", text.get("transform"))[0]) - 8 * len(text.text)
+        return float(re.search(r"[\d.]+", text.get("transform"))[0]) - 7 * len(text.text)
 
     bar = re.match(r"M([\d.]+),[\d.]+h([\d.]+)", wide.find(".//*[@class='s0']").get("d"))
     assert float(bar[1]) + float(bar[2]) < begin_of_figure(wide)

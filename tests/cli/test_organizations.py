@@ -209,6 +209,8 @@ def test_notices_name_their_organization(cli, organizations):
     ran = cli("report", "--organizations", file, *WEEK, "--format", "csv")
     assert ran.code == 1
     assert "note: lab-1: spend: 1 day was not sent" in ran.err
+    assert "note: lab-1: completions, " in ran.err
+    assert "bucket was not sent" not in ran.err
     ran = cli("total", "costs", "--organizations", file, *WEEK)
     assert ran.code == 1
     assert "note: lab-1: costs: 1 bucket was not sent" in ran.err

@@ -204,6 +204,8 @@ def test_days_that_were_not_sent_are_unknown_and_not_zero(cli, lossy, compare):
     assert "incomplete: 2 days were not sent" in ran.out
     assert "spend: 2 days were not sent, the first is 2026-10-04" in ran.out
     assert "not attributed" not in ran.out
+    assert "2 days were not sent, the first is 2026-10-04; their figures lack" in ran.out
+    assert "buckets were not sent" not in ran.out
     assert "2026-10-04  $0.00: unusual" not in ran.out
     assert "2026-10-05  $0.00: unusual" not in ran.out
     assert "against" not in ran.out

@@ -5,7 +5,10 @@ import json
 import sys
 from datetime import date
 from decimal import Decimal
+from io import BytesIO
+from zipfile import ZipFile
 
+import attrs
 import pytest
 
 from usage_async import (
@@ -22,9 +25,10 @@ from usage_async.report import read_report, render_report, write_report
 from usage_async.report.amounts import total
 from usage_async.report.formats import REPORT_FORMATS
 from usage_async.report.html import charts
+from usage_async.report.wording import untold
 from usage_async.report.worker import in_worker
 
-from .conftest import cost, report_of, section
+from .conftest import BEFORE, DAY, START, cost, report_of, section
 
 NOW = 1_795_348_800  # 2026-11-22T12:00:00Z
 
@@ -180,6 +184,45 @@ async def test_a_file_is_of_the_format_that_its_name_means(tmp_path):
     assert Decimal(spend["groups"][0]["parts"][0]["amount"]) == Decimal("3.00000000001")
     await write_report(small(), str(tmp_path / "october.xlsx"))
     assert (tmp_path / "october.xlsx").read_bytes().startswith(b"PK")
+
+
+@pytest.mark.parametrize(
+    "name", ["text", "json", "xlsx", pytest.param("html", marks=pytest.mark.slow)]
+)
+def test_every_format_tells_the_days_that_usage_lacks(name):
+    gap = attrs.evolve(section(), missing=(START, START + DAY))
+    report = report_of(
+        costs=section([cost("1")]),
+        usage={"completions": gap, "images": gap, "embeddings": section()},
+    )
+    assert not report.is_whole
+    data = render_report(report, name, width=200)
+    if name == "xlsx":
+        data = ZipFile(BytesIO(data)).read("xl/sharedStrings.xml")
+    told = "completions, images: 2 days were not sent, the first is 2026-10-01; their figures lack"
+    assert told in data.decode()
+
+
+def test_a_gap_that_remarks_tell_of_is_no_notice_too():
+    gap = attrs.evolve(section(), missing=(START,))
+    told = "1 bucket was not sent, the first starts at 2026-10-01T00:00:00Z"
+    notices = [f"costs: {told}", f"completions of Acme: {told}", f"images: {told}", "costs: odd"]
+    report = report_of(costs=section([cost("1")]), usage={"completions": gap})
+    assert untold(report, notices) == (notices[0], *notices[2:])
+    report = report_of(costs=gap)
+    assert untold(report, notices) == tuple(notices[1:])
+
+
+def test_the_remark_on_a_comparison_tells_what_is_not_compared():
+    days = section([cost("5")], [cost("5")], [cost("5")])
+    before = section([cost("3")], [], [], start=BEFORE.start_time)
+    gap = attrs.evolve(section([cost("5", project_id="p")], [], []), missing=(START + DAY,))
+    report = report_of(costs=days, costs_by=gap, before=before, costs_by_before=before)
+    assert report.spends[0].before == 3
+    assert "groups are not compared, because days are missing" in report.remarks
+    report = report_of(costs=gap, costs_by=gap, before=before, costs_by_before=before)
+    assert report.spends[0].before is None
+    assert "nothing is compared, because days are missing" in report.remarks
 
 
 async def test_the_worker_serves_others_while_the_charts_of_a_file_are_drawn(tmp_path, monkeypatch):

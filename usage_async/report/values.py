@@ -332,8 +332,11 @@ class Report:
             SPEND: "; the total is incomplete, and every group lacks these days",
             section: "; the spend of these days is not attributed",
         }
-        # The library's own notices name gaps of usage, endpoint by endpoint.
         gaps = {name: starts for name, starts in self.gaps if name not in ENDPOINTS}
+        lacking: dict[tuple[int, ...], list[str]] = {}
+        for name, starts in self.gaps:
+            if name in ENDPOINTS:
+                lacking.setdefault(starts, []).append(name)
         unknown = gaps.get(SPEND, ())
         if section in gaps:
             gaps[section] = tuple(start for start in gaps[section] if start not in unknown)
@@ -342,8 +345,19 @@ class Report:
                 first = day_of(starts[0])
                 effect = effects.get(name, "")
                 yield f"{name}: {days_not_sent(len(starts))}, the first is {first}{effect}"
+        for starts, names in lacking.items():
+            first = day_of(starts[0])
+            yield (
+                f"{', '.join(names)}: {days_not_sent(len(starts))}, the first is {first}; their"
+                " figures lack these days"
+            )
         if self.spec.before is not None and gaps:
-            yield "nothing is compared, because days are missing"
+            yield self._on_comparison()
+
+    def _on_comparison(self) -> str:
+        if any(spend.before is not None for spend in self.spends):
+            return "groups are not compared, because days are missing"
+        return "nothing is compared, because days are missing"
 
 
 def _on_days_in_part(spec: ReportSpec) -> Iterator[str]:

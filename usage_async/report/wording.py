@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, overload
 
+from usage_async._api.endpoints import ENDPOINTS
 from usage_async._api.interval import DAY_S
 from usage_async._query.times import TimeRange
 from usage_async.report import amounts
@@ -19,6 +21,8 @@ from usage_async.report.spec import GROUPINGS, day_of
 from usage_async.report.values import Group, Report, Tokens
 
 NOT_ATTRIBUTED = "(not attributed)"
+_NOTICE_OF_GAP = " not sent, the first starts at "
+"""Words of every notice of a query about buckets that did not come."""
 
 
 def period_text(period: TimeRange) -> str:
@@ -125,6 +129,16 @@ def rest_of(others: Sequence[Group]) -> Group:
 def per_thousand(group: Group) -> Decimal | None:
     """Give the amount of a group for a thousand requests; None where that is not known."""
     return ratio(times(group.amount, 1000), group.requests) if group.requests else None
+
+
+def untold(report: Report, notices: Iterable[str]) -> tuple[str, ...]:
+    """Leave out notices of queries about gaps that the remarks of the report tell of."""
+    told = {name if name in ENDPOINTS else "costs" for name, _ in report.gaps}
+    return tuple(
+        notice
+        for notice in notices
+        if _NOTICE_OF_GAP not in notice or re.split("[ :]", notice)[0] not in told
+    )
 
 
 def sum_of(rows: Sequence[Tokens]) -> Tokens:

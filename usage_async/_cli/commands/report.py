@@ -71,6 +71,8 @@ def report(
     if top is not None and top < 0:
         raise QueryError("--top takes 0 or more")
     check_end(start, end, period)
+    from usage_async.report.wording import untold
+
     monthly = _monthly(budget, organizations)
     chosen = choose_format(REPORT_FORMATS, format, output)
     # Its extra may be missing, which is better said before the reading.
@@ -103,9 +105,17 @@ def report(
 
     if organizations is not None:
         asked = _ask(spec, organizations, connection, context, requests, with_names=not no_names)
-        return _show_many(context.run(asked), chosen, context, output, view())
+        answers = [
+            attrs.evolve(each, notices=untold(each.value, each.notices))
+            if each.value is not None
+            else each
+            for each in context.run(asked)
+        ]
+        return _show_many(answers, chosen, context, output, view())
     make = _make if no_names else _make_named
     made = context.run(make(spec, connection, context, requests))
+    for told in {*context.warnings} - {*untold(made, context.warnings)}:
+        del context.warnings[told]
     code = ExitCode.DONE if made.is_whole else ExitCode.FAILED
     planned = None
     if monthly is not None:

@@ -163,6 +163,7 @@ async def _read(
     from usage_async.report.compute import compute_report
     from usage_async.report.reading import buckets_of, let_go, naming_rows, read_sections
     from usage_async.report.values import View
+    from usage_async.report.wording import untold
     from usage_async.report.worker import in_worker
 
     with _noted({}) as notes:
@@ -172,9 +173,9 @@ async def _read(
         known = None
         if names is not None:
             known = await names.update(await in_worker(naming_rows, sections))
-    view = View(notices=(*context.warnings, *notes), top=TOP)
     buckets = buckets_of(sections)
     report = await in_worker(compute_report, spec, sections, known)
+    view = View(notices=(*context.warnings, *untold(report, notes)), top=TOP)
     del sections
     await let_go(buckets)
     return report, view

@@ -262,6 +262,22 @@ async def test_a_failure_is_told_and_not_kept(monkeypatch, caplog, text, says):
     assert not charts._kept
 
 
+def test_many_charts_are_drawn_by_several_programs_of_which_each_has_its_own_time(monkeypatch):
+    text = """
+import json, sys
+asked = json.load(sys.stdin)
+if {"n": 7} in asked: sys.exit("no font")
+print(json.dumps([f"<svg>{each['n']}</svg>" for each in asked]))
+"""
+    monkeypatch.setattr(charts, "_program", program(text))
+    monkeypatch.setattr(charts, "_PER_PROGRAM", 2)
+    asked = {(f"days{n}", "wide"): {"n": n} for n in range(5)}
+    assert draw(asked) == Drawings({(f"days{n}", "wide"): f"<svg>{n}</svg>" for n in range(5)})
+    made = draw({**asked, ("days7", "wide"): {"n": 7}})
+    assert [*made.svgs.values()] == [f"<svg>{n}</svg>" for n in range(4)]
+    assert made.failure.endswith("no font")
+
+
 def test_a_program_that_cannot_be_started_is_a_failure(monkeypatch):
     monkeypatch.setattr(charts, "_program", lambda: ["/no/such/program"])
     assert "/no/such/program" in draw(CHARTS).failure

@@ -60,6 +60,8 @@ _BIGGEST = 1e100
 _DAY_S = 86_400
 _KEPT = 1 << 24
 """Bytes of drawings that are kept: those of some 200 pages."""
+_PER_PROGRAM = 48
+"""The most drawings of one program: those of 8 organizations."""
 _AT_ONCE = 2
 """Programs that draw at the same time; each takes a processor and some 200 MB."""
 
@@ -77,7 +79,7 @@ class Drawings:
 
     Attributes:
         svgs: SVG by the name of a chart, and `wide` or `narrow`.
-        failure: Why there are none; empty if they were drawn.
+        failure: Why there are none, or not all; empty if they were drawn.
     """
 
     svgs: Mapping[tuple[str, str], str] = attrs.field(factory=dict)
@@ -271,22 +273,24 @@ _studios: WeakKeyDictionary[asyncio.AbstractEventLoop, _Studio] = WeakKeyDiction
 
 
 def draw(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
-    """Draw charts, and wait for it."""
-    if not charts:
-        return Drawings()
-    question = _question(charts)
-    try:
-        done = subprocess.run(  # noqa: S603 - a program of this package
-            _program(),
-            input=question,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            env=_environment(),
-            check=False,
-        )
-        return Drawings(_read(charts, done.returncode, done.stdout, done.stderr))
-    except (OSError, subprocess.TimeoutExpired, DrawingError) as error:
-        return Drawings(failure=_reason(error))
+    """Draw charts, and wait for it; after a failure those that were drawn are given with it."""
+    svgs: dict[tuple[str, str], str] = {}
+    names = [*charts]
+    for first in range(0, len(names), _PER_PROGRAM):
+        part = {name: charts[name] for name in names[first : first + _PER_PROGRAM]}
+        try:
+            done = subprocess.run(  # noqa: S603 - a program of this package
+                _program(),
+                input=_question(part),
+                capture_output=True,
+                timeout=TIMEOUT_S,
+                env=_environment(),
+                check=False,
+            )
+            svgs |= _read(part, done.returncode, done.stdout, done.stderr)
+        except (OSError, subprocess.TimeoutExpired, DrawingError) as error:
+            return Drawings(svgs, _reason(error))
+    return Drawings(svgs)
 
 
 async def draw_served(charts: Mapping[tuple[str, str], Chart]) -> Drawings:

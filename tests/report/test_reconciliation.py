@@ -7,11 +7,12 @@ import attrs
 import pytest
 
 from usage_async import (
+    UsageAudioTranscriptionsResult,
     UsageCompletionsResult,
     UsageImagesResult,
     UsageWebSearchCallsResult,
 )
-from usage_async.report.reconciliation import COSTS, Pair, reconcile
+from usage_async.report.reconciliation import COSTS, NO_LINE_ITEM, Pair, reconcile
 from usage_async.report.spec import ReportSpec
 from usage_async.report.values import Blank, Section
 
@@ -139,8 +140,57 @@ def test_a_quantity_that_is_not_known_has_no_partner():
     assert (pair.billed, pair.unit, pair.reported) == (None, None, 3)
 
 
+def test_what_is_billed_in_multiples_is_compared_in_the_unit_of_usage():
+    days = [
+        [billed("gpt-5.2, input", "2.0005", "1000_tokens")],
+        [billed("gpt-5.2, input", 1, "1000_tokens"), billed("gpt-5.2, input", 500)],
+        [billed("gpt-5.2, input", 2000)],
+    ]
+    usage = section([used(input_tokens=2000)], [used(input_tokens=1500)], [used(input_tokens=2000)])
+    found = reconcile(SPEC, section(*days), {"completions": usage})
+    assert [(pair.unit, pair.difference) for pair in found.pairs] == [
+        ("tokens", Decimal("0.5")),
+        ("tokens", 0),
+        ("tokens", 0),
+    ]
+    (whole,) = found.sums
+    assert (whole.unit, whole.billed, whole.reported) == ("tokens", Decimal("5500.5"), 5500)
+    for quantity, unit in ((2, "duration_minutes"), ("0.5", "duration_hours")):
+        heard = UsageAudioTranscriptionsResult(
+            model="whisper-1", seconds=1800, num_model_requests=1
+        )
+        costs = [billed("whisper-1, duration", quantity, unit)]
+        (pair,) = made(costs, audio_transcriptions=section([heard])).pairs
+        assert (pair.unit, pair.difference) == (
+            "duration_seconds",
+            -1680 if unit == "duration_minutes" else 0,
+        )
+
+
+@pytest.mark.parametrize(
+    ("item", "unit"),
+    [("gpt-5.2, output", "images"), ("gpt-5.2, output", "k"), ("web search tool calls", "tokens")],
+)
+def test_a_quantity_in_another_unit_than_that_of_usage_is_not_compared(item, unit):
+    calls = UsageWebSearchCallsResult(num_requests=4, num_model_requests=1)
+    found = made([billed(item, 3, unit)], used(output_tokens=4), web_search_calls=section([calls]))
+    assert [(pair.line_item, pair.billed, pair.unit) for pair in found.only_billed] == [
+        (item, 3, unit)
+    ]
+    reported = {pair.line_item: (pair.reported, pair.amounts) for pair in found.only_reported}
+    assert reported[item] == (4, ())
+    assert found.sums == ()
+
+
+def test_costs_without_a_line_item_are_a_line_that_is_only_billed():
+    found = made([cost("5"), cost("2")])
+    (pair,) = found.only_billed
+    assert (pair.line_item, pair.amounts) == (NO_LINE_ITEM, (("usd", Decimal(7)),))
+    assert pair.model == NO_LINE_ITEM
+
+
 def test_what_is_nothing_on_both_sides_is_left_out():
-    nothing = [billed("gpt-5.2, output", 0, amount="0"), cost("0", line_item="a"), cost("1")]
+    nothing = [billed("gpt-5.2, output", 0, amount="0"), cost("0", line_item="a"), cost("0")]
     assert made(nothing, used()).pairs == ()
     given = [billed("gpt-5.2, output", 3, amount=None)]
     assert made(given, used(output_tokens=3)).pairs[0].amounts == ()
@@ -158,10 +208,14 @@ def test_tools_and_images_are_counted_by_their_own_endpoints():
     assert differences(found) == {"web search tool calls": 1, "gpt-image-1, images": 0}
 
 
-def test_a_line_item_whose_unit_changes_has_none_in_its_sum():
-    costs = section([billed("gpt-5.2, output", 3)], [billed("gpt-5.2, output", 3, None)])
+def test_a_line_item_whose_unit_changes_has_a_sum_for_each():
+    costs = section([billed("gpt-5.2, output", 3)], [billed("gpt-5.2, output", 5, None)])
     usage = section([used(output_tokens=3)], [used(output_tokens=3)])
-    assert reconcile(SPEC, costs, {"completions": usage}).sums[0].unit is None
+    sums = reconcile(SPEC, costs, {"completions": usage}).sums
+    assert [(each.unit, each.billed, each.difference) for each in sums] == [
+        (None, 5, 2),
+        ("tokens", 3, 0),
+    ]
 
 
 def test_a_day_that_one_side_lacks_is_left_out_and_told():

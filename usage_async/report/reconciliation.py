@@ -1,8 +1,9 @@
 """Reconciliation: what was billed beside what usage reports, for each day and model. Pure.
 
-Both sides are counted in the unit of the bill. A line item names a model and a direction, such as
-`gpt-5.2, cached input`; `_METERS` says what usage calls it. Where usage does not divide its tokens
-by modality, `input` is the input that was neither cached nor written to the cache.
+A line item names a model and a direction, such as `gpt-5.2, cached input`; `_METERS` says what usage
+calls it. Where usage does not divide its tokens by modality, `input` is the input that was neither
+cached nor written to the cache. Both sides are counted in the unit of usage: billed minutes become
+seconds. A quantity in any other unit has no partner, and no sum holds two units.
 
 Differences are normal: the service revises both sides, at different times, and counts some calls on
 one side only. They are shown, and never corrected.
@@ -21,6 +22,7 @@ from usage_async._api.exact import EXACT
 from usage_async._api.results import CostsResult
 from usage_async._query.times import TimeRange
 from usage_async.report.amounts import change
+from usage_async.report.arithmetic import times
 from usage_async.report.effects import sum_exactly
 from usage_async.report.explanation import revised_from
 from usage_async.report.line_items import LineItem, line_item_of
@@ -69,6 +71,21 @@ _METERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 the first way whose metric a row has is taken."""
 _SPELLINGS = {"cache write 30m": "cache write", "seconds": "duration", "image": "images"}
 
+_MULTIPLES: Mapping[str | None, tuple[str, int]] = {
+    "1000_tokens": ("tokens", 1000),
+    "duration_minutes": ("duration_seconds", 60),
+    "duration_hours": ("duration_seconds", 3600),
+}
+"""Units of bills, in units of usage."""
+_UNITS: Mapping[str, str] = {
+    "images": "images",
+    "characters": "characters",
+    "duration": "duration_seconds",
+}
+"""The unit of usage for each direction that is not counted in tokens."""
+_MEASURES = frozenset({"tokens", "gibibyte_hours", *_UNITS.values()})
+"""Units that are no calls or sessions."""
+
 _TOOLS: Mapping[str, tuple[str, str]] = {
     "web search tool calls": ("web_search_calls", "num_requests"),
     "file search tool calls": ("file_search_calls", "num_requests"),
@@ -97,7 +114,8 @@ class Pair:
     Attributes:
         day: The day, UTC.
         line_item: The line item, in one spelling; for what is reported only, as it would be called.
-        unit: Unit of the billed quantity; None where nothing is billed, or it has none.
+        unit: Unit of the billed quantity: tokens rather than thousands of them, and seconds rather
+            than minutes; None where nothing is billed, or it has none.
         billed: Billed quantity; None where nothing is billed, or the quantity is not known.
         reported: What usage reports; None where it reports nothing of this kind.
         amounts: What was billed, by currency.
@@ -130,11 +148,11 @@ class Pair:
 
 @attrs.frozen(kw_only=True)
 class LineSum:
-    """All days of one line item.
+    """All days of one line item in one unit.
 
     Attributes:
         line_item: The line item.
-        unit: Unit of the quantities; None where it differs, or there is none.
+        unit: Unit of the quantities; None where the bill has none.
         billed: Billed quantity of the days on which both sides know it.
         reported: Reported quantity of these days.
         days: The number of these days.
@@ -178,23 +196,21 @@ class Reconciliation:
     @property
     def sums(self) -> tuple[LineSum, ...]:
         """The line items that both sides know, those with the largest differences first."""
-        found: dict[str, list[Pair]] = {}
+        found: dict[tuple[str, str | None], list[Pair]] = {}
         for pair in self.pairs:
             if pair.has_partner:
-                found.setdefault(pair.line_item, []).append(pair)
-        sums = []
-        for name, pairs in found.items():
-            units = {pair.unit for pair in pairs}
-            sums.append(
-                LineSum(
-                    line_item=name,
-                    unit=units.pop() if len(units) == 1 else None,
-                    billed=sum_exactly(pair.billed or _ZERO for pair in pairs),
-                    reported=sum_exactly(pair.reported or _ZERO for pair in pairs),
-                    days=len(pairs),
-                    differing=sum(bool(pair.difference) for pair in pairs),
-                )
+                found.setdefault((pair.line_item, pair.unit), []).append(pair)
+        sums = [
+            LineSum(
+                line_item=name,
+                unit=unit,
+                billed=sum_exactly(pair.billed or _ZERO for pair in pairs),
+                reported=sum_exactly(pair.reported or _ZERO for pair in pairs),
+                days=len(pairs),
+                differing=sum(bool(pair.difference) for pair in pairs),
             )
+            for (name, unit), pairs in found.items()
+        ]
         sums.sort(key=lambda each: (each.difference.copy_abs().copy_negate(), each.line_item))
         return tuple(sums)
 
@@ -210,7 +226,7 @@ class Reconciliation:
 
     @property
     def only_reported(self) -> tuple[Pair, ...]:
-        """The usage that is not billed, or billed without a quantity."""
+        """The usage that is not billed, or not with a quantity that can be compared."""
         return tuple(
             pair for pair in self.pairs if pair.reported is not None and pair.billed is None
         )
@@ -239,6 +255,8 @@ class Reconciliation:
 
 NO_MODEL = "(no model)"
 """Model of usage that names none."""
+NO_LINE_ITEM = "(no line item)"
+"""Line item of costs that name none."""
 COSTS = "costs by line item"
 """Name of the section of the bill."""
 
@@ -282,8 +300,8 @@ def reconcile(spec: ReportSpec, costs: Section, usage: Mapping[str, Section]) ->
 
 def _add_billed(day: _Day, rows: Iterable[CostsResult], _: str) -> None:
     for row in rows:
-        if row.line_item is not None:
-            _add_line(day, row, line_item_of(row.line_item))
+        item = NO_LINE_ITEM if row.line_item is None else row.line_item
+        _add_line(day, row, line_item_of(item))
 
 
 def _add_line(day: _Day, row: CostsResult, item: LineItem) -> None:
@@ -295,8 +313,9 @@ def _add_line(day: _Day, row: CostsResult, item: LineItem) -> None:
         currency = row.amount.currency.lower()
         amounts[currency] = EXACT.add(amounts.get(currency, _ZERO), row.amount.value)
     if row.quantity is not None:
-        day.billed[name] = EXACT.add(day.billed.get(name, _ZERO), row.quantity)
-        day.units.setdefault(name, set()).add(row.quantity_unit)
+        unit, factor = _MULTIPLES.get(row.quantity_unit, (row.quantity_unit, 1))
+        day.billed[name] = EXACT.add(day.billed.get(name, _ZERO), times(row.quantity, factor))
+        day.units.setdefault(name, set()).add(unit)
     elif row.amount_value:
         day.unknown.add(name)
 
@@ -328,17 +347,29 @@ def _read(row: Any, ways: Iterable[Sequence[str]]) -> int:
 def _pairs(date_: date, day: _Day) -> Iterator[Pair]:
     for name in sorted({*day.amounts, *day.reported}):
         units = day.units.get(name, set())
+        unit = next(iter(units)) if len(units) == 1 else None
         # Quantities in several units have no sum.
         is_known = name not in day.unknown and len(units) == 1
         billed = change(day.billed[name], _ZERO) if is_known else None
         amounts = {of: change(value, _ZERO) for of, value in day.amounts.get(name, {}).items()}
         reported = day.reported.get(name)
+        if reported and billed is not None and not _is_counted_in(unit, name):
+            yield Pair(day=date_, line_item=name, reported=reported)
+            reported = None
         if reported or billed or any(amounts.values()):
             yield Pair(
                 day=date_,
                 line_item=name,
-                unit=next(iter(units)) if len(units) == 1 else None,
+                unit=unit,
                 billed=billed,
                 reported=reported,
                 amounts=tuple(amounts.items()),
             )
+
+
+def _is_counted_in(unit: str | None, name: str) -> bool:
+    """Tell if usage counts a line item in a unit; a bill without a unit is taken at its word."""
+    if name in _TOOLS:
+        return unit not in _MEASURES
+    direction = line_item_of(name).direction or ""
+    return unit in (None, _UNITS.get(direction, "tokens"))

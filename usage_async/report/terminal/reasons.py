@@ -189,16 +189,15 @@ def _quantity(value: Decimal, *, sign: bool = False) -> str:
 def _alone(page: Page, title: str, pairs: Sequence[Pair], top: int) -> None:
     if not pairs:
         return
-    found: dict[str, list[Pair]] = {}
+    found: dict[tuple[str, str | None], list[Pair]] = {}
     for pair in pairs:
-        found.setdefault(pair.line_item, []).append(pair)
+        found.setdefault((pair.line_item, pair.unit), []).append(pair)
     rows: list[list[str | Text]] = []
-    for name, of in list(found.items())[: top or None]:
+    for (name, unit), of in list(found.items())[: top or None]:
         values = [pair.billed if pair.reported is None else pair.reported for pair in of]
         known = [value for value in values if value is not None]
-        units = {pair.unit for pair in of} - {None}
-        unit = f" {clean(str(units.pop()))}" if len(units) == 1 else ""
-        quantity = f"{_quantity(total(known))}{unit}" if known else "not known"
+        of_unit = "" if unit is None else f" {clean(unit)}"
+        quantity = f"{_quantity(total(known))}{of_unit}" if known else "not known"
         amounts: dict[str, Decimal] = {}
         for currency, amount in (each for pair in of for each in pair.amounts):
             amounts[currency] = total((amounts.get(currency, _ZERO), amount))

@@ -7,6 +7,7 @@ import pytest
 
 from usage_async._cli.exit_codes import code_of_budget
 from usage_async.emulator import Emulator, Quirks
+from usage_async.report.reasons import month_spec
 
 from .conftest import NOW
 
@@ -169,6 +170,22 @@ def test_a_report_shows_the_budget_of_its_month(cli):
     ran = cli("report", "--demo", "--budget", "1", "--format", "csv")
     assert ran.code == 5
     assert "note: budget $1.00: over; over by $6,014.53" in ran.err
+
+
+def test_a_spend_that_is_not_known_has_no_budget(cli, serving):
+    begin = month_spec(NOW).period.start_time
+    starts = tuple(range(begin, NOW, 86400))
+    serving(Emulator(now=lambda: NOW, quirks=Quirks(missing_starts=starts)))
+    ran = cli("report", "--budget", "6000", "--period", "this-month")
+    assert ran.code == 1
+    assert "budget: not compared, the spend is unknown" in ran.out
+    assert "within" not in ran.out
+
+
+def test_days_before_the_history_change_the_exit_code_of_a_budget(cli):
+    ran = cli("budget", "--demo", "--monthly", "6000", "--period", "2025-11")
+    assert ran.code == 1
+    assert "21 days were not sent, the first is 2025-11-01" in " ".join(ran.out.split())
 
 
 def test_a_budget_in_a_currency_that_is_not_billed_is_not_spent(cli):

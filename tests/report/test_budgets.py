@@ -106,6 +106,34 @@ def test_on_the_first_day_of_a_month_the_days_before_it_are_the_pace():
     assert (found.spent, found.projection.projected, found.projection.left_days) == (2, 150, 30)
 
 
+@pytest.mark.parametrize("over", [1, 2, 3, 6, 7, 20])
+def test_days_before_the_first_amount_are_no_pace(over):
+    first = FIRST - timedelta(days=56)
+    today = FIRST + timedelta(days=over)
+    found = made(*[0] * 56, *[10] * over, 0, first=first, today=today, amount=200)
+    assert (found.projection.projected, found.verdict) == (300, "projected over")
+    assert found.projection.over_days == min(over, 7)
+    nothing = made(*[0] * 56, *[0] * over, first=first, today=today, amount=200).projection
+    assert (nothing.rate, nothing.over_days) == (0, 7)
+
+
+def test_a_running_day_that_spent_more_than_the_rate_leaves_less_to_the_others():
+    found = made(*[10] * 10, 190, amount=300)
+    assert (found.left, found.days_left, found.used_up_on) == (10, 2, TODAY + timedelta(days=1))
+    assert (found.projection.projected, found.verdict) == (100 + 190 + 19 * 10, "projected over")
+
+
+def test_unknown_days_are_projected_before_the_days_left_are_counted():
+    today = FIRST + timedelta(days=20)
+    amounts = [10, 10, *[None] * 5, *[10] * 13, 0]
+    found = made(*amounts, amount=270, today=today)
+    assert (found.projection.projected, found.verdict) == (300, "projected over")
+    assert (found.days_left, found.used_up_on) == (7, date(2026, 11, 27))
+    assert made(*amounts, amount=290, today=today).used_up_on == date(2026, 11, 29)
+    used_up = made(*amounts, amount=160, today=today)
+    assert (used_up.days_left, used_up.used_up_on) == (0, today)
+
+
 def test_nothing_is_projected_of_a_month_that_is_over_or_of_which_no_day_is():
     assert made(*[5] * 30, today=date(2026, 12, 1)).projection is None
     assert made(5, today=FIRST).projection is None
@@ -113,7 +141,7 @@ def test_nothing_is_projected_of_a_month_that_is_over_or_of_which_no_day_is():
 
 def test_a_day_that_ran_away_is_not_projected_below_itself():
     found = made(*[1] * 10, 500, amount=400)
-    assert (found.projection.projected, found.verdict, found.left) == (510, "over", -110)
+    assert (found.projection.projected, found.verdict, found.left) == (529, "over", -110)
     assert found.days_left is None
 
 

@@ -1,5 +1,6 @@
 """Reading the reasons of a bill from a service: what is asked, and what is left out and told."""
 
+import threading
 from decimal import Decimal
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from usage_async import BadRequestError, Names, PermissionDeniedError, Project, QueryError
 from usage_async.emulator import Emulator, Faults, Organization, Quirks
 from usage_async.emulator.demonstration import client_of
+from usage_async.report import reasons
 from usage_async.report.effects import sum_exactly
 from usage_async.report.reasons import (
     EXPLAIN_QUERIES,
@@ -172,6 +174,51 @@ async def test_a_history_that_begins_within_the_weeks_shortens_the_range():
         made = await read_budget(client, Decimal(6000))
     assert made.whole[0].projection.weeks == 4
     assert made.gaps == ()
+
+
+async def test_days_of_the_month_before_the_history_begins_are_missing():
+    async with Emulator(now=lambda: NOW) as server, client_of(server) as client:
+        made = await read_budget(client, Decimal(6000), period="2025-11", limits=False)
+        server.quirks = Quirks(lookback_days=10)
+        running = await read_budget(client, Decimal(6000), limits=False)
+    assert len(made.gaps) == made.whole[0].missing_days == 21
+    assert made.remarks == ("21 days were not sent, the first is 2025-11-01; the spend lacks them",)
+    assert len(running.gaps) == running.whole[0].missing_days > 0
+    assert not made.is_whole
+    assert not running.is_whole
+
+
+async def test_days_that_only_the_groups_lack_are_told():
+    missing = month_spec(NOW).period.start_time + 4 * 86400
+    quirks = Quirks(missing_starts=(missing,), missing_in="grouped")
+    async with Emulator(now=lambda: NOW, quirks=quirks) as server, client_of(server) as client:
+        made = await read_budget(client, Decimal(6000), by="project")
+    assert (made.gaps, made.group_gaps, made.is_whole) == ((), (missing,), False)
+    told = "by group: 1 day was not sent, the first is 2026-11-05; the groups lack them"
+    assert told in made.remarks
+    assert {each.missing_days for each in made.groups} == {1}
+
+
+async def test_in_the_first_second_of_a_month_nothing_is_spent():
+    first = month_spec(NOW).period.start_time
+    async with Emulator(now=lambda: first) as server, client_of(server) as client:
+        made = await read_budget(client, Decimal(9000), by="project")
+    whole = made.whole[0]
+    assert (whole.spent, whole.verdict, made.gaps) == (0, "within", ())
+    assert whole.projection.left_days == 30
+
+
+async def test_a_budget_is_computed_off_the_event_loop(emulated, monkeypatch):
+    threads = []
+
+    def told(*args):
+        threads.append(threading.current_thread())
+        return budget_report(*args)
+
+    monkeypatch.setattr(reasons, "budget_report", told)
+    await read_budget(emulated[1], Decimal(6000), by="line-item", limits=False)
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_groups_of_a_budget_have_the_names_that_are_given():

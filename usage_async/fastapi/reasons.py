@@ -109,11 +109,13 @@ class BudgetBody(ReasonsBody):
         budgets: The budget, and the spend in other currencies beside it.
         groups: The spend by group.
         missing: Days that did not come.
+        missing_by_group: Days that did not come by group.
     """
 
     budgets: list[dict[str, Any]]
     groups: list[dict[str, Any]]
     missing: list[str]
+    missing_by_group: list[str]
 
 
 async def explain_reply(client: UsageClient, parameters: ExplainParameters) -> Written:

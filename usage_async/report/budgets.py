@@ -1,7 +1,8 @@
 """Budget of a month: spent, pace, projected end with its range, and when it is used up. Pure.
 
 Every day that is over counts as billed. Each other day of the month, the running one included, is
-projected at a rate: the mean of the last seven days that are over, or of as many as there are. The
+projected at a rate: the mean of the last seven days that are over, or of as many as there are since
+the first amount. The running day counts as billed once that is more than the rate. The
 range is that of whole weeks: the lowest and the highest mean of the last eight times seven days,
 as far as they are known. The weeks may lie before the month, which is why they are read.
 """
@@ -20,6 +21,8 @@ from usage_async._api.limits import SpendLimit
 from usage_async.report.amounts import change, total
 from usage_async.report.arithmetic import ROUNDING, ratio, times
 from usage_async.report.insight import Days
+
+_ZERO = Decimal(0)
 
 WEEK = 7
 WEEKS = 8
@@ -72,8 +75,9 @@ class Budget:
         budget: Amount of the budget; None for a group, and for amounts in another currency.
         spent: What is spent, the running day included.
         projection: The projected month; None if the month is over, or no day is known.
-        days_left: Days until the budget is used up at the rate, from the start of the running day;
-            None if it is used up, or never will be.
+        days_left: Days until the budget is used up as projected, the running day and unknown ones
+            counted first, from the start of the running day; None if it is used up, or never will
+            be.
         used_up_on: The day on which that is, if it lies in the month.
         limit: The spend limit of the service for the organization, or for the project.
         missing_days: Days of the month that are over and unknown.
@@ -134,20 +138,31 @@ def budget(
         spent=spent,
         missing_days=sum(value is None and day < today for day, value in inside),
     )
-    known = [value for day, value in days if day < today and value is not None]
+    # Without any amount, nothing was spent on the days that are known.
+    begun = _begun(days) or date.min
+    known = [value for day, value in days if begun <= day < today and value is not None]
     if today > last or not known:
         return made
-    unknown_days = sum(value is None and day < today for day, value in inside)
+    unknown_days = made.missing_days
     left_days = (last - max(today, first)).days + 1 + unknown_days
     projection = _projection(days, today, known, spent=(over, spent), left_days=left_days)
     made = attrs.evolve(made, projection=projection)
-    if amount is None or spent >= amount or projection.rate <= 0:
+    rate = projection.rate
+    if amount is None or spent >= amount or rate <= 0:
         return made
-    # What is left of the budget after the days that are over, at the rate from today on.
-    left = ratio(change(amount, over), projection.rate)
-    whole_days = int(left.to_integral_value(ROUND_CEILING, ROUNDING))
+    # What is left of the budget at the start of today, at the rate; a day that has spent more than
+    # the rate leaves less to the days after it, and so do the days that are unknown.
+    excess = max(change(change(spent, over), rate), _ZERO)
+    left = change(change(amount, over), total((excess, times(rate, unknown_days))))
+    days_left = max(ratio(left, rate), _ZERO)
+    whole_days = int(days_left.to_integral_value(ROUND_CEILING, ROUNDING))
     day = max(today, first) + timedelta(days=max(min(whole_days, 366) - 1, 0))
-    return attrs.evolve(made, days_left=left, used_up_on=day if day <= last else None)
+    return attrs.evolve(made, days_left=days_left, used_up_on=day if day <= last else None)
+
+
+def _begun(days: Days) -> date | None:
+    """Give the day of the first amount, before which there was no organization, or no group."""
+    return next((day for day, amount in days if amount), None)
 
 
 def _projection(
@@ -173,7 +188,8 @@ def _projection(
     rate = _mean(recent)
 
     def at(each: Decimal) -> Decimal:
-        return max(total((over, times(each, left_days))), least)
+        excess = max(change(change(least, over), each), _ZERO)
+        return max(total((over, times(each, left_days), excess)), least)
 
     return Projection(
         rate=rate,
@@ -196,7 +212,7 @@ def _weeks(days: Days, today: date) -> Iterator[list[Decimal]]:
     Days before the first amount are no weeks without spend, but those before the organization.
     """
     amounts = dict(days)
-    begun = next((day for day, amount in days if amount), today)
+    begun = _begun(days) or today
     for number in range(1, WEEKS + 1):
         first = today - timedelta(days=WEEK * number)
         week = [amounts.get(first + timedelta(days=n)) for n in range(WEEK)]

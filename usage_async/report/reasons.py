@@ -257,7 +257,9 @@ class BudgetReport:
         spec: The month.
         whole: The budget, and the spend in other currencies beside it.
         groups: The spend by group, the largest first; empty if it is not grouped.
-        gaps: Starts of the days of the month that ended and were not sent.
+        gaps: Starts of the days of the month that ended and were not sent, those before the history
+            of the service included.
+        group_gaps: The same for the costs by group.
         notices: What was not read, and why.
     """
 
@@ -265,7 +267,13 @@ class BudgetReport:
     whole: tuple[Budget, ...]
     groups: tuple[Budget, ...] = ()
     gaps: tuple[int, ...] = ()
+    group_gaps: tuple[int, ...] = ()
     notices: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """True if no day of the month is missing."""
+        return not self.gaps and not self.group_gaps
 
     @property
     def verdict(self) -> Verdict:
@@ -283,6 +291,10 @@ class BudgetReport:
         if self.gaps:
             first = day_of(self.gaps[0])
             yield f"{days_not_sent(len(self.gaps))}, the first is {first}; the spend lacks them"
+        if self.group_gaps and self.group_gaps != self.gaps:
+            first = day_of(self.group_gaps[0])
+            text = days_not_sent(len(self.group_gaps))
+            yield f"by group: {text}, the first is {first}; the groups lack them"
         if len(self.whole) > 1:
             yield "the budget is in one currency; spend in others is shown beside it"
         yield from self.notices
@@ -387,10 +399,14 @@ def budget_question(
 def month_spec(now: int, period: str = "this-month") -> ReportSpec:
     """Specify a month.
 
+    In its first second no time of it has passed; it is then taken as one second old, so that what
+    runs at the start of every month is answered.
+
     Raises:
         QueryError: The period is not a month.
     """
-    spec = report_spec(now, period=period)
+    begins = now % DAY_S == 0 and day_of(now).day == 1
+    spec = report_spec(now + begins, period=period)
     check_month(spec)
     return spec
 
@@ -427,13 +443,24 @@ def budget_report(
         spec=spec,
         whole=tuple(sorted(whole, key=lambda each: (each.currency != currency, each.currency))),
         groups=tuple(sorted(made, key=lambda each: (each.spent.copy_negate(), str(each.id)))),
-        gaps=tuple(s for s in costs.whole.overdue(spec.now) if s >= spec.period.start_time),
+        gaps=_gaps(spec, costs.whole),
+        group_gaps=_gaps(spec, costs.groups),
         notices=limits.notices,
     )
 
 
-def budget_of_report(report: Report, monthly: Decimal, currency: str = "usd") -> Budget:
-    """Set the spend of a report's month beside a budget. Pure.
+def _gaps(spec: ReportSpec, section: Section) -> tuple[int, ...]:
+    """Give the starts of the days of the month that ended and did not come."""
+    start = spec.period.start_time
+    known_from = min(section.known_from or start, spec.period.end_time)
+    return (
+        *range(start, known_from, DAY_S),
+        *(each for each in section.overdue(spec.now) if each >= start),
+    )
+
+
+def budget_of_report(report: Report, monthly: Decimal, currency: str = "usd") -> Budget | None:
+    """Set the spend of a report's month beside a budget; None if the spend is not known. Pure.
 
     Without the weeks before the month, its pace and its range are of its own days.
 
@@ -447,6 +474,8 @@ def budget_of_report(report: Report, monthly: Decimal, currency: str = "usd") ->
     """
     spec = report.spec
     check_month(spec)
+    if report.spend_blank is not None:
+        return None
     days = next((spend.days for spend in report.spends if spend.currency == currency), ())
     return _budget(spec, days, currency, monthly, None)
 

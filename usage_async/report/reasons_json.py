@@ -55,7 +55,9 @@ def reconciliation_as_json(found: Reconciliation, view: View) -> bytes:
 
 def budget_as_json(found: BudgetReport, view: View) -> bytes:
     """Write a budget as one object."""
-    missing = [day_of(start).isoformat() for start in found.gaps]
+    missing, by_group = (
+        [day_of(start).isoformat() for start in starts] for starts in (found.gaps, found.group_gaps)
+    )
     return _line(
         {
             **_about(found.spec),
@@ -64,6 +66,7 @@ def budget_as_json(found: BudgetReport, view: View) -> bytes:
                 {"group": each.id, "name": each.name, **budget_value(each)} for each in found.groups
             ],
             "missing": missing,
+            "missing_by_group": by_group,
             "notices": [*view.notices, *found.remarks],
         }
     )

@@ -75,7 +75,7 @@ def budget(
         footer = f"{len(requests)} requests in {seconds:.1f} s"
         render(chosen, context, output, made, View(notices=tuple(context.warnings), footer=footer))
     code = code_of_budget(made.verdict, strict=strict)
-    return code or (ExitCode.FAILED if made.gaps else ExitCode.DONE)
+    return code or (ExitCode.DONE if made.is_whole else ExitCode.FAILED)
 
 
 async def _read(

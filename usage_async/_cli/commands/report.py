@@ -123,9 +123,12 @@ def report(
         from usage_async.report.wording import budget_text
 
         planned = budget_of_report(made, *monthly)
-        code = code_of_budget(planned.verdict, strict=strict) or code
-        if not chosen.has_budget:
-            context.warnings[budget_text(planned)] = None
+        if planned is None:
+            context.warnings["budget: not compared, the spend is unknown"] = None
+        else:
+            code = code_of_budget(planned.verdict, strict=strict) or code
+            if not chosen.has_budget:
+                context.warnings[budget_text(planned)] = None
     render(chosen, context, output, made, attrs.evolve(view(), budget=planned))
     if not chosen.has_notices:
         context.note_warnings()

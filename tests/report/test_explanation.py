@@ -119,6 +119,17 @@ def test_periods_of_other_lengths_and_running_days_are_told():
         "1 day is compared with 2 days",
         "the last day is still running, and is compared with a whole day",
         "figures from 2026-10-01 on may still be revised",
+        "figures to compare with from 2026-09-29 on may still be revised",
+    )
+
+
+def test_a_period_to_compare_with_that_still_runs_is_told():
+    running = TimeRange(START + 3 * DAY, START + 3 * DAY + 60)
+    made = explained(before(), period(), ReportSpec("line_item", PERIOD, running.end_time, running))
+    assert made.remarks[1:] == (
+        "the last day of the period to compare with is still running",
+        "figures from 2026-10-01 on may still be revised",
+        "figures to compare with from 2026-10-04 on may still be revised",
     )
 
 
@@ -185,6 +196,52 @@ def test_prices_and_keys_of_another_currency_are_its_own():
     assert (bills["usd"].keys[0].amount, bills["eur"].keys[0].amount) == (4, 28)
 
 
+def test_periods_that_are_not_in_order_have_no_step():
+    spec = ReportSpec("line_item", BEFORE, NOW, TimeRange(START, START + 6 * DAY))
+    made = explain(spec, period(*month(*[12] * 6)), before(*month(10, 10, 10)))
+    assert made.bills[0].effects.price < 0
+    assert made.bills[0].steps == ()
+    assert "A lower price a unit of gpt-5.2" in sentences(made)[1]
+
+
+def by_project(*prices):
+    """Days with each project's price and quantity."""
+    return [
+        [
+            line(str(Decimal(str(price)) * count), project=name, quantity=count)
+            for name, (price, count) in day.items()
+        ]
+        for day in prices
+    ]
+
+
+def test_a_moving_mix_of_projects_is_no_price_change():
+    old = by_project(*[{"a": (1, 100), "b": (10, 1)}] * 3)
+    for price in ("1.01", "0.99"):
+        new = by_project(*[{"a": (price, 1), "b": (10, 100)}] * 5)
+        made = explain(spec_of(5), before(*old), period(*new))
+        assert made.bills[0].effects.price
+        assert made.bills[0].steps == ()
+    later = by_project(*[{"a": ("1.2", 90), "b": ("1.2", 1)}] * 5)
+    both = by_project(*[{"a": (1, 100), "b": (1, 1)}] * 3)
+    (step,) = explain(spec_of(5), before(*both), period(*later)).bills[0].steps
+    assert (step.before, step.price) == (1, Decimal("1.2"))
+    single = by_project(*[{"a": ("1.2", 90), "b": (1, 1)}] * 5)
+    assert explain(spec_of(5), before(*both), period(*single)).bills[0].steps == ()
+
+
+def test_a_price_that_was_zero_rises_without_a_share_and_a_negative_one_is_no_price():
+    (told,) = [
+        each
+        for each in sentences(
+            explain(spec_of(5), before(*month(*[0] * 3)), period(*month(*[9] * 5)))
+        )
+        if "costs" in each
+    ]
+    assert told.startswith("gpt-5.2, input costs more from 2026-10-01 on ($0.00 per million tokens")
+    assert steps([-10] * 3, [-20] * 5) == []
+
+
 # API keys
 
 
@@ -243,7 +300,7 @@ def test_five_sentences_at_most_each_with_its_figure():
         "new is new with $25.00, and old is gone with $20.00.",
         "The API key key_1 of proj_1 spent $20.00 more.",
         (
-            "More use of gpt-5.2 adds $20.00; the volume of proj_1 changed most of all projects"
+            "More use of gpt-5.2 adds $20.00; the volume of proj_1 rose most of all projects"
             " (+$20.00)."
         ),
     ]
@@ -308,6 +365,26 @@ def test_a_price_change_is_told_with_its_day_and_both_prices():
 )
 def test_a_change_is_told(old, new, wanted):
     assert sentences(explained(before(old), period(new))) == wanted
+
+
+def test_a_key_that_spent_less_on_its_other_days_has_more_above_the_usual_than_it_rose():
+    lines = [[line("1")]] * 12
+    made = explain(
+        spec_of(12),
+        before(*lines[:3], keys=by_key(4, 4, 4)),
+        period(*lines, keys=by_key(*[1] * 6, 9, *[1] * 5)),
+    )
+    assert sentences(made)[1] == (
+        "The API key key_1 of proj_1 spent $8.00 more, $8.00 of it above the usual on 2026-10-07."
+    )
+    fewer = explain(
+        spec_of(12),
+        before(*lines[:3], keys=by_key(4, 4, 5)),
+        period(*lines, keys=by_key(*[1] * 6, 9, *[1] * 5)),
+    )
+    assert sentences(fewer)[1] == (
+        "The API key key_1 of proj_1 spent $7.00 more, with $8.00 above the usual on 2026-10-07."
+    )
 
 
 def test_a_key_that_spent_on_days_apart_or_on_one():

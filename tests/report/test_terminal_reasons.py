@@ -72,7 +72,7 @@ def test_an_explanation_is_sentences_then_tables_then_notices():
         ),
         "  unexplained +$2.00.",
         "- gpt\\x1b[31m\\u202e is new with $5.00.",
-        "- More use of a adds $20.00; the volume of proj_1 changed most of all projects (+$20.00).",
+        "- More use of a adds $20.00; the volume of proj_1 rose most of all projects (+$20.00).",
         "",
     ]
     assert [row.split() for row in lines[9:]] == [

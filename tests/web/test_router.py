@@ -461,6 +461,20 @@ async def test_only_settled_and_complete_replies_are_kept_for_longer(fails):
     assert len(upstream.sent) == 3 * ALL_REQUESTS - 2 * once
 
 
+async def test_a_period_to_compare_with_that_runs_is_not_kept_for_longer():
+    upstream, ticks = Leaky(), [0.0]
+    runtime = Runtime(now=lambda: NOW, monotonic=lambda: ticks[0])
+    sent = []
+    async with served(app_of(upstream, runtime=runtime)) as browser:
+        for against in ("2025-12", "7d"):
+            for ticks[0] in (0, 3600):
+                params = {"period": "2026-01", "against": against}
+                reply = await browser.get("/explain", params=params, headers=BOSS)
+                assert reply.status_code == 200
+                sent.append(len(upstream.sent))
+    assert sent[0] == sent[1] < sent[2] < sent[3]
+
+
 async def test_a_client_without_a_cache_reads_each_time():
     upstream = Leaky()
     app = app_of(upstream)

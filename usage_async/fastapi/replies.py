@@ -282,7 +282,8 @@ class Limited(Protocol):
 def is_settled(found: Limited, client: UsageClient) -> bool:
     """Tell if another reading would give the same figures."""
     spec, after = found.spec, client._engine.settle_after  # noqa: SLF001 - as the cache settles
-    is_old = day_end(spec.period.end_time) <= spec.now - after // timedelta(seconds=1)
+    end = max(each.end_time for each in (spec.period, spec.before or spec.period))
+    is_old = day_end(end) <= spec.now - after // timedelta(seconds=1)
     return is_old and not found.blanks and not found.gaps
 
 

@@ -21,7 +21,7 @@ from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
 from usage_async._api.results import CostsResult
 from usage_async._client.names import Names
 from usage_async.report.amounts import change
-from usage_async.report.arithmetic import ratio
+from usage_async.report.arithmetic import ratio, times
 from usage_async.report.dimensions import name_in
 from usage_async.report.effects import (
     Effects,
@@ -44,6 +44,8 @@ _STEP_DAYS = 3
 """Days that a price must last, before and after a change of it."""
 _STEP_SHARE = 0.02
 _STEP_FAR = 4
+_STEP_MARGIN = Decimal("0.02")
+"""The most by which the price of a project may differ from the common one."""
 _KEYS = 5
 """API keys whose days are looked at."""
 
@@ -100,7 +102,10 @@ class GroupChange:
 
 @attrs.frozen(kw_only=True)
 class PriceStep:
-    """A day from which a line item has another price, by `STEP_RULE`.
+    """A day from which a line item has another price in all of its projects, by `STEP_RULE`.
+
+    Projects that pay different prices have no common one: a median over them would move whenever
+    their shares do.
 
     Attributes:
         line_item: The line item, over all projects.
@@ -210,8 +215,13 @@ class Explanation:
             yield f"{is_} compared with {'1 day' if days_before == 1 else f'{days_before} days'}"
         if spec.last_day_runs:
             yield "the last day is still running, and is compared with a whole day"
+        of_before = attrs.evolve(spec, period=before)
+        if of_before.last_day_runs and spec.before is not None:
+            yield "the last day of the period to compare with is still running"
         if (first := revised_from(spec)) is not None:
             yield f"figures from {first} on may still be revised"
+        if (first := revised_from(of_before)) is not None and spec.before is not None:
+            yield f"figures to compare with from {first} on may still be revised"
         for name, blank in self.blanks:
             yield f"{name}: {blank}"
         for name, starts in self.gaps:
@@ -336,9 +346,14 @@ def _bill(
             grouped(lines, lambda line: line.project_id),
             {line.project_id: name_in(names, "project_id", line.project_id) for line in lines},
         ),
-        steps=tuple(_steps(currency, lines, sides)),
+        steps=tuple(_steps(currency, lines, sides)) if _are_in_order(spec) else (),
         keys=_keys(currency, sides, names, spec),
     )
+
+
+def _are_in_order(spec: ReportSpec) -> bool:
+    """Tell if the period follows the one before, as the days of a price change do."""
+    return spec.before is not None and spec.before.end_time <= spec.period.start_time
 
 
 def _groups(
@@ -373,26 +388,49 @@ def _steps(
     wanted = dict(effects[:_STEP_ITEMS])
     days = _days_of(currency, wanted, sides)
     for name, effect in wanted.items():
-        units = {unit for unit, _ in days.get(name, {})}
-        prices = [
-            (day, ratio(amount, count))
-            for (_, day), (amount, count) in days.get(name, {}).items()
-            if count
-        ]
+        of_item = days.get(name, {})
+        units = {unit for unit, _, _ in of_item}
+        sums: dict[date, tuple[Decimal, Decimal]] = {}
+        for (_, _, day), of in of_item.items():
+            sums[day] = _added(sums.get(day, _NONE), of)
+        step = _step(sorted((day, ratio(*of)) for day, of in sums.items() if of[1]))
         # Prices in several units cannot be compared.
-        if len(units) == 1 and (step := _step(sorted(prices))) is not None:
-            begin, old, price = step
+        if step is None or len(units) != 1 or not _is_common(step, of_item):
+            continue
+        begin, old, price = step
+        if min(old, price) >= 0 and (price > old) is (effect > 0):
             yield PriceStep(
                 line_item=name, day=begin, unit=units.pop(), before=old, price=price, effect=effect
             )
 
 
-_Days = dict[tuple[str | None, date], tuple[Decimal, Decimal]]
-"""Amounts and quantities by unit and day."""
+_Step = tuple[date, Decimal, Decimal]
+"""A day, and the median prices before it and from it on."""
+_Days = dict[tuple[str | None, str | None, date], tuple[Decimal, Decimal]]
+"""Amounts and quantities by unit, project and day."""
+_NONE = (_ZERO, _ZERO)
+
+
+def _added(one: tuple[Decimal, Decimal], other: tuple[Decimal, Decimal]) -> tuple[Decimal, Decimal]:
+    return EXACT.add(one[0], other[0]), EXACT.add(one[1], other[1])
+
+
+def _is_common(step: _Step, days: _Days) -> bool:
+    """Tell if every project pays the prices of a step, before it and from it on."""
+    begin, old, price = step
+    prices: dict[tuple[str | None, bool], list[Decimal]] = {}
+    counted = (each for each in days.items() if each[1][1])
+    for (_, project, day), of in counted:
+        prices.setdefault((project, day >= begin), []).append(ratio(*of))
+    for (_, is_later), paid in prices.items():
+        wanted = price if is_later else old
+        if change(median(paid), wanted).copy_abs() > times(wanted.copy_abs(), _STEP_MARGIN):
+            return False
+    return True
 
 
 def _days_of(currency: str, wanted: Collection[str], sides: Sequence[_Known]) -> dict[str, _Days]:
-    """Add amounts and quantities of line items up, by unit and day."""
+    """Add amounts and quantities of line items up, by unit, project and day."""
     days: dict[str, _Days] = {}
     for bucket in chain.from_iterable(side.buckets for side in sides):
         for row in bucket.results:
@@ -401,16 +439,12 @@ def _days_of(currency: str, wanted: Collection[str], sides: Sequence[_Known]) ->
                 continue
             if row.amount.currency.lower() == currency:
                 of = days.setdefault(name, {})
-                key = row.quantity_unit, bucket.start.date()
-                amount, count = of.get(key, (_ZERO, _ZERO))
-                of[key] = (
-                    EXACT.add(amount, row.amount.value),
-                    EXACT.add(count, row.quantity),
-                )
+                key = row.quantity_unit, row.project_id, bucket.start.date()
+                of[key] = _added(of.get(key, _NONE), (row.amount.value, row.quantity))
     return days
 
 
-def _step(prices: Sequence[tuple[date, Decimal]]) -> tuple[date, Decimal, Decimal] | None:
+def _step(prices: Sequence[tuple[date, Decimal]]) -> _Step | None:
     """Find the day that divides prices best, and the medians of both parts."""
     values = [float(price) for _, price in prices]
     count, whole, left = len(values), sum(values), 0.0

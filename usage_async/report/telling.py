@@ -87,11 +87,13 @@ def _on_price(bill: BillChange) -> Iterator[str]:
 
 
 def _step_text(step: PriceStep, currency: str) -> str:
-    share = percent(change(step.price, step.before), step.before)
+    share = percent(change(step.price, step.before).copy_abs(), step.before)
     word = "more" if step.price > step.before else "less"
+    # A price that was zero has no share.
+    moved = f"{share} {word}" if share else word
     figures = f"{price_text(step.before, step.unit, currency)} to"
     return (
-        f"costs {share.removeprefix('-')} {word} from {step.day} on ({figures}"
+        f"costs {moved} from {step.day} on ({figures}"
         f" {price_text(step.price, step.unit, currency)}), which {_adds(step.effect, currency)}"
     )
 
@@ -162,7 +164,10 @@ def _on_days(key: KeyChange, bill: BillChange) -> str:
     if not key.days or key.amount < key.before:
         return ""
     over = total(change(day.amount, day.usual) for day in key.days)
-    return f", {money(over, bill.currency)} of it above the usual on {_days_text(key.days)}"
+    above = money(over, bill.currency)
+    if over > change(key.amount, key.before):
+        return f", with {above} above the usual on {_days_text(key.days)}"
+    return f", {above} of it above the usual on {_days_text(key.days)}"
 
 
 def _days_text(days: Iterable[UnusualDay]) -> str:
@@ -187,5 +192,6 @@ def _on_volume(bill: BillChange) -> Iterator[str]:
     if busiest is not None and len(bill.projects) > 1 and busiest.effects.volume:
         name = busiest.name or busiest.id or NOT_ATTRIBUTED
         figure = money(busiest.effects.volume, bill.currency, sign=True)
-        where = f"; the volume of {name} changed most of all projects ({figure})"
+        verb = "rose" if effect > 0 else "fell"
+        where = f"; the volume of {name} {verb} most of all projects ({figure})"
     yield f"{word} use of {most.id or NOT_ATTRIBUTED} {_adds(effect, bill.currency)}{where}."

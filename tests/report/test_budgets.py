@@ -1,7 +1,7 @@
 """Budgets: the projection of a month, its range, and the day on which the budget is used up."""
 
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 import pytest
 from hypothesis import given
@@ -121,6 +121,24 @@ def test_a_running_day_that_spent_more_than_the_rate_leaves_less_to_the_others()
     found = made(*[10] * 10, 190, amount=300)
     assert (found.left, found.days_left, found.used_up_on) == (10, 2, TODAY + timedelta(days=1))
     assert (found.projection.projected, found.verdict) == (100 + 190 + 19 * 10, "projected over")
+
+
+@given(st.lists(st.decimals(0, 999, places=2), min_size=7, max_size=7).filter(any))
+def test_a_budget_of_exactly_the_projection_is_within(week):
+    today = FIRST + timedelta(days=23)
+    amounts = [*[1] * 16, *week, 0]
+    projected = made(*amounts, today=today).projection.projected
+    assert projected == 16 + 2 * sum(week)
+    found = made(*amounts, today=today, amount=projected)
+    assert (found.verdict, found.days_left) == ("within", 7)
+
+
+def test_a_constant_month_of_many_digits_is_the_month():
+    daily = Decimal("1.234567890123456789012345678901234")
+    with localcontext(Context(prec=80)):
+        month = daily * 30
+    assert made(*[daily] * 10, 0, amount=month).verdict == "within"
+    assert made(*[daily] * 10, 0).projection.projected == month
 
 
 def test_unknown_days_are_projected_before_the_days_left_are_counted():

@@ -12,7 +12,8 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+from functools import lru_cache
 from typing import Literal
 
 import attrs
@@ -147,14 +148,15 @@ def budget(
     left_days = (last - max(today, first)).days + 1 + unknown_days
     projection = _projection(days, today, known, spent=(over, spent), left_days=left_days)
     made = attrs.evolve(made, projection=projection)
-    rate = projection.rate
-    if amount is None or spent >= amount or rate <= 0:
+    if amount is None or spent >= amount or projection.rate <= 0:
         return made
     # What is left of the budget at the start of today, at the rate; a day that has spent more than
-    # the rate leaves less to the days after it, and so do the days that are unknown.
-    excess = max(change(change(spent, over), rate), _ZERO)
-    left = change(change(amount, over), total((excess, times(rate, unknown_days))))
-    days_left = max(ratio(left, rate), _ZERO)
+    # the rate leaves less to the days after it, and so do the days that are unknown. The rate may
+    # be periodic, so that all is counted in its parts.
+    week, parts = total(known[-WEEK:]), min(len(known), WEEK)
+    less = total((_excess(change(spent, over), week, parts), times(week, unknown_days)))
+    left = change(times(change(amount, over), parts), less)
+    days_left = max(ratio(left, week), _ZERO)
     whole_days = int(days_left.to_integral_value(ROUND_CEILING, ROUNDING))
     day = max(today, first) + timedelta(days=max(min(whole_days, 366) - 1, 0))
     return attrs.evolve(made, days_left=days_left, used_up_on=day if day <= last else None)
@@ -184,26 +186,43 @@ def _projection(
     """
     over, least = spent
     recent = known[-WEEK:]
-    rates = [_mean(week) for week in _weeks(days, today)]
-    rate = _mean(recent)
+    weeks = list(_weeks(days, today))
 
-    def at(each: Decimal) -> Decimal:
-        excess = max(change(change(least, over), each), _ZERO)
-        return max(total((over, times(each, left_days), excess)), least)
+    def at(week: Sequence[Decimal]) -> Decimal:
+        whole, parts = total(week), len(week)
+        ahead = total((times(whole, left_days), _excess(change(least, over), whole, parts)))
+        return max(total((over, _divided(ahead, parts))), least)
+
+    all_projected = [at(week) for week in (recent, *weeks)]
 
     return Projection(
-        rate=rate,
+        rate=_divided(total(recent), len(recent)),
         over_days=len(recent),
-        projected=at(rate),
-        low=min(map(at, [*rates, rate])),
-        high=max(map(at, [*rates, rate])),
-        weeks=len(rates),
+        projected=all_projected[0],
+        low=min(all_projected),
+        high=max(all_projected),
+        weeks=len(weeks),
         left_days=left_days,
     )
 
 
-def _mean(amounts: Sequence[Decimal]) -> Decimal:
-    return ratio(total(amounts), len(amounts))
+def _excess(today: Decimal, week: Decimal, parts: int) -> Decimal:
+    """Give by how much today spent more than the mean of a week, times the days of the week."""
+    return max(change(times(today, parts), week), _ZERO)
+
+
+def _divided(amount: Decimal, parts: int) -> Decimal:
+    """Divide by up to seven, exactly where the result has an end, else to 28 digits or more.
+
+    A budget of exactly the projection would be over by a digit that is rounded up.
+    """
+    precision = max(28, len(amount.as_tuple().digits) + 3)
+    return _precise(precision).divide(amount, parts)
+
+
+@lru_cache(64)
+def _precise(digits: int) -> Context:
+    return Context(digits, ROUND_HALF_EVEN, Emin=-(10**6), Emax=10**6, traps=[])
 
 
 def _weeks(days: Days, today: date) -> Iterator[list[Decimal]]:

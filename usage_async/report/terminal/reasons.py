@@ -163,8 +163,13 @@ def draw_reconciliation(console: Console, found: Reconciliation, view: View) -> 
             ],
             names=2,
         )
-    _alone(page, "Billed, but not reported by usage", found.only_billed, view.top)
-    _alone(page, "Reported by usage, but not billed", found.only_reported, view.top)
+    _alone(page, "Billed, without reported usage to compare", found.only_billed, view.top)
+    _alone(
+        page,
+        "Reported by usage, without a billed quantity to compare",
+        found.only_reported,
+        view.top,
+    )
     _notes(page, (*view.notices, *found.remarks), view)
 
 

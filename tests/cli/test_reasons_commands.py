@@ -182,6 +182,11 @@ def test_a_spend_that_is_not_known_has_no_budget(cli, serving):
     assert "within" not in ran.out
 
 
+def test_a_budget_in_a_currency_that_is_not_billed_fails_for_cron_as_well(cli):
+    assert cli("budget", "--demo", "--quiet", "--monthly", "6000 eur").code == 1
+    assert cli("budget", "--demo", "--quiet", "--monthly", "9000 usd").code == 0
+
+
 def test_days_before_the_history_change_the_exit_code_of_a_budget(cli):
     ran = cli("budget", "--demo", "--monthly", "6000", "--period", "2025-11")
     assert ran.code == 1

@@ -272,8 +272,16 @@ class BudgetReport:
 
     @property
     def is_whole(self) -> bool:
-        """True if no day of the month is missing."""
-        return not self.gaps and not self.group_gaps
+        """True if no day of the month is missing, and the budget is in a currency of the bill."""
+        return not self.gaps and not self.group_gaps and self.is_billed
+
+    @property
+    def is_billed(self) -> bool:
+        """False if all spend is in other currencies than the budget."""
+        of_budget, *others = self.whole
+        projection = of_budget.projection
+        is_spent = of_budget.spent or (projection is not None and projection.high)
+        return bool(is_spent) or not any(each.spent for each in others)
 
     @property
     def verdict(self) -> Verdict:
@@ -295,7 +303,10 @@ class BudgetReport:
             first = day_of(self.group_gaps[0])
             text = days_not_sent(len(self.group_gaps))
             yield f"by group: {text}, the first is {first}; the groups lack them"
-        if len(self.whole) > 1:
+        if not self.is_billed:
+            others = ", ".join(each.currency for each in self.whole[1:] if each.spent)
+            yield f"nothing is billed in {self.whole[0].currency}, but in {others}"
+        elif len(self.whole) > 1:
             yield "the budget is in one currency; spend in others is shown beside it"
         yield from self.notices
 

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from service import KEY, over
 
-from usage_async import AuthenticationError, ScopeError
+from usage_async import ScopeError
 from usage_async._api.limits import SpendLimit
 from usage_async._codec.limits import LimitDecoder
 from usage_async._codec.redactor import NO_KEY
@@ -90,7 +90,7 @@ async def test_what_the_key_may_not_read_is_told_once():
     assert (found.organization, found.projects) == (None, {})
     assert found.notices == (
         (
-            "the spend limit of the organization and of 1 more was not read: the key lacks"
+            "the spend limit of the organization and of 9 more was not read: the key lacks"
             " api.management.read (403)"
         ),
     )
@@ -111,10 +111,14 @@ async def test_a_failure_leaves_only_its_own_limit_out():
     assert found.notices[1].startswith("the spend limit of proj_2 was not read: not a spend limit")
 
 
-async def test_a_wrong_key_is_an_error():
-    async with over(service(spend_limit=(401, refusal()))) as client:
-        with pytest.raises(AuthenticationError):
-            await read_spend_limits(client)
+async def test_limits_alone_that_the_key_is_wrong_for_are_told():
+    answers = service(organization__spend_limit=(401, refusal()))
+    async with over(answers) as client:
+        found = await read_spend_limits(client, ["proj_1"])
+    assert list(found.projects) == ["proj_1"]
+    assert found.notices == (
+        "the spend limit of the organization was not read: the service refuses it (401)",
+    )
 
 
 async def test_no_text_of_a_limit_holds_the_key():

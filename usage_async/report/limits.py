@@ -31,6 +31,8 @@ _ORGANIZATION = "/organization/spend_limit"
 _PROJECT = "/organization/projects/{}/spend_limit"
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]+")
 """Ids that can stand in a path."""
+_OF_THE_KEY = (AuthenticationError, PermissionDeniedError)
+"""Refusals that say what the key may not do."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +63,6 @@ async def read_spend_limits(
         project_ids: Projects whose limits to read, each by a request of its own.
 
     Raises:
-        AuthenticationError: The key is wrong.
         ScopeError: A project is outside of the scope.
     """
     asked = [one for one in dict.fromkeys(project_ids) if one and _PROJECT_ID.fullmatch(one)]
@@ -88,15 +89,16 @@ class _Reading:
     organization: SpendLimit | None = None
     projects: dict[str, SpendLimit] = attrs.field(factory=dict)
     refused: dict[str, list[str]] = attrs.field(factory=dict)
-    of_all: bool = False
+    of_all: str | None = None
 
     async def read_organization(self) -> None:
         self.organization = await self._read(_ORGANIZATION, "the organization")
 
     async def read_projects(self, project_ids: Iterator[str]) -> None:
         for identity in project_ids:
-            if self.of_all:
-                break
+            if self.of_all is not None:
+                self._refuse(self.of_all, identity)
+                continue
             limit = await self._read(_PROJECT.format(identity), identity)
             if limit is not None:
                 self.projects[identity] = limit
@@ -109,15 +111,17 @@ class _Reading:
         self.client._engine.check_usable()  # noqa: SLF001 - as above
         try:
             return await (wordless.fetch(fetcher, request) if is_scoped else fetcher.fetch(request))
-        except AuthenticationError:
-            raise
         except NotFoundError:
             return None  # none is set
         except UsageError as error:
             # What the key lacks for one project, it lacks for all; so does an older service.
-            self.of_all |= isinstance(error, PermissionDeniedError) and whose != "the organization"
-            self.refused.setdefault(_reason(error), []).append(whose)
+            if isinstance(error, _OF_THE_KEY) and whose != "the organization":
+                self.of_all = _reason(error)
+            self._refuse(_reason(error), whose)
         return None
+
+    def _refuse(self, reason: str, whose: str) -> None:
+        self.refused.setdefault(reason, []).append(whose)
 
     def notices(self) -> Iterator[str]:
         for reason, refused in self.refused.items():

@@ -83,6 +83,8 @@ def test_explain_without_names_shows_ids_and_writes_a_file(cli, tmp_path):
         (["report", "--budget", "much"], "--budget takes an amount"),
         (["report", "--budget", "1", "--period", "7d"], "period takes a month beside a budget"),
         (["report", "--budget", "1", "--organizations", "x.toml"], "--budget is of one organ"),
+        (["report", "--strict"], "--strict is of a budget: add --budget 6000"),
+        (["budget", "--monthly", "1", "--quiet", "-o", "x.json"], "--quiet writes nothing: leave"),
         (["budget", "--monthly", "much"], "--monthly takes an amount"),
         (["budget", "--monthly", "1", "--period", "7d"], "period takes a month beside a budget"),
     ],

@@ -55,6 +55,8 @@ def budget(
 
     if monthly is None:
         raise QueryError("the budget is missing: add --monthly 6000")
+    if quiet and output is not None:
+        raise QueryError("--quiet writes nothing: leave -o out, or --quiet")
     amount, currency = read_amount("--monthly", monthly)
     chosen = choose_format(BUDGET_FORMATS, format, output)
     begun = context.runtime.monotonic()

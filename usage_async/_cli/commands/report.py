@@ -70,6 +70,8 @@ def report(
     """Show who spent what, on one page."""
     if top is not None and top < 0:
         raise QueryError("--top takes 0 or more")
+    if strict and budget is None:
+        raise QueryError("--strict is of a budget: add --budget 6000")
     check_end(start, end, period)
     from usage_async.report.wording import untold
 

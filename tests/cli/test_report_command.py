@@ -417,6 +417,16 @@ def test_spend_that_could_not_be_read_is_unknown_and_not_nothing(cli, monkeypatc
     assert f"note: spend: {verdict}: {status}" in ran.err
 
 
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_a_spend_that_could_not_be_read_is_beside_no_budget(cli, monkeypatch, form):
+    _answering(monkeypatch, 403, _DENIED, to="costs")
+    ran = cli("report", "--demo", "--budget", "6000", "--format", form)
+    assert ran.code == 1
+    assert "budget: not compared, the spend is unknown" in ran.out + ran.err
+    assert "within" not in ran.out + ran.err
+    assert '"budget":{' not in ran.out
+
+
 def test_spend_of_the_groups_alone_is_no_total(cli, monkeypatch):
     _answering(monkeypatch, 500, b"", to=r"costs\?$")
     ran = cli("report", "--demo", "--compare")

@@ -196,5 +196,12 @@ def test_days_before_the_history_change_the_exit_code_of_a_budget(cli):
 
 
 def test_a_budget_in_a_currency_that_is_not_billed_is_not_spent(cli):
-    found = json.loads(cli("report", "--demo", "--budget", "9 eur", "--format", "json").out)
+    ran = cli("report", "--demo", "--budget", "9 eur", "--format", "json")
+    found = json.loads(ran.out)
     assert (found["budget"]["currency"], found["budget"]["spent"]) == ("eur", "0")
+    told = "nothing is billed in eur, but in usd: no spend can reach it"
+    assert (ran.code, found["notices"][0]) == (1, f"budget: {told}")
+    ran = cli("budget", "--demo", "--monthly", "9 EUR", "--quiet")
+    assert (ran.code, ran.out, ran.err) == (1, "", f"usage-async: note: {told}\n")
+    ran = cli("budget", "--demo", "--monthly", "9 eur", "--format", "json")
+    assert (ran.code, json.loads(ran.out)["notices"][-1]) == (1, told)

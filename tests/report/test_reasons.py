@@ -3,13 +3,16 @@
 import threading
 from decimal import Decimal
 
+import attrs
 import pytest
 
 from usage_async import BadRequestError, Names, PermissionDeniedError, Project, QueryError
+from usage_async._api.limits import SpendLimit
 from usage_async.emulator import Emulator, Faults, Organization, Quirks
 from usage_async.emulator.demonstration import client_of
 from usage_async.report import reasons
 from usage_async.report.effects import sum_exactly
+from usage_async.report.limits import SpendLimits
 from usage_async.report.reasons import (
     EXPLAIN_QUERIES,
     RECONCILE_QUERIES,
@@ -165,6 +168,33 @@ async def test_a_budget_in_another_currency_than_the_bill_has_no_spend(emulated)
     assert not made.is_whole
     assert usd.limit is not None
     assert any(each.id for each in made.groups)
+    assert (made.billed_in, made.is_whole) == (("usd",), False)
+    assert made.not_billed == "nothing is billed in eur, but in usd: no spend can reach it"
+    assert made.not_billed in made.remarks
+
+
+@pytest.mark.parametrize("amount", [None, "0", "5"])
+def test_a_budget_is_whole_where_nothing_is_billed_or_its_own_currency_is(amount):
+    spec = month_spec(NOW)
+    costs = section([cost(amount)], start=spec.period.start_time)
+    made = budget_report(BudgetQuestion(spec=spec, monthly=Decimal(9)), BudgetCosts(whole=costs))
+    assert made.not_billed is None
+
+
+def test_limits_in_another_currency_than_the_costs_are_told():
+    spec = month_spec(NOW)
+    question = BudgetQuestion(spec=spec, monthly=Decimal(9), by="project_id")
+    rows = [cost("5", project_id=f"proj_{n}") for n in range(3)]
+    costs = section(rows, start=spec.period.start_time)
+    eur, usd = (SpendLimit(threshold_amount=500, currency=each) for each in ("eur", "usd"))
+    projects = {"proj_0": eur, "proj_1": usd, "proj_2": eur, "proj_gone": eur}
+    limits = SpendLimits(organization=eur, projects=projects)
+    made = budget_report(question, BudgetCosts(whole=costs, groups=costs, limits=limits))
+    assert made.unlike_limits == ("the organization", "proj_0", "proj_2")
+    told = "the spend limit of the organization and of 2 more is in a currency that is not billed"
+    assert told in made.remarks
+    made = attrs.evolve(made, unlike_limits=("proj_0",))
+    assert "the spend limit of proj_0 is in a currency that is not billed" in made.remarks
 
 
 async def test_a_history_that_begins_within_the_weeks_shortens_the_range():

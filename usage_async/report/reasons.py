@@ -5,7 +5,7 @@ Each function here reads, and calls a pure one: `explain`, `reconcile`, `budget`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
@@ -261,6 +261,9 @@ class BudgetReport:
             of the service included.
         group_gaps: The same for the costs by group.
         notices: What was not read, and why.
+        billed_in: Currencies of the costs of the month and of the weeks before it.
+        unlike_limits: Projects, or `the organization`, whose spend limit is in another currency
+            than their costs, so that it stands beside none.
     """
 
     spec: ReportSpec
@@ -269,19 +272,18 @@ class BudgetReport:
     gaps: tuple[int, ...] = ()
     group_gaps: tuple[int, ...] = ()
     notices: tuple[str, ...] = ()
+    billed_in: tuple[str, ...] = ()
+    unlike_limits: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
         """True if no day of the month is missing, and the budget is in a currency of the bill."""
-        return not self.gaps and not self.group_gaps and self.is_billed
+        return not self.gaps and not self.group_gaps and self.not_billed is None
 
     @property
-    def is_billed(self) -> bool:
-        """False if all spend is in other currencies than the budget."""
-        of_budget, *others = self.whole
-        projection = of_budget.projection
-        is_spent = of_budget.spent or (projection is not None and projection.high)
-        return bool(is_spent) or not any(each.spent for each in others)
+    def not_billed(self) -> str | None:
+        """A sentence, if other currencies than that of the budget are billed, and it is not."""
+        return not_billed_text(self.whole[0].currency, self.billed_in)
 
     @property
     def verdict(self) -> Verdict:
@@ -303,12 +305,22 @@ class BudgetReport:
             first = day_of(self.group_gaps[0])
             text = days_not_sent(len(self.group_gaps))
             yield f"by group: {text}, the first is {first}; the groups lack them"
-        if not self.is_billed:
-            others = ", ".join(each.currency for each in self.whole[1:] if each.spent)
-            yield f"nothing is billed in {self.whole[0].currency}, but in {others}"
+        if self.not_billed is not None:
+            yield self.not_billed
         elif len(self.whole) > 1:
             yield "the budget is in one currency; spend in others is shown beside it"
+        if self.unlike_limits:
+            whose, others = self.unlike_limits[0], len(self.unlike_limits) - 1
+            more = f" and of {others} more" if others else ""
+            yield f"the spend limit of {whose}{more} is in a currency that is not billed"
         yield from self.notices
+
+
+def not_billed_text(currency: str, billed_in: Collection[str]) -> str | None:
+    """Tell that a budget is in a currency that is not billed; None where it is, or nothing is."""
+    if not billed_in or currency in billed_in:
+        return None
+    return f"nothing is billed in {currency}, but in {', '.join(billed_in)}: no spend can reach it"
 
 
 async def budget_of(
@@ -433,12 +445,15 @@ def budget_report(
         names: Names of groups; by default those that rows carry.
     """
     spec, by, currency, limits = question.spec, question.by, question.currency, costs.limits
+    by_currency = _days(spec, costs.whole, None, (currency,))
     whole = [
         _budget(spec, days, of, question.monthly if of == currency else None, limits.organization)
-        for (of, _), days in _days(spec, costs.whole, None, (currency,)).items()
+        for (of, _), days in by_currency.items()
     ]
+    billed_in = {of for (of, _), days in by_currency.items() if any(amount for _, amount in days)}
     if names is None:
         names = Names.from_rows(costs.rows())
+    by_group = _days(spec, costs.groups, by, ())
     made = [
         attrs.evolve(
             _budget(
@@ -447,7 +462,7 @@ def budget_report(
             id=key,
             name=name_in(names, by or "", key),
         )
-        for (of, key), days in _days(spec, costs.groups, by, ()).items()
+        for (of, key), days in by_group.items()
     ]
     made = [each for each in made if each.spent or each.projection]
     return BudgetReport(
@@ -457,7 +472,22 @@ def budget_report(
         gaps=_gaps(spec, costs.whole),
         group_gaps=_gaps(spec, costs.groups),
         notices=limits.notices,
+        billed_in=tuple(sorted(billed_in)),
+        unlike_limits=tuple(_unlike(limits, whole, by_group)),
     )
+
+
+def _unlike(
+    limits: SpendLimits, whole: Iterable[Budget], groups: Iterable[tuple[str, str | None]]
+) -> Iterator[str]:
+    """Yield whose limits stand beside no costs, because those are in other currencies."""
+    found: dict[str | None, set[str]] = {}
+    for currency, identity in groups:
+        found.setdefault(identity, set()).add(currency)
+    found[None] = {each.currency for each in whole}
+    for whose, limit in ((None, limits.organization), *limits.projects.items()):
+        if limit is not None and limit.currency not in found.get(whose, {limit.currency}):
+            yield whose or "the organization"
 
 
 def _gaps(spec: ReportSpec, section: Section) -> tuple[int, ...]:

@@ -72,7 +72,9 @@ def budget(
     requests: list[RequestEvent] = []
     read = _read if no_names or question.by is None else _read_named
     made = context.run(read(question, connection, context, requests))
-    if not quiet:
+    if quiet and made.not_billed is not None:
+        context.note(made.not_billed)
+    elif not quiet:
         seconds = context.runtime.monotonic() - begun
         footer = f"{len(requests)} requests in {seconds:.1f} s"
         render(chosen, context, output, made, View(notices=tuple(context.warnings), footer=footer))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from usage_async._client.client import UsageClient
     from usage_async._http.fetch import RequestEvent
     from usage_async.report.answers import Answer
+    from usage_async.report.budgets import Budget
     from usage_async.report.formats import Format
     from usage_async.report.reports import NameRows
     from usage_async.report.spec import ReportSpec
@@ -70,12 +71,10 @@ def report(
     """Show who spent what, on one page."""
     if top is not None and top < 0:
         raise QueryError("--top takes 0 or more")
-    if strict and budget is None:
-        raise QueryError("--strict is of a budget: add --budget 6000")
     check_end(start, end, period)
     from usage_async.report.wording import untold
 
-    monthly = _monthly(budget, organizations)
+    monthly = _monthly(budget, organizations, strict=strict)
     chosen = choose_format(REPORT_FORMATS, format, output)
     # Its extra may be missing, which is better said before the reading.
     load = chosen.load if organizations is None else chosen.load_many
@@ -121,21 +120,32 @@ def report(
     code = ExitCode.DONE if made.is_whole else ExitCode.FAILED
     planned = None
     if monthly is not None:
-        from usage_async.report.reasons import budget_of_report
-        from usage_async.report.wording import budget_text
+        from usage_async.report.reasons import budget_of_report, not_billed_text
 
         planned = budget_of_report(made, *monthly)
+        billed_in = [each.currency for each in made.spends if each.total]
         if planned is None:
-            context.warnings["budget: not compared, the spend is unknown"] = None
+            told: str | None = "not compared, the spend is unknown"
         else:
-            code = code_of_budget(planned.verdict, strict=strict) or code
-            if not chosen.has_budget:
-                context.warnings[budget_text(planned)] = None
+            told = not_billed_text(planned.currency, billed_in)
+            code = _code(planned, chosen, context, strict=strict) or code
+        if told is not None:
+            context.warnings[f"budget: {told}"] = None
+            code = code or ExitCode.FAILED
     render(chosen, context, output, made, attrs.evolve(view(), budget=planned))
     if not chosen.has_notices:
         context.note_warnings()
         _note(made, context)
     return code
+
+
+def _code(planned: Budget, chosen: Format, context: Context, *, strict: bool) -> ExitCode:
+    """Give the code of a budget, which is told beside a format that does not show it."""
+    from usage_async.report.wording import budget_text
+
+    if not chosen.has_budget:
+        context.warnings[budget_text(planned)] = None
+    return code_of_budget(planned.verdict, strict=strict)
 
 
 def _show_many(
@@ -156,9 +166,13 @@ def _show_many(
     return ExitCode.DONE if are_whole(answers) else ExitCode.FAILED
 
 
-def _monthly(budget: str | None, organizations: Path | None) -> tuple[Decimal, str] | None:
+def _monthly(
+    budget: str | None, organizations: Path | None, *, strict: bool
+) -> tuple[Decimal, str] | None:
     """Read the budget, and its currency."""
     if budget is None:
+        if strict:
+            raise QueryError("--strict is of a budget: add --budget 6000")
         return None
     if organizations is not None:
         raise QueryError("--budget is of one organization: leave --organizations out")

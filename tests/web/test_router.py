@@ -475,6 +475,22 @@ async def test_a_period_to_compare_with_that_runs_is_not_kept_for_longer():
     assert sent[0] == sent[1] < sent[2] < sent[3]
 
 
+async def test_a_settled_explanation_in_a_scope_is_kept_and_says_that_the_scope_leaves_keys_out():
+    upstream, ticks, sent = Leaky(), [0.0], []
+    runtime = Runtime(now=lambda: NOW, monotonic=lambda: ticks[0])
+    async with served(app_of(upstream, runtime=runtime)) as browser:
+        for ticks[0] in (0, 3600):
+            reply = await browser.get(
+                "/explain", params={"period": "2026-01"}, headers={"token": "own"}
+            )
+            assert reply.status_code == 200
+            sent.append(len(upstream.sent))
+    assert reply.json()["refused"] == [
+        {"section": "spend by API key", "reason": "API keys are outside of the scope"}
+    ]
+    assert sent[0] == sent[1] > 0
+
+
 async def test_a_client_without_a_cache_reads_each_time():
     upstream = Leaky()
     app = app_of(upstream)

@@ -20,6 +20,7 @@ from usage_async.fastapi.parameters import (
 from usage_async.fastapi.replies import Written, is_settled, written_text
 from usage_async.report.explanation import Explanation
 from usage_async.report.reasons import (
+    OUT_OF_SCOPE,
     budget_of,
     budget_question,
     explain_spec,
@@ -126,7 +127,9 @@ async def explain_reply(client: UsageClient, parameters: ExplainParameters) -> W
         spec = explain_spec(now, period=period, against=against)
         made = _without_words(await explanation_of(client, spec))
         text = await in_worker(explanation_as_json, made, None, View())
-        return await written_text(text), is_settled(made, client)
+        # What the scope leaves out, another reading leaves out as well.
+        lacking = tuple(each for each in made.blanks if each[1] != OUT_OF_SCOPE)
+        return await written_text(text), is_settled(attrs.evolve(made, blanks=lacking), client)
 
     spec = explain_spec(now_of(client), period=period, against=against)
     # The words of `against` may mean another period tomorrow.
@@ -184,7 +187,9 @@ async def _cached(
 def _without_words(found: F) -> F:
     """Replace the service's reasons for what has no figures by words of our own."""
     told = tuple(
-        (name, Blank(blank.verdict, f"the usage service {blank.verdict} this"))
+        (name, blank)
+        if blank == OUT_OF_SCOPE
+        else (name, Blank(blank.verdict, f"the usage service {blank.verdict} this"))
         for name, blank in found.blanks
     )
     return attrs.evolve(found, blanks=told)

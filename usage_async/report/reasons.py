@@ -49,6 +49,8 @@ Advance = Callable[[], object]
 
 BUDGET_DIMENSIONS = ("project_id", "user_id", "api_key_id", "line_item")
 """Dimensions that a budget can be split by."""
+OUT_OF_SCOPE = Blank("refused", "API keys are outside of the scope")
+"""The spend by API key in a scope, for which the service is not asked."""
 EXPLAIN_QUERIES = 6
 RECONCILE_QUERIES = 1 + len(MODEL_ENDPOINTS) + len(TOOL_ENDPOINTS)
 
@@ -130,7 +132,7 @@ async def _read_keys(client: UsageClient, period: TimeRange, advance: Advance) -
         return await read_section(client, "costs", period, by, advance, optional=True)
     except ScopeError:
         advance()
-        return Section(blank=Blank("refused", "API keys are outside of the scope"))
+        return Section(blank=OUT_OF_SCOPE)
 
 
 async def read_explanation(

@@ -107,7 +107,9 @@ async def test_a_tenant_sees_its_own_projects_and_no_choice_beyond_its_scope():
         assert OWN in pages[token].text
         assert OTHER not in pages[token].text
     offered = {token: "user_id" in page.text for token, page in pages.items()}
-    assert offered == {"boss": True, "own": False, "people": True}
+    keys = {token: "api_key_id" in page.text for token, page in pages.items()}
+    assert offered == {"boss": True, "own": False, "people": False}
+    assert keys == {"boss": True, "own": False, "people": True}
     assert people.status_code == 403
     assert 'role="alert"' in people.text
     assert nobody.status_code == 401

@@ -9,7 +9,7 @@ browser would have a copy of them to be sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from secrets import token_hex
 from typing import Any, Generic, Protocol, TypeVar
@@ -32,7 +32,7 @@ from usage_async.report.compute import compute_report
 from usage_async.report.html.form import Question, form_of
 from usage_async.report.json import report_as_json
 from usage_async.report.reading import buckets_of, let_go, read_sections
-from usage_async.report.spec import ReportSpec, day_end, read_by, report_spec
+from usage_async.report.spec import By, ReportSpec, day_end, read_by, report_spec
 from usage_async.report.values import Report, Sections, View
 from usage_async.report.worker import in_worker
 
@@ -166,18 +166,20 @@ async def report_reply(client: UsageClient, parameters: ReportParameters) -> Wri
     return await cached_report(client, read, by=by, period=period, compare=compare)
 
 
-async def page_reply(client: UsageClient, question: Question, *, people: bool) -> Written:
+async def page_reply(
+    client: UsageClient, question: Question, *, without: Collection[By]
+) -> Written:
     """Read a report, and write its page.
 
     Args:
         client: The client.
         question: The question.
-        people: True if whoever asks may group by users and API keys.
+        without: Dimensions that whoever asks may not group by.
     """
     from usage_async.report.html.charts import charts_of, draw_served
     from usage_async.report.html.page import report_page
 
-    form = form_of(question, people=people, json=_as_json(question))
+    form = form_of(question, without=without, json=_as_json(question))
 
     async def read(spec: ReportSpec) -> Made[Written]:
         report = await _report(client, spec)

@@ -59,7 +59,7 @@ from usage_async.fastapi.replies import (
     summary_reply,
 )
 from usage_async.fastapi.streaming import ARROW, NDJSON, StreamedResponse, arrow_of, lines_of
-from usage_async.report.html.form import Question, form_of
+from usage_async.report.html.form import APART, PEOPLE, Question, form_of
 from usage_async.report.spec import read_by
 
 R = TypeVar("R", bound=UsageResult)
@@ -427,13 +427,13 @@ def _add_page(router: APIRouter, client: Any, bound: _Bound) -> None:
         parameters.check(request.query_params, _declared(request))
         question = Question(parameters.period, parameters.by)
         scope = client._scope  # noqa: SLF001 - what the form may offer
-        people = scope is None or scope.people
+        without = () if scope is None else APART if scope.people else PEOPLE
         try:
             with bound.waiter():
-                reply = await page_reply(client, question, people=people)
+                reply = await page_reply(client, question, without=without)
         except UsageError as error:
             failure = told_failure(request, error, parameters.names())
-            form = form_of(_known(question), people=people)
+            form = form_of(_known(question), without=without)
             body = failed_page(form, failure.message)
             return HTMLResponse(body, failure.status, {**failure.headers(), **safe})
         return _answer(request, reply, safe)

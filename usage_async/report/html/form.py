@@ -9,7 +9,9 @@ import attrs
 
 from usage_async.report.spec import GROUPINGS, By, read_by
 
-_PEOPLE: Collection[By] = ("user_id", "api_key_id")
+PEOPLE: tuple[By, ...] = ("user_id", "api_key_id")
+APART: tuple[By, ...] = ("user_id",)
+"""Dimensions of costs that no scope has: the service refuses to group by project beside them."""
 _BILLED: Collection[By] = ("line_item", "model")
 """Dimensions that are one for the bill: a pair of them shows nothing that each alone does not."""
 
@@ -58,18 +60,22 @@ class Form:
 
 
 def form_of(
-    question: Question, write: Callable[[By], str] = str, *, people: bool = True, json: str = ""
+    question: Question,
+    write: Callable[[By], str] = str,
+    *,
+    without: Collection[By] = (),
+    json: str = "",
 ) -> Form:
     """Make the form that shows a question.
 
     Args:
         question: The question; its grouping is a valid one.
         write: Gives the word of a dimension in the URL.
-        people: True to offer users and API keys.
+        without: Dimensions that are not offered.
         json: Path and query of the same figures as JSON.
     """
     chosen = read_by(question.by)
-    ones: list[By] = [by for by in GROUPINGS if people or by not in _PEOPLE]
+    ones: list[By] = [by for by in GROUPINGS if by not in without]
     pairs: list[tuple[By, By]] = [
         (outer, inner) for outer, inner in permutations(ones, 2) if {outer, inner} != {*_BILLED}
     ]

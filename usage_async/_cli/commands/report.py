@@ -115,23 +115,13 @@ def report(
         return _show_many(answers, chosen, context, output, view())
     make = _make if no_names else _make_named
     made = context.run(make(spec, connection, context, requests))
-    for told in {*context.warnings} - {*untold(made, context.warnings)}:
-        del context.warnings[told]
+    for notice in {*context.warnings} - {*untold(made, context.warnings)}:
+        del context.warnings[notice]
     code = ExitCode.DONE if made.is_whole else ExitCode.FAILED
     planned = None
     if monthly is not None:
-        from usage_async.report.reasons import budget_of_report, not_billed_text
-
-        planned = budget_of_report(made, *monthly)
-        billed_in = [each.currency for each in made.spends if each.total]
-        if planned is None:
-            told: str | None = "not compared, the spend is unknown"
-        else:
-            told = not_billed_text(planned.currency, billed_in)
-            code = _code(planned, chosen, context, strict=strict) or code
-        if told is not None:
-            context.warnings[f"budget: {told}"] = None
-            code = code or ExitCode.FAILED
+        planned, of_budget = _planned(made, monthly, chosen, context, strict=strict)
+        code = of_budget or code
     render(chosen, context, output, made, attrs.evolve(view(), budget=planned))
     if not chosen.has_notices:
         context.note_warnings()
@@ -139,13 +129,31 @@ def report(
     return code
 
 
-def _code(planned: Budget, chosen: Format, context: Context, *, strict: bool) -> ExitCode:
-    """Give the code of a budget, which is told beside a format that does not show it."""
+def _planned(
+    made: Report,
+    monthly: tuple[Decimal, str],
+    chosen: Format,
+    context: Context,
+    *,
+    strict: bool,
+) -> tuple[Budget | None, ExitCode]:
+    """Set the spend of a report beside a budget, and tell what its format does not show."""
+    from usage_async.report.reasons import budget_of_report, not_billed_text
     from usage_async.report.wording import budget_text
 
+    planned = budget_of_report(made, *monthly)
+    if planned is None:
+        context.warnings["budget: not compared, the spend is unknown"] = None
+        return None, ExitCode.FAILED
     if not chosen.has_budget:
         context.warnings[budget_text(planned)] = None
-    return code_of_budget(planned.verdict, strict=strict)
+    code = code_of_budget(planned.verdict, strict=strict)
+    billed_in = [each.currency for each in made.spends if each.total]
+    sentence = not_billed_text(planned.currency, billed_in)
+    if sentence is not None:
+        context.warnings[f"budget: {sentence}"] = None
+        code = code or ExitCode.FAILED
+    return planned, code
 
 
 def _show_many(

@@ -109,7 +109,8 @@ def emulator(**quirks):
 
 
 async def verify(server, *, strict=False, **params):
-    async with UsageClient(server.admin_key, base_url=server.url) as client:
+    runtime = Runtime(now=lambda: MIDDAY)
+    async with UsageClient(server.admin_key, base_url=server.url, runtime=runtime) as client:
         return await client.completions(**params).verify(strict=strict)
 
 

@@ -31,6 +31,9 @@ SECONDS = st.none() | st.integers(-(2**30) + 1, 3_200_000_000)
 
 
 TIMES = dict.fromkeys(set(attrs.fields_dict(Place)) - {"number", "missing", "unread"}, SECONDS)
+TIMES["wanted_start"] = st.none() | st.integers(-(2**30) // HOUR, 3_200_000_000 // HOUR).map(
+    lambda number: number * HOUR
+)
 
 
 @given(place=st.builds(Place, number=st.integers(1, 2**31 - 1), **TIMES))

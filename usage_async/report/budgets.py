@@ -2,9 +2,9 @@
 
 Every day that is over counts as billed. Each other day of the month, the running one included, is
 projected at a rate: the mean of the last seven days that are over, or of as many as there are since
-the first amount. The running day counts as billed once that is more than the rate. The
-range is that of whole weeks: the lowest and the highest mean of the last eight times seven days,
-as far as they are known. The weeks may lie before the month, which is why they are read.
+the first amount. The running day counts as billed once that is more than the rate. The range is
+that of whole weeks: the lowest and the highest mean of the last eight times seven days, as far as
+they are known. The weeks may lie before the month, which is why they are read.
 """
 
 from __future__ import annotations
@@ -194,7 +194,6 @@ def _projection(
         return max(total((over, _divided(ahead, parts))), least)
 
     all_projected = [at(week) for week in (recent, *weeks)]
-
     return Projection(
         rate=_divided(total(recent), len(recent)),
         over_days=len(recent),
@@ -207,14 +206,14 @@ def _projection(
 
 
 def _excess(today: Decimal, week: Decimal, parts: int) -> Decimal:
-    """Give by how much today spent more than the mean of a week, times the days of the week."""
+    """Give the excess of today over the mean of a week, times the days of the week."""
     return max(change(times(today, parts), week), _ZERO)
 
 
 def _divided(amount: Decimal, parts: int) -> Decimal:
-    """Divide by up to seven, exactly where the result has an end, else to 28 digits or more.
+    """Divide by up to seven: exactly if the result is a finite decimal, else to 28 digits or more.
 
-    A budget of exactly the projection would be over by a digit that is rounded up.
+    With fewer digits, rounding up could put a projection above a budget that it exactly meets.
     """
     precision = max(28, len(amount.as_tuple().digits) + 3)
     return _precise(precision).divide(amount, parts)
@@ -228,7 +227,7 @@ def _precise(digits: int) -> Context:
 def _weeks(days: Days, today: date) -> Iterator[list[Decimal]]:
     """Yield the last whole weeks before today, as far as each day of them is known.
 
-    Days before the first amount are no weeks without spend, but those before the organization.
+    Days before the first amount are left out: the organization, or the group, had not begun.
     """
     amounts = dict(days)
     begun = _begun(days) or today

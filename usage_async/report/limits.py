@@ -1,6 +1,7 @@
-"""The reading of spend limits: those of the organization and of projects.
+"""Spend limits of the organization and of its projects, as far as the key may read them.
 
-They are an addition to figures. What may not be read, or fails, is left out and told.
+They stand beside figures, which do not need them: a limit that could not be read is left out, with
+a notice.
 """
 
 from __future__ import annotations

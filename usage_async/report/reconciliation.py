@@ -1,9 +1,10 @@
 """Reconciliation: what was billed beside what usage reports, for each day and model. Pure.
 
-A line item names a model and a direction, such as `gpt-5.2, cached input`; `_METERS` says what
-usage calls it. Where usage does not divide its tokens by modality, `input` is the input that was
-neither cached nor written to the cache. Both sides are counted in the unit of usage: billed minutes
-become seconds. A quantity in any other unit has no partner, and no sum holds two units.
+A line item names a model and a direction, such as `gpt-5.2, cached input`. `_METERS` has the fields
+of usage for each direction. Where usage does not divide its tokens by modality, `input` is the
+input that was neither cached nor written to the cache. Both sides are counted in the unit of usage:
+billed minutes become seconds. A quantity in any other unit has no partner, and no sum holds two
+units.
 
 Differences are normal: the service revises both sides, at different times, and counts some calls on
 one side only. They are shown, and never corrected.
@@ -30,7 +31,6 @@ from usage_async.report.spec import ReportSpec, day_of
 from usage_async.report.values import Blank, Section, days_not_sent
 
 _ZERO = Decimal(0)
-
 
 _METERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "input": (

@@ -146,9 +146,9 @@ class _Line:
         amount = self.amounts.get(currency, _ZERO)
         if not amount and not found:
             return None
-        # What was given away has no currency, so with several nobody knows where it belongs.
+        # A quantity without an amount has no currency: where there are several, it may be of any.
         is_torn = len(self.amounts) > 1 and any(
-            of is None and value for (of, _), value in self.quantities.items()
+            key[0] is None and value for key, value in self.quantities.items()
         )
         if not self.is_counted or is_torn or len(units) > 1:
             return Side(amount)
@@ -259,7 +259,7 @@ def summed(lines: Iterable[Changed]) -> tuple[Decimal, Decimal, Effects]:
 
 
 def sum_exactly(amounts: Iterable[Decimal]) -> Decimal:
-    """Add amounts up."""
+    """Add amounts up, to the last digit."""
     result = _ZERO
     for amount in amounts:
         result = EXACT.add(result, amount)
@@ -278,7 +278,7 @@ def _changed(key: Key, before: Side | None, after: Side | None) -> LineChange:
     name, project_id = key
     was, is_ = before or Side(_ZERO), after or Side(_ZERO)
     if name is None:
-        # Nothing tells what it is, so nothing tells that it is new or gone.
+        # Rows without a line item may be of any: they cannot be called new or gone.
         return attrs.evolve(rest(was.amount, is_.amount), project_id=project_id)
     known = [side for side in (before, after) if side is not None]
     units = {side.unit for side in known if side.quantity is not None}

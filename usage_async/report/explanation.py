@@ -208,7 +208,7 @@ class Explanation:
         spec = self.spec
         before = spec.before or spec.period
         days, days_before = (
-            -(-(times.end_time - times.start_time) // DAY_S) for times in (spec.period, before)
+            -(-(each.end_time - each.start_time) // DAY_S) for each in (spec.period, before)
         )
         if days != days_before:
             is_ = "1 day is" if days == 1 else f"{days} days are"

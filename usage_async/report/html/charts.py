@@ -57,7 +57,6 @@ _GAP = 0.08
 """Part of a day that is left free on each side of its bar."""
 _MOST_BARS = 10
 _BIGGEST = 1e100
-_DAY_S = 86_400
 _KEPT = 1 << 24
 """Bytes of drawings that are kept: those of some 200 pages."""
 _PER_PROGRAM = 48
@@ -273,7 +272,7 @@ _studios: WeakKeyDictionary[asyncio.AbstractEventLoop, _Studio] = WeakKeyDiction
 
 
 def draw(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
-    """Draw charts, and wait for it; after a failure those that were drawn are given with it."""
+    """Draw charts, and block until they are drawn; a failure comes with those drawn before it."""
     svgs: dict[tuple[str, str], str] = {}
     names = [*charts]
     for first in range(0, len(names), _PER_PROGRAM):
@@ -334,7 +333,7 @@ async def _drawn(
         # An event loop of Windows' selectors starts no programs.
         return await asyncio.to_thread(draw, charts)
     _kept[question] = svgs
-    while sum(len(key) + sum(map(len, svgs.values())) for key, svgs in _kept.items()) > _KEPT:
+    while sum(len(key) + sum(map(len, kept.values())) for key, kept in _kept.items()) > _KEPT:
         _kept.popitem(last=False)
     return Drawings(svgs)
 

@@ -41,7 +41,6 @@ _CHARACTER = 8
 _SMALL = 10
 """Amounts from this one on need no decimal places on an axis."""
 
-
 Values = dict[str, list[dict[str, Any]]]
 """Values of a chart's layers, by name."""
 

@@ -10,6 +10,7 @@ import attrs
 from usage_async.report.spec import GROUPINGS, By, read_by
 
 PEOPLE: tuple[By, ...] = ("user_id", "api_key_id")
+"""Dimensions that a scope has only if it shows people."""
 APART: tuple[By, ...] = ("user_id",)
 """Dimensions of costs that no scope has: the service refuses to group by project beside them."""
 _BILLED: Collection[By] = ("line_item", "model")

@@ -32,9 +32,10 @@ _SEARCHABLE = 9
 """Rows from which a table of groups can be searched."""
 _MOST_COLUMNS_OF_DAYS = 100
 """The most days that a table shows with their parts."""
-_MOST_PARTS, _LEAST_PARTS = 250, 3
-"""The most parts of all groups of a table that is cut: its row takes some 600 bytes. The least of
-each group."""
+_MOST_PARTS = 250
+"""The most parts, over all groups, of a table that is cut; a row takes some 600 bytes."""
+_LEAST_PARTS = 3
+"""The parts that each group shows in any case."""
 
 
 @attrs.frozen
@@ -237,7 +238,6 @@ def organizations_tables(answers: Sequence[Answer[Report]]) -> list[Table]:
             if spend.currency == bill.currency
         ]
         is_compared = any(spend.before is not None for _, spend in spends)
-
         rows = [Row(name, _bill_cells(spend, bill, compared=is_compared)) for name, spend in spends]
         tables.append(
             Table(
@@ -348,7 +348,7 @@ def days_table(spend: Spend) -> Table:
     rows = []
     for place, (day, amount) in enumerate(spend.days):
         known = Cell("unknown") if amount is None else money_cell(amount, spend.currency)
-        of_parts = ((stack.amounts[place]) for stack in parts)
+        of_parts = (stack.amounts[place] for stack in parts)
         cells = [known, *(_part_cell(part, spend.currency) for part in of_parts)]
         if unusual:
             note = unusual_note(unusual[day], spend.currency) if day in unusual else ""

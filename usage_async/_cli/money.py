@@ -13,8 +13,12 @@ _AMOUNT = re.compile(r"\$?(?P<amount>[0-9]{1,15}(?:\.[0-9]{1,12})?) ?(?P<currenc
 def read_amount(flag: str, text: str) -> tuple[Decimal, str | None]:
     """Read an amount, and its currency where one is written: `6000`, `5597.60`, `"80 eur"`.
 
+    Args:
+        flag: Name of the option, for messages.
+        text: Its value.
+
     Raises:
-        QueryError: It is none.
+        QueryError: The value is no amount.
     """
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:

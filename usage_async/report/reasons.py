@@ -1,4 +1,4 @@
-"""Reading for the questions after "how much": why, does it match, and where is it going.
+"""Reading for the reasons of a bill: its change, its match with usage, and the budget of a month.
 
 Each function here reads, and calls a pure one: `explain`, `reconcile`, `budget`.
 """
@@ -188,7 +188,16 @@ async def read_reconciliation(
 async def reconciliation_of(
     client: UsageClient, spec: ReportSpec, advance: Advance = lambda: None
 ) -> Reconciliation:
-    """Read what was billed and what usage reports; its arguments are those of `explanation_of`."""
+    """Read what was billed and what usage reports, and set one beside the other.
+
+    Args:
+        client: Client of the organization.
+        spec: The period.
+        advance: Called after every query, `RECONCILE_QUERIES` times.
+
+    Raises:
+        UsageError: The costs could not be read. Usage that is refused or fails is told.
+    """
     endpoints = (*MODEL_ENDPOINTS, *TOOL_ENDPOINTS)
     costs, *usage = await together(
         [
@@ -403,7 +412,15 @@ def budget_question(
     currency: str = "usd",
     limits: bool = True,
 ) -> BudgetQuestion:
-    """Make a question about a budget; its arguments are those of `read_budget`.
+    """Make a question about a budget.
+
+    Args:
+        now: Unix seconds.
+        monthly: The budget.
+        period: The month.
+        by: Dimension to show groups by; None shows none.
+        currency: Currency of the budget.
+        limits: True to read spend limits.
 
     Raises:
         QueryError: The period is not a month, or there is no such grouping.
@@ -424,8 +441,12 @@ def budget_question(
 def month_spec(now: int, period: str = "this-month") -> ReportSpec:
     """Specify a month.
 
-    In its first second no time of it has passed; it is then taken as one second old, so that what
+    At its first instant no time of it has passed. It is then taken as one second old, so that what
     runs at the start of every month is answered.
+
+    Args:
+        now: Unix seconds.
+        period: `this-month`, `last-month`, or such as `2026-10`.
 
     Raises:
         QueryError: The period is not a month.

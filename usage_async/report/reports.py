@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("usage_async")
 
 DEFAULT_PERIOD = "last-month"
-"""Its figures have settled."""
+"""The newest month that is whole."""
 
 
 async def read_report(
@@ -49,7 +49,7 @@ async def read_report(
             for part in group.parts:
                 print("  ", part.name or part.id, part.amount)
 
-    All queries are sent at the same time. Sums are computed beside the event loop. A part of the
+    All queries are sent at the same time. Sums are computed in a thread of their own. A part of the
     report that the service refuses or fails to answer is blank, with its reason in
     `report.blanks`; `report.is_whole` tells if every figure is there.
 
@@ -148,8 +148,8 @@ def render_report(
     Args:
         report: The report.
         format: `"text"`, as the terminal shows it without colours, in UTF-8; `"json"` or `"csv"`,
-            with every digit; or another format of `usage-async report`. `"html"` takes some
-            seconds, in which a program of its own draws the charts.
+            with every digit; or another format of `usage-async report`. `"html"` takes a second or
+            two, in which a program of its own draws the charts.
         top: The most groups that a rendering for people shows; 0 shows all. By default as many as
             `usage-async report` shows in this format.
         width: Columns that a text is laid out for; what is longer is not cut.

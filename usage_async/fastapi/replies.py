@@ -54,8 +54,8 @@ class Written:
 
     Attributes:
         parts: Its text.
-        tag: Its entity tag, made by chance. A digest of the body would tell a tenant whether the
-            figures of another one are equal. Another reading has another tag in any case, since
+        tag: Its entity tag, random. A digest of the body would tell a tenant whether the figures of
+            another one are equal. Another reading has another tag in any case, since
             the body tells as of when its figures are.
         media_type: Its media type.
     """

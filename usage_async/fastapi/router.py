@@ -209,7 +209,7 @@ def usage_router(
         GET /explain                    why the bill changed
         GET /reconcile                  billed quantities beside what usage reports
         GET /budget?monthly=6000        how a month stands beside its budget
-        GET /report                     the same as a page, if the extra `report` is installed
+        GET /report                     the report as a page, if the extra `report` is installed
 
     Args:
         scope: Dependency that returns the `Scope` of whoever asks, or `ALL`. It refuses who is not

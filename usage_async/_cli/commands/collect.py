@@ -53,8 +53,8 @@ _NAME = "default"
 _DEMO_NAME = "demo"
 _SHARD = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
 _JITTER = 0.1
-"""Most by which a round begins later, at random, as a part of `--every`: collectors that were
-started at the same time do not stay together."""
+"""The largest random delay of a round, as a part of `--every`: collectors that were started at the
+same time drift apart."""
 
 
 @attrs.frozen(kw_only=True)

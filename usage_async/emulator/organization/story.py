@@ -1,7 +1,6 @@
 """Story of a made-up organization: what happens in it month after month. Pure.
 
-Every month has the same three events, so that a comparison of two months in a row finds them,
-whatever the months are:
+Three events recur, so that a comparison of any two months in a row finds each of them:
 
 - *A price change.* On the 12th of every second month the price of images of `gpt-image-1` changes:
   in February, June and October it rises by half, in April, August and December it falls back. Two

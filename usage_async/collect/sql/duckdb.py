@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -72,7 +72,7 @@ class DuckDB(SqlBackend):
     """
 
     shuts_out = True
-    dialect = Dialect(
+    dialect: ClassVar[Dialect] = Dialect(
         types={
             "time": "timestamptz",
             "figure": "bigint",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
 
@@ -85,7 +85,7 @@ class PostgreSQL(SqlBackend):
             and the password from `~/.pgpass`.
     """
 
-    dialect = Dialect(
+    dialect: ClassVar[Dialect] = Dialect(
         types={
             "time": "timestamptz",
             "figure": "bigint",

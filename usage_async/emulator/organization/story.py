@@ -1,6 +1,6 @@
 """Story of a made-up organization: what happens in it month after month. Pure.
 
-Three events recur, so that a comparison of any two months in a row finds each of them:
+Three events recur, so that two months in a row differ by them:
 
 - *A price change.* On the 12th of every second month the price of images of `gpt-image-1` changes:
   in February, June and October it rises by half, in April, August and December it falls back. Two
@@ -10,7 +10,9 @@ Three events recur, so that a comparison of any two months in a row finds each o
 - *A migration.* The API key `assistant` always uses the newest snapshot of `gpt-5.2-nano`. Each
   month has a snapshot of its own, named after its first day, and none but that.
 
-`usage-async explain --demo` tells all three.
+`usage-async explain --demo` tells all three of October 2026. It does not tell them of every month:
+a runaway key that is small, or that runs on a quiet weekend, may not be unusual, and only the
+largest changes of a bill become sentences.
 """
 
 from __future__ import annotations

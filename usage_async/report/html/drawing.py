@@ -231,5 +231,4 @@ def _short(value: str) -> str:
 
 
 if __name__ == "__main__":
-    charts = json.load(sys.stdin)
-    json.dump([drawn(chart) for chart in charts], sys.stdout)
+    json.dump([drawn(chart) for chart in json.load(sys.stdin)], sys.stdout)

@@ -15,8 +15,9 @@ import usage_async.collect
 from usage_async import Runtime, UsageClient
 from usage_async.collect import Organization, collect, load_organizations, open_store
 from usage_async.collect.sql.duckdb import DuckDB
-from usage_async.emulator import Emulator, running
+from usage_async.emulator import Emulator, Quirks, running
 from usage_async.emulator import Organization as Emulated
+from usage_async.emulator.demonstration import client_of
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_795_348_800
@@ -37,7 +38,8 @@ def block(text):
 
 @pytest.fixture
 def server():
-    with running(Emulator(EMULATED)) as server:
+    # The programs of the guide go by the true time, and one of them reads from October 2026 on.
+    with running(Emulator(EMULATED, quirks=Quirks(lookback_days=3650))) as server:
         yield server
 
 
@@ -106,7 +108,7 @@ def test_the_query_of_the_readme_adds_up_to_the_total(tmp_path):
     async def work():
         async with Emulator(EMULATED, now=lambda: NOW) as server:
             runs = await collected(server, tmp_path / "u.duckdb", ["costs:1d:project+line_item"])
-            async with UsageClient(server.admin_key, base_url=server.url) as client:
+            async with client_of(server) as client:
                 start = NOW - NOW % DAY - 7 * DAY
                 return runs, await client.costs(start_time=start, end_time=NOW).total()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_async import UsageClient, UsageCompletionsResult, UsageEmbeddingsResult
+from usage_async import Runtime, UsageClient, UsageCompletionsResult, UsageEmbeddingsResult
 from usage_async.report.amounts import total
 from usage_async.report.compute import compute_report
 from usage_async.report.details import MOST_STACKS, counting
@@ -187,7 +187,8 @@ async def test_a_detailed_report_reads_models_and_the_usage_before(by, compare):
         return 200, {}, b'{"object":"page","data":[],"has_more":false,"next_page":null}'
 
     spec = report_spec(NOW, by=by, period="2026-09", compare=compare, detailed=True)
-    async with UsageClient("k" * 20, transport=transport) as client:
+    runtime = Runtime(now=lambda: NOW)
+    async with UsageClient("k" * 20, transport=transport, runtime=runtime) as client:
         advanced = []
         await read_sections(client, spec, lambda: advanced.append(1))
     assert len(advanced) == query_count(spec) == len({str(each) for each in asked})

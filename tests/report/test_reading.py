@@ -1,5 +1,4 @@
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import permutations
@@ -17,6 +16,7 @@ from usage_async import (
     Names,
     RangeUnavailableError,
     RetryPolicy,
+    Runtime,
     TimeRange,
     UsageClient,
 )
@@ -58,7 +58,12 @@ def _client(refuse) -> UsageClient:
         await asyncio.sleep(0)
         return refuse(path, params) or (200, {}, _page(params))
 
-    return UsageClient("sk-admin-x", transport=transport, retry=RetryPolicy(attempts=1))
+    return UsageClient(
+        "sk-admin-x",
+        transport=transport,
+        retry=RetryPolicy(attempts=1),
+        runtime=Runtime(now=lambda: NOW),
+    )
 
 
 async def test_everything_is_read_at_the_same_time_and_counted():
@@ -78,14 +83,14 @@ async def test_a_plain_report_takes_a_query_an_endpoint_and_one_for_its_groups()
 @asynccontextmanager
 async def _emulated(**quirks) -> AsyncIterator[UsageClient]:
     async with (
-        Emulator(quirks=Quirks(**quirks)) as server,
-        UsageClient(server.admin_key, base_url=server.url) as client,
+        Emulator(now=lambda: NOW, quirks=Quirks(**quirks)) as server,
+        client_of(server) as client,
     ):
         yield client
 
 
 async def _report(client: UsageClient, by: str) -> Report:
-    spec = report_spec(int(time.time()), by=by, period="last-month")
+    spec = report_spec(NOW, by=by, period="last-month")
     return compute_report(spec, await read_sections(client, spec))
 
 

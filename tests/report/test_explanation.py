@@ -307,6 +307,26 @@ def test_five_sentences_at_most_each_with_its_figure():
     assert len(told) == MOST
 
 
+def test_names_in_sentences_cannot_steer_a_terminal():
+    evil = "\x1b[2J\x07\r\n"
+    own = f"proj{evil}"
+    old = [
+        line("10", project=own),
+        line("20", f"old{evil}, input"),
+        line("6", f"tool{evil}", quantity=3),
+    ]
+    new = [
+        line("30", project=own),
+        line("25", f"new{evil}, input"),
+        line("9", f"tool{evil}", quantity=3),
+    ]
+    keys = [by_key(amount, key=f"key{evil}") for amount in (5, 25)]
+    told = sentences(explained(before(old, keys=keys[0]), period(new, keys=keys[1]), names=Names()))
+    assert len(told) == MOST
+    assert all(each.isprintable() for each in told)
+    assert sum("\\x1b[2J" in each for each in told) == 4
+
+
 def test_a_price_change_is_told_with_its_day_and_both_prices():
     made = explain(spec_of(10), before(*month(10, 10, 10)), period(*month(*[10] * 5, *[8] * 5)))
     assert sentences(made)[1] == (

@@ -16,7 +16,7 @@ from usage_async.report.explanation import (
     KeyChange,
     PriceStep,
 )
-from usage_async.report.formatting import clean, money, percent
+from usage_async.report.formatting import clean, legible, money, percent
 from usage_async.report.insight import UnusualDay
 from usage_async.report.line_items import line_item_of
 from usage_async.report.wording import NOT_ATTRIBUTED
@@ -36,14 +36,17 @@ _PARTS = {
 
 
 def sentences(explanation: Explanation) -> list[str]:
-    """Tell in at most five sentences for each currency why the bill changed."""
+    """Tell in at most five sentences for each currency why the bill changed.
+
+    Control characters in names are escaped, since people print sentences.
+    """
     return [line for bill in explanation.bills for line in sentences_on(bill)]
 
 
 def sentences_on(bill: BillChange) -> list[str]:
     """Tell in at most five sentences why the bill changed."""
     found = [_headline(bill), *_on_price(bill), *_on_models(bill), *_on_keys(bill)]
-    return [*found, *_on_volume(bill)][:MOST]
+    return [legible(each) for each in [*found, *_on_volume(bill)][:MOST]]
 
 
 def parts_text(effects: Effects, currency: str) -> str:

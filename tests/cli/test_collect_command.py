@@ -16,6 +16,7 @@ from usage_async import UsageClient
 from usage_async._cli.commands.status import status
 from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import ExitCode
+from usage_async._cli.store_options import store_url
 from usage_async.collect import Feed, Run, Store, default_feeds
 from usage_async.emulator import Emulator, Faults, Organization, Quirks
 from usage_async.errors import StoreError
@@ -188,6 +189,9 @@ def test_a_shard_is_a_part_of_the_organizations(cli, backend, organizations, bar
         (["--to", "postgresql://db/usage?password=secret"], "--to-env NAME"),
         (["--to", "delta:s3://x?aws_secret_access_key=secret"], "--to holds a password"),
         (["--to", "postgresql://me:secret@extra@db/usage"], "--to holds a password"),
+        (["--to", "postgresql://db/usage?pasword=secret"], "--to holds a password"),
+        (["--to", "postgresql://db/usage?sslmode=require&PWD=secret"], "--to holds a password"),
+        (["--to", "postgresql://db/usage?scram_client_key=secret"], "--to holds a password"),
         (["--to", "duckdb:x", "--to-env", "STORE"], "leave one out"),
         (["--to-env", "NO_STORE"], "--to-env NO_STORE: this variable is not set"),
         (["--shard", "2/5"], "a DuckDB file takes one at a time"),
@@ -213,6 +217,49 @@ def test_a_wrong_command_is_one_line_and_code_2(cli, arguments, says):
     assert ran.err.count("\n") == 1
     assert "secret@" not in ran.err
     assert "=secret" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "application_name",
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "dbname",
+        "gssdelegation",
+        "gssencmode",
+        "gsslib",
+        "host",
+        "hostaddr",
+        "keepalives",
+        "keepalives_idle",
+        "krbsrvname",
+        "load_balance_hosts",
+        "options",
+        "passfile",
+        "port",
+        "require_auth",
+        "requirepeer",
+        "service",
+        "sslcert",
+        "sslcertmode",
+        "sslcompression",
+        "sslcrl",
+        "sslkey",
+        "sslmode",
+        "sslnegotiation",
+        "sslrootcert",
+        "sslsni",
+        "ssl_min_protocol_version",
+        "target_session_attrs",
+        "tcp_user_timeout",
+        "user",
+    ],
+)
+def test_a_parameter_of_postgresql_that_is_no_secret_is_taken(name):
+    url = f"postgresql://db/usage?{name}=any"
+    assert store_url(url, None) == url
 
 
 def test_without_a_key_one_line_says_what_to_set(cli, backend):

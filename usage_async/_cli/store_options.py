@@ -27,8 +27,13 @@ DUCKDB = "duckdb"
 DEFAULT_STORE = "duckdb:usage.duckdb"
 DEMO_STORE = "duckdb:usage-demo.duckdb"
 
-_SECRET = re.compile(r"(?i)://[^/?#]*:[^/?#]*@|[?&;][^=&;]*(?:password|secret|token|sig)[^=&;]*=")
-"""A password or the key of an object store in a URL, of whatever store."""
+_SECRET = re.compile(
+    r"(?i)://[^/?#]*:[^/?#]*@"
+    r"|[?&;][^=&;]*(?:pass(?!file=)|p[a-z]*w|secret|token|sig|_key)[^=&;]*="
+)
+"""A password or the key of an object store in a URL, of whatever store. A parameter counts even if
+its name is misspelt (`pasword`, `pwd`), since its value is a password all the same; the `passfile`
+of PostgreSQL is the name of a file."""
 
 
 def store_options(text: str) -> list[Argument]:

@@ -270,7 +270,7 @@ class Toy:
         ]
         memory.feeds[feed.table] = feed
         memory.places[organization, feed.table] = (feed, snapshot.next_place())
-        return Applied(rows=len(made), revised=len(revised))
+        return Applied(rows=len(made), revised=len(revised), rounded=snapshot.rounded)
 
     def _revisions(
         self, snapshot: Snapshot, old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]

@@ -117,6 +117,12 @@ async def test_every_feed_of_every_organization_is_collected(nothing_left):
     assert all(run in many.backend.memory.runs.values() for run in runs)
 
 
+async def test_a_run_counts_the_figures_that_the_store_has_rounded(monkeypatch):
+    apply = Toy.apply
+    monkeypatch.setattr(Toy, "apply", lambda *given: attrs.evolve(apply(*given), rounded=7))
+    assert [run.rounded for run in await Many("acme").collect()] == [7, 7]
+
+
 async def test_the_next_run_reads_what_may_still_change_and_nothing_before():
     many = Many("acme")
     await many.collect(since="31d")

@@ -97,7 +97,7 @@ Delta Lake holds the tables of feeds, `usage_other` and the places only. Since i
 
 Money is exact: `amount` is a decimal of 18 places. A figure with more is rounded half to even,
 `amount_exact` holds all its digits, and `run.rounded` counts it. In PostgreSQL `amount` has all
-digits.
+digits, and nothing is rounded.
 
 A later release may add columns to a table and drops none. A release refuses a store whose layout a
 later one has changed, with one line.

@@ -185,10 +185,12 @@ class Applied:
     Attributes:
         rows: Rows that were written.
         revised: Rows that were added to the revisions.
+        rounded: Figures that a column holds rounded, with all digits beside it.
     """
 
     rows: int = 0
     revised: int = 0
+    rounded: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -204,7 +206,7 @@ class Run:
         buckets: Buckets that were sent.
         requests: Requests that it took, with their retries.
         revised: Rows of ended buckets that had changed, come or gone since they were read.
-        rounded: Figures that were rounded to 18 decimal places.
+        rounded: Figures that the store rounded to 18 decimal places; PostgreSQL rounds none.
         missing: Buckets of the feed that have ended and were never sent after their end.
         error: Why it ended early, in one line; None if it did not. Snapshots that were applied
             before stay.

@@ -326,7 +326,7 @@ class Work:
         tally.rows += applied.rows
         tally.revised += applied.revised
         tally.buckets += len(snapshot.sent)
-        tally.rounded += snapshot.rounded
+        tally.rounded += applied.rounded
         place = snapshot.next_place()
         first = place.first_start or 0
         share = (snapshot.end_time - first) / max(snapshot.as_of - first, 1)

@@ -213,7 +213,7 @@ class DeltaBackend:
         self.folder.replace(table, rows_of(snapshot), within, snapshot, numbers)
         self._places[table.metadata().id, organization] = following
         self.folder.tidy(feed.table, table, snapshot.as_of)
-        return Applied(rows=snapshot.table.num_rows)
+        return Applied(rows=snapshot.table.num_rows, rounded=snapshot.rounded)
 
     def record(self, run: Run) -> None:
         """Keep nothing."""

@@ -187,7 +187,8 @@ class SqlBackend(ABC):
             self._prepare(session, feed)
         revised = self._replace(session, snapshot, seen_at) if snapshot.sent else 0
         move_place(session, snapshot)
-        return Applied(rows=snapshot.table.num_rows, revised=revised)
+        rounded = 0 if self.dialect.has_all_digits else snapshot.rounded
+        return Applied(rows=snapshot.table.num_rows, revised=revised, rounded=rounded)
 
     def _prepare(self, session: Session, feed: Feed) -> None:
         """Make the table of a feed and its view, or add the columns that are missing."""

@@ -17,7 +17,7 @@ from usage_async._api.exact import EXACT
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import CostsResult
 from usage_async.report.amounts import change
-from usage_async.report.effects import Cause, Effects, LineChange, changes_of, grouped
+from usage_async.report.effects import PARTS, Cause, Effects, LineChange, changes_of, grouped
 from usage_async.report.insight import Days, UnusualDay, is_weekend, unusual_days
 from usage_async.report.spec import ReportSpec
 from usage_async.report.values import Section, Sections
@@ -42,7 +42,7 @@ def cause_of(lines: Iterable[LineChange]) -> Cause | None:
     if not moved:
         return None
     name, effects = max(moved, key=lambda pair: (pair[1].total.copy_abs(), str(pair[0])))
-    parts = {a.name: getattr(effects, a.name) for a in attrs.fields(Effects)}
+    parts = {name: getattr(effects, name) for name in PARTS}
     effect = max(parts, key=lambda part: parts[part].copy_abs())
     return Cause(line_item=name, effect=effect, amount=parts[effect])
 

@@ -59,8 +59,11 @@ class Effects:
     @property
     def total(self) -> Decimal:
         """The change."""
-        parts = (self.volume, self.price, self.new, self.gone, self.unexplained)
-        return sum_exactly(parts)
+        return sum_exactly(getattr(self, name) for name in PARTS)
+
+
+PARTS = tuple(a.name for a in attrs.fields(Effects))
+"""Names of the parts of a change."""
 
 
 @attrs.frozen(kw_only=True)
@@ -251,8 +254,7 @@ def summed(lines: Iterable[Changed]) -> tuple[Decimal, Decimal, Effects]:
     """Add lines up: the amount before, the amount, and the effects."""
     lines = list(lines)
     parts: Any = {
-        a.name: sum_exactly(getattr(line.effects, a.name) for line in lines)
-        for a in attrs.fields(Effects)
+        name: sum_exactly(getattr(line.effects, name) for line in lines) for name in PARTS
     }
     before = sum_exactly(line.before for line in lines)
     return before, sum_exactly(line.amount for line in lines), Effects(**parts)

@@ -9,7 +9,7 @@ from usage_async._codec.converter import dumps
 from usage_async._query.times import TimeRange
 from usage_async.report.amounts import change
 from usage_async.report.budget_json import budget_value
-from usage_async.report.effects import Effects
+from usage_async.report.effects import PARTS, Effects
 from usage_async.report.explanation import BillChange, Explanation
 from usage_async.report.invoice import InvoiceGap
 from usage_async.report.reasons import BudgetReport
@@ -107,8 +107,7 @@ def _change(each: Any) -> dict[str, Any]:
 
 def effects_value(effects: Effects) -> dict[str, Any]:
     """Give the parts of a change as a value of JSON."""
-    names = ("volume", "price", "new", "gone", "unexplained")
-    return {name: getattr(effects, name) for name in names}
+    return {name: getattr(effects, name) for name in PARTS}
 
 
 def _bill(bill: BillChange) -> dict[str, Any]:

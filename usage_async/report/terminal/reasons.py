@@ -11,7 +11,7 @@ from rich.text import Text
 
 from usage_async._api.exact import plain
 from usage_async.report.amounts import change, total
-from usage_async.report.effects import Effects, LineChange, summed
+from usage_async.report.effects import PARTS, Effects, LineChange, summed
 from usage_async.report.explanation import BillChange, Explanation, GroupChange
 from usage_async.report.formatting import clean, money, percent
 from usage_async.report.invoice import InvoiceGap
@@ -23,7 +23,6 @@ from usage_async.report.terminal.page import Page
 from usage_async.report.values import View
 from usage_async.report.wording import NOT_ATTRIBUTED, period_text
 
-_PARTS = ("volume", "price", "new", "gone", "unexplained")
 _NOTHING = Effects()
 _ZERO = Decimal(0)
 
@@ -77,7 +76,7 @@ def _parts(
     top: int,
 ) -> None:
     """Draw a table of changes; without the parts that are zero everywhere."""
-    parts = [name for name in _PARTS if any(getattr(each.effects, name) for _, each in groups)]
+    parts = [name for name in PARTS if any(getattr(each.effects, name) for _, each in groups)]
     moved = [(label, each) for label, each in groups if each.effects != _NOTHING]
     shown, others = (moved[:top], moved[top:]) if top and len(moved) > top + 1 else (moved, [])
     rows: list[list[str | Text]] = [

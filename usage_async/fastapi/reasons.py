@@ -25,7 +25,6 @@ from usage_async.report.reasons import (
     budget_question,
     explain_spec,
     explanation_of,
-    now_of,
     reconciliation_of,
 )
 from usage_async.report.reasons_json import (
@@ -34,6 +33,7 @@ from usage_async.report.reasons_json import (
     reconciliation_as_json,
 )
 from usage_async.report.reconciliation import Reconciliation
+from usage_async.report.reports import now_of
 from usage_async.report.spec import report_spec
 from usage_async.report.values import Blank, View
 from usage_async.report.worker import in_worker

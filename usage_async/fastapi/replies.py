@@ -32,6 +32,7 @@ from usage_async.report.compute import compute_report
 from usage_async.report.html.form import Question, form_of
 from usage_async.report.json import report_as_json
 from usage_async.report.reading import buckets_of, let_go, read_sections
+from usage_async.report.reports import now_of
 from usage_async.report.spec import By, ReportSpec, day_end, read_by, report_spec
 from usage_async.report.values import Report, Sections, View
 from usage_async.report.worker import in_worker
@@ -248,10 +249,9 @@ async def cached_report(
         detailed: True to read what only a page shows.
         form: Name of what is made of it.
     """
-    engine = client._engine  # noqa: SLF001 - the clock of all its runs
 
     async def answer(now: int | None) -> tuple[T, bool]:
-        at = int(engine.fetcher.runtime.now()) if now is None else now
+        at = now_of(client) if now is None else now
         spec = report_spec(at, by=by, period=period, compare=compare, detailed=detailed)
         made = await read(spec)
         return made.value, made.is_whole and is_settled(made.report, client)

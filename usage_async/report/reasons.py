@@ -40,7 +40,7 @@ from usage_async.report.reconciliation import (
     Reconciliation,
     reconcile,
 )
-from usage_async.report.reports import DEFAULT_PERIOD, NameRows, naming
+from usage_async.report.reports import DEFAULT_PERIOD, NameRows, naming, now_of
 from usage_async.report.spec import ReportSpec, check_month, day_of, report_spec
 from usage_async.report.values import Blank, Report, Section, days_not_sent
 from usage_async.report.worker import in_worker
@@ -56,11 +56,6 @@ RECONCILE_QUERIES = 1 + len(MODEL_ENDPOINTS) + len(TOOL_ENDPOINTS)
 
 _PROJECT, _API_KEY = "project_id", "api_key_id"
 _ZERO = Decimal(0)
-
-
-def now_of(client: UsageClient) -> int:
-    """Give the time of a client's clock, Unix seconds."""
-    return int(client._engine.fetcher.runtime.now())  # noqa: SLF001 - the clock of all its runs
 
 
 def explain_spec(

@@ -79,7 +79,7 @@ async def read_report(
     if period is None and start_time is None and end_time is None:
         period = DEFAULT_PERIOD
     spec = report_spec(
-        int(client._engine.fetcher.runtime.now()),  # noqa: SLF001 - the clock of its queries
+        now_of(client),
         by=by,
         period=period,
         start=start_time,
@@ -88,6 +88,11 @@ async def read_report(
         detailed=detailed,
     )
     return await report_of(client, spec, naming(client) if names else None)
+
+
+def now_of(client: UsageClient) -> int:
+    """Give the time of a client's clock, Unix seconds."""
+    return int(client._engine.fetcher.runtime.now())  # noqa: SLF001 - the clock of all its runs
 
 
 NameRows = Callable[[Iterable[UsageResult]], Awaitable[Names | None]]

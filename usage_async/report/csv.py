@@ -79,7 +79,7 @@ def report_as_csv(report: Report, _view: View) -> bytes:
 
 
 def reports_as_csv(answers: Sequence[Answer[Report]], _view: View) -> bytes:
-    """Write the reports of organizations, whose names are the first column; one has a report."""
+    """Write reports of organizations, of which one or more answered; names are the first column."""
     rows = [
         guarded([answer.name, *row])
         for answer, report in given(answers)
@@ -124,7 +124,7 @@ def breakdown_as_csv(breakdown: Breakdown) -> bytes:
 
 
 def breakdowns_as_csv(answers: Sequence[Answer[Breakdown]]) -> bytes:
-    """Write the breakdowns of organizations, whose names are the first column; one has one."""
+    """Write breakdowns of organizations, of which one or more answered; names come first."""
     _, first = next(given(answers))
     rows = [
         [answer.name, *row]

@@ -25,7 +25,7 @@ def report_as_json(report: Report, view: View) -> bytes:
 
 
 def reports_as_json(answers: Sequence[Answer[Report]], _view: View) -> bytes:
-    """Write the reports of several organizations as one object, a list of those that there are."""
+    """Write the reports of several organizations, and their sums, as one object."""
     return _line(
         {
             "totals": [

@@ -24,7 +24,7 @@ SPEND = "spend"
 """Name of the section of the ungrouped costs."""
 SPEND_BY_MODEL = "spend by model"
 PERIOD_BEFORE = "the period before"
-"""Begin of the names of the sections that it is compared with."""
+"""Start of the names of the sections of the range to compare with."""
 
 
 @attrs.frozen
@@ -77,11 +77,10 @@ class Sections:
     Attributes:
         costs: Ungrouped costs.
         costs_by: Costs by the dimensions of the report.
-        usage: Every usage endpoint by name, grouped by those of the
-            dimensions that it takes.
+        usage: Every usage endpoint by name, grouped by those of the dimensions that it takes.
         costs_before: Ungrouped costs of the range to compare with.
         costs_by_before: The same, by the dimensions of the report.
-        costs_by_model: Costs by line item, for a detailed report that reads them not anyway.
+        costs_by_model: Costs by line item, for a detailed report; None if `costs_by` has them.
         costs_by_line: Costs by line item, where a day is unusual and nothing else tells them.
         movers: Costs of the groups that moved most, by group and line item: of the range to compare
             with, and of the period.
@@ -284,7 +283,7 @@ class Report:
         return not self.gaps and next(lacking, None) is None
 
     def _may_be_refused(self, section: str) -> bool:
-        # Nobody has asked for what a page adds of itself; the history may begin later.
+        # A page adds these sections unasked, and the history of the service may begin after them.
         added = section == SPEND_BY_MODEL or section.startswith(PERIOD_BEFORE)
         return section in ENDPOINTS or (added and self.spec.detailed)
 

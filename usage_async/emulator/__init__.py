@@ -4,9 +4,9 @@
         async with UsageClient(server.admin_key, base_url=server.url) as client:
             ...
 
-`demo()` is both in one line. The usage depends only on the organization's seed and the time. Every
-month tells a story: a price changes every second month on the 12th, an API key runs away from the
-16th to the 18th, another moves to a new snapshot of a model on the 1st (`organization/story.py`).
+`demo()` is both in one line. The usage depends only on the organization's seed and the time. Events
+recur: a price changes every second month on the 12th, an API key runs away from the 16th to the
+18th of each month, another moves to the month's snapshot of a model (`organization/story.py`).
 `Faults` are failures, `Quirks` are oddities of the service; by default there are none. The pytest
 plugin (`usage_async.emulator.plugin`) comes with the installed package.
 

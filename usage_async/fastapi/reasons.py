@@ -163,6 +163,7 @@ async def budget_reply(client: UsageClient, parameters: BudgetParameters) -> Wri
         # Spend limits change whenever somebody likes.
         return await written_text(text), False
 
+    # A wrong question is refused before the cache is asked.
     budget_question(now_of(client), parameters.monthly, **asked)
     words = (str(parameters.monthly), parameters.by or "", parameters.currency)
     return await _cached(client, parameters.period, ("budget", *words), read)

@@ -381,8 +381,8 @@ def _add_reasons(router: APIRouter, client: Any, bound: _Bound) -> None:
         ("reconcile", ReconcileParameters, reconcile_reply, ReconciliationBody),
         ("budget", BudgetParameters, budget_reply, BudgetBody),
     ]
-    for name, parameters, reply, body in table:
-        _add_reason(router, client, bound, (name, parameters, reply, body))
+    for line in table:
+        _add_reason(router, client, bound, line)
 
 
 def _add_reason(

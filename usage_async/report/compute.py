@@ -198,10 +198,8 @@ def _spends(
     spends = []
     for currency in currencies:
         amounts = _of_currency(by_day, currency)
-        billed, billed_before = (
-            total(amounts.values()),
-            total(_of_currency(by_day_before, currency).values()),
-        )
+        billed = total(amounts.values())
+        billed_before = total(_of_currency(by_day_before, currency).values())
         days = tuple(
             (day, None if day in unknown else amounts.get(day, _ZERO))
             for day in days_in(spec.period)

@@ -215,7 +215,8 @@ status.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
             str,
             _MAX_AGE,
             group=_CHECK,
-            help="A feed has stopped if its last run is older than this, such as 90m, 3h or 2d.",
+            help="A feed has stopped if its last run or its newest figures are older than this,"
+            " such as 90m, 3h or 2d.",
         ),
         format_option(),
         option(

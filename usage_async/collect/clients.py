@@ -147,10 +147,9 @@ async def _read(process: asyncio.subprocess.Process) -> bytes:
     """Read all that a command prints, and end one that prints more than a key."""
     printed, stdout = b"", cast("asyncio.StreamReader", process.stdout)
     while chunk := await stdout.read(_LONGEST + 1):
-        if len(printed) <= _LONGEST:
-            printed += chunk
-            if len(printed) > _LONGEST:
-                _kill(process)
+        printed += chunk
+        if len(printed) > _LONGEST:
+            _kill(process)
     return printed
 
 

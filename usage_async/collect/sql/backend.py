@@ -148,10 +148,9 @@ class SqlBackend(ABC):
         def checked(session: Session) -> T:
             if self._layout_of(session) != self.layout.version:
                 session.lock(LAYOUT_TABLE)
-                found = self._layout_of(session)  # another run may have made it before the lock
-                if found != self.layout.version:
-                    for statement in self.layout.statements(found):
-                        session.run(statement)
+                # Another run may have made it before the lock; its number is then written again.
+                for statement in self.layout.statements(self._layout_of(session)):
+                    session.run(statement)
             return work(session)
 
         return self.transact(checked, writes=True)

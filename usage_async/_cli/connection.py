@@ -130,15 +130,21 @@ async def open_client_and_names(
     connection: Connection,
     context: Context,
     *,
+    with_names: bool,
     trace: Callable[[RequestEvent], object] | None = None,
-) -> AsyncIterator[tuple[UsageClient, CommandNames]]:
+) -> AsyncIterator[tuple[UsageClient, CommandNames | None]]:
     """Open a client, and the names that are kept for its key; a demonstration keeps none.
 
     Args:
         connection: Options of the command.
         context: Its clocks and warnings.
+        with_names: False opens no names, and gives None for them.
         trace: Called after every try of a request.
     """
+    if not with_names:
+        async with open_client(connection, context, trace=trace) as client:
+            yield client, None
+        return
     from usage_async._cli.names import open_names
     from usage_async._cli.names_file import names_file
 

@@ -14,6 +14,7 @@ from usage_async._cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from usage_async._api.pages import Notice
+    from usage_async._http.fetch import RequestEvent
     from usage_async._http.runtime import Runtime
     from usage_async.report.terminal.page import Console
 
@@ -74,6 +75,26 @@ class Context:
     def note(self, message: str) -> None:
         """Write a line to standard error."""
         stderr.write_line(f"note: {message}")
+
+
+class Effort:
+    """Requests and seconds that a command takes, counted from here on.
+
+    Args:
+        context: The command's context.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._begun = context, context.runtime.monotonic()
+        self._requests = 0
+
+    def add(self, _event: RequestEvent) -> None:
+        """Count a request: the `trace` of a client."""
+        self._requests += 1
+
+    def __str__(self) -> str:
+        seconds = self._context.runtime.monotonic() - self._begun
+        return f"{self._requests} requests in {seconds:.1f} s"
 
 
 async def _ended_by_sigterm(work: Coroutine[Any, Any, T]) -> T:

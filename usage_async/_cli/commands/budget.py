@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Group
 
-from usage_async._cli.connection import Connection, open_client, open_client_and_names
-from usage_async._cli.context import Context
+from usage_async._cli.connection import Connection, open_client_and_names
+from usage_async._cli.context import Context, Effort
 from usage_async._cli.exit_codes import ExitCode, code_of_budget
 from usage_async._cli.money import read_amount
 from usage_async._cli.options import (
@@ -27,7 +27,6 @@ from usage_async.errors import QueryError
 from usage_async.report.formats import BUDGET_FORMATS
 
 if TYPE_CHECKING:
-    from usage_async._http.fetch import RequestEvent
     from usage_async.report.reasons import BudgetQuestion, BudgetReport
 
 _BUDGET = Group("Budget", sort_key=10)
@@ -59,7 +58,7 @@ def budget(
         raise QueryError("--quiet writes nothing: leave -o out, or --quiet")
     amount, currency = read_amount("--monthly", monthly)
     chosen = choose_format(BUDGET_FORMATS, format, output)
-    begun = context.runtime.monotonic()
+    effort = Effort(context)
     dimension = None if by is None else read_dimension(by, BUDGET_DIMENSIONS)
     question = budget_question(
         int(context.runtime.now()),
@@ -69,15 +68,13 @@ def budget(
         currency=currency or "usd",
         limits=not quiet,
     )
-    requests: list[RequestEvent] = []
-    read = _read if no_names or question.by is None else _read_named
-    made = context.run(read(question, connection, context, requests))
+    with_names = not no_names and question.by is not None
+    made = context.run(_read(question, connection, context, effort, with_names=with_names))
     if quiet and made.not_billed is not None:
         context.note(made.not_billed)
     elif not quiet:
-        seconds = context.runtime.monotonic() - begun
-        footer = f"{len(requests)} requests in {seconds:.1f} s"
-        render(chosen, context, output, made, View(notices=tuple(context.warnings), footer=footer))
+        view = View(notices=tuple(context.warnings), footer=str(effort))
+        render(chosen, context, output, made, view)
     code = code_of_budget(made.verdict, strict=strict)
     return code or (ExitCode.DONE if made.is_whole else ExitCode.FAILED)
 
@@ -86,25 +83,15 @@ async def _read(
     question: BudgetQuestion,
     connection: Connection,
     context: Context,
-    requests: list[RequestEvent],
+    effort: Effort,
+    *,
+    with_names: bool,
 ) -> BudgetReport:
     from usage_async.report.reasons import budget_of
 
-    async with open_client(connection, context, trace=requests.append) as client:
-        return await budget_of(client, question)
-
-
-async def _read_named(
-    question: BudgetQuestion,
-    connection: Connection,
-    context: Context,
-    requests: list[RequestEvent],
-) -> BudgetReport:
-    from usage_async.report.reasons import budget_of
-
-    async with open_client_and_names(connection, context, trace=requests.append) as opened:
-        client, names = opened
-        return await budget_of(client, question, names.update)
+    opened = open_client_and_names(connection, context, with_names=with_names, trace=effort.add)
+    async with opened as (client, names):
+        return await budget_of(client, question, None if names is None else names.update)
 
 
 budget.__signature__ = Signature(  # type: ignore[attr-defined] # a function takes any
@@ -150,8 +137,8 @@ budget.__signature__ = Signature(  # type: ignore[attr-defined] # a function tak
             group=_VIEW,
             negative="",
             show_default=False,
-            help="Print nothing: the exit code tells, for cron. Neither groups nor spend limits are"
-            " read.",
+            help="Print no figures: the exit code tells, for cron. Neither groups nor spend limits"
+            " are read.",
         ),
         *output_options(BUDGET_FORMATS),
         no_names_option(),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Group
 
-from usage_async._cli.connection import Connection, open_client, open_client_and_names
-from usage_async._cli.context import Context
+from usage_async._cli.connection import Connection, open_client_and_names
+from usage_async._cli.context import Context, Effort
 from usage_async._cli.exit_codes import ExitCode
 from usage_async._cli.money import read_amount
 from usage_async._cli.options import (
@@ -25,10 +25,7 @@ from usage_async.errors import QueryError
 from usage_async.report.formats import EXPLAIN_FORMATS
 
 if TYPE_CHECKING:
-    from usage_async._client.client import UsageClient
-    from usage_async._http.fetch import RequestEvent
     from usage_async.report.explanation import Explanation
-    from usage_async.report.reports import NameRows
     from usage_async.report.spec import ReportSpec
 
 _PERIOD = Group("Period (UTC, whole days)", sort_key=10)
@@ -57,42 +54,32 @@ def explain(
         raise QueryError("--top takes 0 or more")
     billed = None if invoice is None else read_amount("--invoice", invoice)
     chosen = choose_format(EXPLAIN_FORMATS, format, output)
-    begun = context.runtime.monotonic()
+    effort = Effort(context)
     spec = explain_spec(int(context.runtime.now()), period=period, against=against)
-    requests: list[RequestEvent] = []
-    read = _read if no_names else _read_named
-    made = context.run(read(spec, connection, context, requests))
+    made = context.run(_read(spec, connection, context, effort, with_names=not no_names))
     gap = None if billed is None else invoice_gap(made, *billed)
-    seconds = context.runtime.monotonic() - begun
-    footer = f"{len(requests)} requests in {seconds:.1f} s"
-    view = View(notices=tuple(context.warnings), footer=footer, top=top)
+    view = View(notices=tuple(context.warnings), footer=str(effort), top=top)
     render(chosen, context, output, made, gap, view)
     return ExitCode.DONE if made.is_whole else ExitCode.FAILED
 
 
 async def _read(
-    spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
-) -> Explanation:
-    async with open_client(connection, context, trace=requests.append) as client:
-        return await _explained(client, spec, context)
-
-
-async def _read_named(
-    spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
-) -> Explanation:
-    async with open_client_and_names(connection, context, trace=requests.append) as opened:
-        client, names = opened
-        return await _explained(client, spec, context, names.update)
-
-
-async def _explained(
-    client: UsageClient, spec: ReportSpec, context: Context, name: NameRows | None = None
+    spec: ReportSpec,
+    connection: Connection,
+    context: Context,
+    effort: Effort,
+    *,
+    with_names: bool,
 ) -> Explanation:
     from usage_async.report.reasons import EXPLAIN_QUERIES, explanation_of
     from usage_async.report.terminal.page import progress
 
-    with progress(context.err, "reading", EXPLAIN_QUERIES) as advance:
-        return await explanation_of(client, spec, name, advance)
+    opened = open_client_and_names(connection, context, with_names=with_names, trace=effort.add)
+    async with opened as (client, names):
+        with progress(context.err, "reading", EXPLAIN_QUERIES) as advance:
+            return await explanation_of(
+                client, spec, None if names is None else names.update, advance
+            )
 
 
 explain.__signature__ = Signature(  # type: ignore[attr-defined] # a function takes any

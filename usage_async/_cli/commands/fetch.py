@@ -6,8 +6,8 @@ a thread.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ import attrs
 
 from usage_async._api.endpoints import WIDTH_SECONDS
 from usage_async._api.pages import Notice
-from usage_async._cli.connection import Connection, open_client, open_client_and_names
+from usage_async._cli.connection import Connection, open_client_and_names
 from usage_async._cli.context import Context
 from usage_async._cli.exit_codes import code_of_run
 from usage_async._cli.options import OUTPUT, QueryArguments, endpoint_app, option, output_options
@@ -28,7 +28,6 @@ from usage_async.report.formats import BUCKET_FORMATS
 
 if TYPE_CHECKING:
     from usage_async._cli.names import CommandNames
-    from usage_async._client.client import UsageClient
     from usage_async._client.query import UsageQuery
     from usage_async._codec.schemas import RecordBatch
     from usage_async._engine.stream import Stream
@@ -62,7 +61,10 @@ def _fetch(
     with destination(output) as sink:
 
         async def run() -> tuple[Notice, ...]:
-            async with _opened(connection, context, with_names=names) as (client, known):
+            async with open_client_and_names(connection, context, with_names=names) as (
+                client,
+                known,
+            ):
                 # A progress bar would mix with the rows.
                 reading = _Reading(arguments.query(client), known, context, is_shown(output))
                 notices: tuple[Notice, ...] = await write(reading, sink)
@@ -76,18 +78,6 @@ def _fetch(
     if any(notice.code == _OTHERS for notice in notices):
         context.note(f"{form.writer} has no place for rows of other kinds; --format jsonl has")
     return code_of_run(notices, _OTHERS)
-
-
-@asynccontextmanager
-async def _opened(
-    connection: Connection, context: Context, *, with_names: bool
-) -> AsyncIterator[tuple[UsageClient, CommandNames | None]]:
-    if with_names:
-        async with open_client_and_names(connection, context) as (client, names):
-            yield client, names
-    else:
-        async with open_client(connection, context) as client:
-            yield client, None
 
 
 @attrs.frozen

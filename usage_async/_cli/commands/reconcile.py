@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cyclopts import Group
 
 from usage_async._cli.connection import Connection, open_client
-from usage_async._cli.context import Context
+from usage_async._cli.context import Context, Effort
 from usage_async._cli.exit_codes import ExitCode
 from usage_async._cli.options import CONNECTION, CONTEXT, PERIOD, option, output_options
 from usage_async._cli.output import choose_format, render
@@ -17,7 +17,6 @@ from usage_async.errors import QueryError
 from usage_async.report.formats import RECONCILE_FORMATS
 
 if TYPE_CHECKING:
-    from usage_async._http.fetch import RequestEvent
     from usage_async.report.reconciliation import Reconciliation
 
 _PERIOD = Group("Period (UTC, whole days)", sort_key=10)
@@ -40,23 +39,20 @@ def reconcile(
     if top < 0:
         raise QueryError("--top takes 0 or more")
     chosen = choose_format(RECONCILE_FORMATS, format, output)
-    begun = context.runtime.monotonic()
-    requests: list[RequestEvent] = []
-    made = context.run(_read(period, connection, context, requests))
-    seconds = context.runtime.monotonic() - begun
-    footer = f"{len(requests)} requests in {seconds:.1f} s"
-    view = View(notices=tuple(context.warnings), footer=footer, top=top)
+    effort = Effort(context)
+    made = context.run(_read(period, connection, context, effort))
+    view = View(notices=tuple(context.warnings), footer=str(effort), top=top)
     render(chosen, context, output, made, view)
     return ExitCode.DONE if made.is_whole else ExitCode.FAILED
 
 
 async def _read(
-    period: str, connection: Connection, context: Context, requests: list[RequestEvent]
+    period: str, connection: Connection, context: Context, effort: Effort
 ) -> Reconciliation:
     from usage_async.report.reasons import RECONCILE_QUERIES, read_reconciliation
     from usage_async.report.terminal.page import progress
 
-    async with open_client(connection, context, trace=requests.append) as client:
+    async with open_client(connection, context, trace=effort.add) as client:
         with progress(context.err, "reading", RECONCILE_QUERIES) as advance:
             return await read_reconciliation(client, period, advance=advance)
 

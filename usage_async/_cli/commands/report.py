@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import attrs
 from cyclopts import Group
 
-from usage_async._cli.connection import Connection, open_client, open_client_and_names
-from usage_async._cli.context import Context
+from usage_async._cli.connection import Connection, open_client_and_names
+from usage_async._cli.context import Context, Effort
 from usage_async._cli.exit_codes import ExitCode, code_of_budget
 from usage_async._cli.money import read_amount
 from usage_async._cli.options import (
@@ -37,11 +37,9 @@ from usage_async.report.spec import GROUPINGS, check_month, read_by, report_spec
 if TYPE_CHECKING:
     from usage_async._cli.names import CommandNames
     from usage_async._client.client import UsageClient
-    from usage_async._http.fetch import RequestEvent
     from usage_async.report.answers import Answer
     from usage_async.report.budgets import Budget
     from usage_async.report.formats import Format
-    from usage_async.report.reports import NameRows
     from usage_async.report.spec import ReportSpec
     from usage_async.report.values import Report, View
 
@@ -79,7 +77,7 @@ def report(
     # Its extra may be missing, which is better said before the reading.
     load = chosen.load if organizations is None else chosen.load_many
     load()
-    begun = context.runtime.monotonic()
+    effort = Effort(context)
     if all(given is None for given in (period, start, end)):
         period = _DEFAULT_PERIOD
     spec = report_spec(
@@ -93,19 +91,18 @@ def report(
     )
     if monthly is not None:
         check_month(spec)
-    requests: list[RequestEvent] = []
 
     def view() -> View:
         from usage_async.report.values import View
 
-        seconds = context.runtime.monotonic() - begun
-        footer = f"{len(requests)} requests in {seconds:.1f} s"
         return View(
-            notices=tuple(context.warnings), footer=footer, top=chosen.top if top is None else top
+            notices=tuple(context.warnings),
+            footer=str(effort),
+            top=chosen.top if top is None else top,
         )
 
     if organizations is not None:
-        asked = _ask(spec, organizations, connection, context, requests, with_names=not no_names)
+        asked = _ask(spec, organizations, connection, context, effort, with_names=not no_names)
         answers = [
             attrs.evolve(each, notices=untold(each.value, each.notices))
             if each.value is not None
@@ -113,8 +110,7 @@ def report(
             for each in context.run(asked)
         ]
         return _show_many(answers, chosen, context, output, view())
-    make = _make if no_names else _make_named
-    made = context.run(make(spec, connection, context, requests))
+    made = context.run(_make(spec, connection, context, effort, with_names=not no_names))
     for notice in {*context.warnings} - {*untold(made, context.warnings)}:
         del context.warnings[notice]
     code = ExitCode.DONE if made.is_whole else ExitCode.FAILED
@@ -200,7 +196,7 @@ async def _ask(
     file: Path,
     connection: Connection,
     context: Context,
-    requests: list[RequestEvent],
+    effort: Effort,
     *,
     with_names: bool,
 ) -> list[Answer[Report]]:
@@ -210,35 +206,25 @@ async def _ask(
     async def read(client: UsageClient, names: CommandNames | None) -> Report:
         return await report_of(client, spec, None if names is None else names.update)
 
-    return await ask_all(
-        file, connection, context, read, with_names=with_names, trace=requests.append
-    )
+    return await ask_all(file, connection, context, read, with_names=with_names, trace=effort.add)
 
 
 async def _make(
-    spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
-) -> Report:
-    async with open_client(connection, context, trace=requests.append) as client:
-        return await _read(client, spec, context)
-
-
-async def _make_named(
-    spec: ReportSpec, connection: Connection, context: Context, requests: list[RequestEvent]
-) -> Report:
-    async with open_client_and_names(connection, context, trace=requests.append) as opened:
-        client, names = opened
-        return await _read(client, spec, context, names.update)
-
-
-async def _read(
-    client: UsageClient, spec: ReportSpec, context: Context, name: NameRows | None = None
+    spec: ReportSpec,
+    connection: Connection,
+    context: Context,
+    effort: Effort,
+    *,
+    with_names: bool,
 ) -> Report:
     from usage_async.report.reading import query_count
     from usage_async.report.reports import report_of
     from usage_async.report.terminal.page import progress
 
-    with progress(context.err, "reading", query_count(spec)) as advance:
-        return await report_of(client, spec, name, advance)
+    opened = open_client_and_names(connection, context, with_names=with_names, trace=effort.add)
+    async with opened as (client, names):
+        with progress(context.err, "reading", query_count(spec)) as advance:
+            return await report_of(client, spec, None if names is None else names.update, advance)
 
 
 _TEXT = str | None

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
 from inspect import Signature
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import Group
 
 from usage_async._cli import stderr
-from usage_async._cli.connection import Connection, open_client, open_client_and_names
+from usage_async._cli.connection import Connection, open_client_and_names
 from usage_async._cli.context import Context
 from usage_async._cli.hints import explain
 from usage_async._cli.options import (
@@ -37,7 +37,6 @@ from usage_async.report.spec import GROUPINGS, read_by, report_spec
 if TYPE_CHECKING:
     from usage_async._cli.names import CommandNames
     from usage_async._client.client import UsageClient
-    from usage_async._http.fetch import RequestEvent
     from usage_async.report.html.form import Question
     from usage_async.report.spec import ReportSpec
     from usage_async.report.values import Report, View
@@ -98,7 +97,9 @@ async def run_server(
     from usage_async.fastapi.replies import Made, cached_report
 
     sent: Counter[tuple[str, str]] = Counter()
-    opened = _opened(connection, context, counter_of(sent), with_names=with_names)
+    opened = open_client_and_names(
+        connection, context, with_names=with_names, trace=counter_of(sent)
+    )
     with _listening(port) as listener:
         async with opened as (client, names):
             # Whoever reloads a page wants no old figures, and waits for those of a long period.
@@ -137,22 +138,6 @@ def _listening(port: int) -> Iterator[socket]:
         raise OSError(error.errno, f"{reason}; --port 0 takes a free port", place) from None
     with listener:
         yield listener
-
-
-@asynccontextmanager
-async def _opened(
-    connection: Connection,
-    context: Context,
-    trace: Callable[[RequestEvent], object],
-    *,
-    with_names: bool,
-) -> AsyncIterator[tuple[UsageClient, CommandNames | None]]:
-    if with_names:
-        async with open_client_and_names(connection, context, trace=trace) as opened:
-            yield opened
-    else:
-        async with open_client(connection, context, trace=trace) as client:
-            yield client, None
 
 
 async def _read(

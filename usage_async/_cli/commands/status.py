@@ -69,7 +69,7 @@ def status(
 
 def _check_file(path: str) -> None:
     file = os.path.expanduser(path)  # noqa: PTH111 - as `open_store` does it
-    if not os.path.exists(file):  # noqa: PTH110
+    if not os.path.exists(file):  # noqa: PTH110 - it takes any text
         raise StoreError(f"there is no file {file}: run usage-async collect, or name another store")
 
 

@@ -71,25 +71,28 @@ def _total(
             for notice in answer.value.notices
         ]
         return _told(answers, notices, context, with_blanks=not chosen.is_drawn)
-    read = _read if no_names else _read_named
-    breakdown = context.run(read(arguments, connection, context))
+    breakdown = context.run(_read(arguments, connection, context, with_names=not no_names))
     render(chosen, context, output, breakdown)
     context.note_warnings()
     context.note_unsettled(breakdown.notices)
     return code_of_run(breakdown.notices)
 
 
-async def _read(arguments: QueryArguments, connection: Connection, context: Context) -> Breakdown:
-    async with open_client(connection, context) as client:
-        return await read_breakdown(arguments.query(client))
-
-
-async def _read_named(
-    arguments: QueryArguments, connection: Connection, context: Context
+async def _read(
+    arguments: QueryArguments, connection: Connection, context: Context, *, with_names: bool
 ) -> Breakdown:
-    async with open_client_and_names(connection, context) as (client, names):
-        breakdown = await read_breakdown(arguments.query(client))
-        return attrs.evolve(breakdown, names=await names.update(breakdown.groups))
+    opened = open_client_and_names(connection, context, with_names=with_names)
+    async with opened as (client, names):
+        return await _named(arguments, client, names)
+
+
+async def _named(
+    arguments: QueryArguments, client: UsageClient, names: CommandNames | None
+) -> Breakdown:
+    breakdown = await read_breakdown(arguments.query(client))
+    if names is None:
+        return breakdown
+    return attrs.evolve(breakdown, names=await names.update(breakdown.groups))
 
 
 async def _ask(
@@ -102,12 +105,7 @@ async def _ask(
 ) -> list[Answer[Breakdown]]:
     from usage_async._cli.organizations import ask_all
 
-    async def read(client: UsageClient, names: CommandNames | None) -> Breakdown:
-        breakdown = await read_breakdown(arguments.query(client))
-        if names is None:
-            return breakdown
-        return attrs.evolve(breakdown, names=await names.update(breakdown.groups))
-
+    read = partial(_named, arguments)
     return await ask_all(file, connection, context, read, with_names=with_names)
 
 

@@ -73,15 +73,7 @@ class DuckDB(SqlBackend):
 
     shuts_out = True
     dialect: ClassVar[Dialect] = Dialect(
-        types={
-            "time": "timestamptz",
-            "figure": "bigint",
-            "text": "text",
-            "flag": "boolean",
-            "decimal": "decimal(38, 18)",
-            "exact": "text",
-            "extra": "text",
-        },
+        decimal="decimal(38, 18)",
         # A cast of the instant itself would take the time zone of the session.
         day="CAST(make_timestamp(epoch_us({})) AS date)",
         has_all_digits=False,
@@ -150,18 +142,18 @@ class DuckDB(SqlBackend):
 
     def _attach(self, *, writes: bool) -> None:
         path, mode = self._path, "READ_WRITE" if writes else "READ_ONLY"
-        folder = os.path.dirname(path)  # noqa: PTH120 - the path is a text
+        folder = os.path.dirname(path)
         if os.path.lexists(path):
-            if not os.path.isfile(path):  # noqa: PTH113
+            if not os.path.isfile(path):
                 # DuckDB would wait for the other end of a named pipe, and nothing could end that.
                 raise StoreError(f"{path}: it is no file")
         else:
-            if not os.path.isdir(folder):  # noqa: PTH112
+            if not os.path.isdir(folder):
                 raise StoreError(f"{path}: there is no folder {folder}")
             if writes:
                 # A kill while DuckDB makes a file leaves one that it cannot open: the file gets its
                 # name when it is whole.
-                self._make(os.path.join(folder, f".usage-async-{uuid4().hex}.part"))  # noqa: PTH118
+                self._make(os.path.join(folder, f".usage-async-{uuid4().hex}.part"))
             else:
                 path, mode = ":memory:", "READ_WRITE"  # an empty database
         self._run(_ATTACH.format(quoted_text(path), mode))
@@ -177,7 +169,7 @@ class DuckDB(SqlBackend):
                 os.link(beside, self._path)
         finally:
             with suppress(OSError):
-                os.unlink(beside)  # noqa: PTH108
+                os.unlink(beside)
 
     def _run(self, sql: str) -> None:
         if self._memory is None:

@@ -28,19 +28,30 @@ NAMED = "usage_named"
 """Instants at which the names of organizations were last read, even if there were none."""
 
 
+_TYPES: Mapping[Role, str] = {
+    "time": "timestamptz",
+    "figure": "bigint",
+    "text": "text",
+    "flag": "boolean",
+    "exact": "text",
+    "extra": "text",
+}
+"""Types of columns by the role of their values, where databases do not differ."""
+
+
 @attrs.frozen
 class Dialect:
     """Differences between databases.
 
     Attributes:
-        types: Type of a column by the role of its values.
+        decimal: Type of a column of money.
         day: Expression for the UTC date of the instant `{}`.
         has_all_digits: True if a column of money holds any number of digits, so that none is
             needed for the digits of figures that were rounded.
         is_indexed: True if the table of a feed needs an index.
     """
 
-    types: Mapping[Role, str]
+    decimal: str
     day: str
     has_all_digits: bool
     is_indexed: bool
@@ -49,7 +60,7 @@ class Dialect:
         """Give the columns of a feed's table after `organization`, with their types."""
         kind: Any = feed.described.result_class
         return {
-            column.name: self.types[column.role]
+            column.name: self.decimal if column.role == "decimal" else _TYPES[column.role]
             for column in columns_of(kind, exact=not self.has_all_digits)
         }
 

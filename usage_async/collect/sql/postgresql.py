@@ -86,15 +86,7 @@ class PostgreSQL(SqlBackend):
     """
 
     dialect: ClassVar[Dialect] = Dialect(
-        types={
-            "time": "timestamptz",
-            "figure": "bigint",
-            "text": "text",
-            "flag": "boolean",
-            "decimal": "numeric",
-            "exact": "text",
-            "extra": "text",
-        },
+        decimal="numeric",
         day="CAST({} AT TIME ZONE 'UTC' AS date)",
         has_all_digits=True,
         is_indexed=True,

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -247,7 +246,7 @@ def delta_shelves() -> Iterator[Callable[[], Shelf]]:
 
 
 KINDS = {
-    **({"delta": Kind(watch_delta, delta_shelves)} if find_spec("deltalake") else {}),
+    "delta": Kind(watch_delta, delta_shelves),
     "duckdb": Kind(watch_duckdb, duckdb_shelves),
     "postgresql": Kind(watch_postgresql, postgresql_shelves),
 }
@@ -367,10 +366,10 @@ def main() -> None:
                     whole.append(took)
                 else:
                     hits[step] += 1
-                print(f"\r{kind}: {sum(hits.values())} kills", end="", file=sys.stderr, flush=True)  # noqa: T201
-        print(f"\n{kind}: {sum(hits.values())} kills; a run takes {whole[-1]:.2f} s")  # noqa: T201
+                print(f"\r{kind}: {sum(hits.values())} kills", end="", file=sys.stderr, flush=True)
+        print(f"\n{kind}: {sum(hits.values())} kills; a run takes {whole[-1]:.2f} s")
         for step, count in hits.most_common():
-            print(f"{count:5}  {step}")  # noqa: T201
+            print(f"{count:5}  {step}")
 
 
 if __name__ == "__main__":

@@ -355,7 +355,7 @@ def _serve() -> None:
             with os.fdopen(read, "rb") as pipe:
                 said = json.loads(pipe.read() or b"{}")
             _, status = os.waitpid(pid, 0)
-            print(json.dumps({**said, "signal": os.WTERMSIG(status)}), flush=True)  # noqa: T201
+            print(json.dumps({**said, "signal": os.WTERMSIG(status)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -186,4 +186,4 @@ if __name__ == "__main__":
     for name, shelves in makers.items():
         with shelves() as new:
             found = asyncio.run(simulate(new(), 30))
-            print(f"{name}: {found[0]} revisions, {found[1]} emptied, {found[2]} left out")  # noqa: T201
+            print(f"{name}: {found[0]} revisions, {found[1]} emptied, {found[2]} left out")

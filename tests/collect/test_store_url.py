@@ -2,7 +2,6 @@
 
 import pickle
 import traceback
-from importlib.util import find_spec
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,6 @@ from usage_async.collect.store_url import conninfo, holds_password, parameters
 from usage_async.errors import ConfigurationError
 
 PASSWORD = "canary-0123456789-AbCdEfGh"
-needs_deltalake = pytest.mark.skipif(find_spec("deltalake") is None, reason="the extra `heavy`")
 
 
 @pytest.mark.parametrize(
@@ -85,17 +83,12 @@ def test_a_url_is_read_as_libpq_reads_it(url, expected):
         "",
         "duckdb:",
         "duckdb::memory:",
-        *(
-            pytest.param(url, marks=needs_deltalake)
-            for url in (
-                f"delta:s3://key:{PASSWORD}@bucket/folder",
-                f"delta:s3://[{PASSWORD}/folder",
-                f"delta:s3://bucket/folder?secret={PASSWORD}",
-                f"delta:s3://bucket/{PASSWORD}%41",
-                f"delta:a/{PASSWORD}%41",
-                f"delta:{PASSWORD}://bucket",
-            )
-        ),
+        f"delta:s3://key:{PASSWORD}@bucket/folder",
+        f"delta:s3://[{PASSWORD}/folder",
+        f"delta:s3://bucket/folder?secret={PASSWORD}",
+        f"delta:s3://bucket/{PASSWORD}%41",
+        f"delta:a/{PASSWORD}%41",
+        f"delta:{PASSWORD}://bucket",
     ],
 )
 def test_what_is_no_url_is_refused_and_not_shown(url):

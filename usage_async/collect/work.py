@@ -252,8 +252,9 @@ class Work:
     def _line(self, client: UsageClient | None, failure: Exception, work: str) -> str:
         """Describe a failure in one line, and note one that holds for the other feeds as well."""
         if not isinstance(failure, UsageError):
-            # The redactor of the client knows the key.
-            redactor = client._engine.fetcher.custody.redactor if client else Redactor()  # noqa: SLF001
+            redactor = Redactor()
+            if client is not None:
+                redactor = client._engine.fetcher.custody.redactor  # noqa: SLF001 - it knows the key
             text = redactor.text(f"{type(failure).__name__}: {failure}")
             failure = UsageError(f"{redact(text)}: this is a bug in usage-async, please report it")
             _log.error("%s, %s: %s", self.organization.name, work, failure)

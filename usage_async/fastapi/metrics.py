@@ -233,7 +233,7 @@ async def _shown(query: UsageQuery[Any], top: int) -> _Read:
         return query._made(_Read(stream.as_of, ends, **shown), stream)  # noqa: SLF001 - as above
 
     arguments = (*query.group_by, str(top))
-    return await query._answer("summary", arguments, read, is_rendered=True)  # noqa: SLF001
+    return await query._answer("summary", arguments, read, is_rendered=True)  # noqa: SLF001 - ours
 
 
 async def _shown_of(endpoint: Endpoint, groups: Sequence[Any], top: int) -> dict[str, Any]:

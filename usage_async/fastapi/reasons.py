@@ -182,7 +182,7 @@ async def _cached(
 
     # All queries are of the same days or follow from them, so that one stands for the question.
     costs = client.costs(period=period)
-    return await costs._answer("report", arguments, answer, is_rendered=True)  # noqa: SLF001
+    return await costs._answer("report", arguments, answer, is_rendered=True)  # noqa: SLF001 - ours
 
 
 def _without_words(found: F) -> F:

@@ -119,7 +119,7 @@ async def summary_reply(query: UsageQuery[Any]) -> Written:
         summary, is_settled = await query._summary(query.group_by, now)  # noqa: SLF001 - see Question
         return await _written(summary_as_json(summary)), is_settled
 
-    return await query._answer("summary", query.group_by, read, is_rendered=True)  # noqa: SLF001
+    return await query._answer("summary", query.group_by, read, is_rendered=True)  # noqa: SLF001 - ours
 
 
 async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
@@ -150,9 +150,9 @@ async def buckets_reply(query: UsageQuery[Any], otherwise: str) -> Written:
             "buckets": [],
             "notices": [to_dict(notice) for notice in stream.notices],
         }
-        return query._made(await _written(buckets_as_json(buckets, about)), stream)  # noqa: SLF001
+        return query._made(await _written(buckets_as_json(buckets, about)), stream)  # noqa: SLF001 - ours
 
-    return await query._answer("collect", (), read, is_rendered=True)  # noqa: SLF001
+    return await query._answer("collect", (), read, is_rendered=True)  # noqa: SLF001 - ours
 
 
 async def report_reply(client: UsageClient, parameters: ReportParameters) -> Written:
@@ -259,7 +259,7 @@ async def cached_report(
     # All queries of a report are of the same days, so that one of them stands for the question.
     costs = client.costs(period=period)
     arguments = (form, *read_by(by), *(["compare"] if compare else []))
-    return await costs._answer("report", arguments, answer, is_rendered=True)  # noqa: SLF001
+    return await costs._answer("report", arguments, answer, is_rendered=True)  # noqa: SLF001 - ours
 
 
 class Limited(Protocol):

@@ -102,8 +102,7 @@ def delta_backend(where: str) -> DeltaBackend:
 
 
 def _folder(where: str) -> str | ConfigurationError:
-    # `Path.expanduser` would raise for `~nobody`.
-    root = str(Path(os.path.expanduser(where)).absolute())  # noqa: PTH111
+    root = str(Path(os.path.expanduser(where)).absolute())  # noqa: PTH111 - Path raises for ~nobody
     if found := _UNFIT.search(root):
         return ConfigurationError(
             f"delta: deltalake cannot open a path with {found[0]!r} in it: use another folder"

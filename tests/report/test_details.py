@@ -177,7 +177,9 @@ def test_the_usage_before_is_known_where_both_are_whole():
     assert report_of().used_before is None
 
 
-@pytest.mark.parametrize("by", ["project", "model", "api-key,line-item"])
+@pytest.mark.parametrize(
+    "by", ["project", "model", "api-key,line-item", "project,line-item", "api-key,project"]
+)
 @pytest.mark.parametrize("compare", [False, True])
 async def test_a_detailed_report_reads_models_and_the_usage_before(by, compare):
     asked = []
@@ -200,5 +202,9 @@ async def test_a_detailed_report_reads_models_and_the_usage_before(by, compare):
     assert any("model" in group for group in groups)
     assert len(groups) == 1 + compare
     items = [params for name, _, params in asked if name == "costs" and "line_item" in str(params)]
-    assert len(items) == (1 if by == "project" else 1 + compare)
+    # The bill by model; then groups, and the lines of an explanation, of one period or of two.
+    by_model = "model" not in by and "line-item" not in by
+    grouped = 0 if by_model else 1 + compare
+    explained = 0 if by == "project,line-item" else 2 * compare
+    assert len(items) == by_model + grouped + explained
     assert timedelta(seconds=spec.period.end_time - spec.period.start_time).days == 30

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from usage_async import ApiKey, Names, Project, QueryError, TimeRange
 from usage_async.report.effects import sum_exactly
-from usage_async.report.explanation import Explanation, PeriodCosts, explain
+from usage_async.report.explanation import PeriodCosts, explain
 from usage_async.report.invoice import invoice_gap
 from usage_async.report.spec import ReportSpec
 from usage_async.report.telling import MOST, price_text, sentences
-from usage_async.report.values import Blank, Section
+from usage_async.report.values import Blank, Explanation, Section
 
 from .conftest import BEFORE, DAY, NOW, PERIOD, START, cost, section
 

@@ -26,6 +26,8 @@ from usage_async.report.reasons import (
     read_explanation,
     read_reconciliation,
 )
+from usage_async.report.reports import read_report
+from usage_async.report.telling import sentences
 
 from .conftest import cost, section
 
@@ -59,6 +61,19 @@ async def test_an_explanation_is_of_the_bill_that_totals_give(emulated):
     nameless = await read_explanation(client, names=False)
     assert nameless.bills[0].keys[0].name is None
     assert {request.path for request in server.requests} == {"/v1/organization/costs"}
+
+
+@pytest.mark.parametrize("by", ["project", "model", "project,line-item", "api-key,project"])
+async def test_a_detailed_report_explains_as_the_explanation_does(emulated, by):
+    _, client = emulated
+    report = await read_report(client, "last-month", by=by, compare=True, detailed=True)
+    made = await read_explanation(client, "last-month", names="api-key" in by)
+    assert sentences(report.explanation) == sentences(made)
+    assert report.explanation.remarks == made.remarks
+    for mine, its in zip(report.explanation.bills, made.bills, strict=True):
+        assert (mine.lines, mine.models, mine.projects) == (its.lines, its.models, its.projects)
+    plain = await read_report(client, "last-month", by=by, detailed=True)
+    assert plain.explanation is None
 
 
 async def test_any_two_periods_are_compared(emulated):

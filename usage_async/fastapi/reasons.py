@@ -18,9 +18,8 @@ from usage_async.fastapi.parameters import (
     ReconcileParameters,
 )
 from usage_async.fastapi.replies import Written, is_settled, written_text
-from usage_async.report.explanation import Explanation
+from usage_async.report.reading import OUT_OF_SCOPE
 from usage_async.report.reasons import (
-    OUT_OF_SCOPE,
     budget_of,
     budget_question,
     explain_spec,
@@ -35,7 +34,7 @@ from usage_async.report.reasons_json import (
 from usage_async.report.reconciliation import Reconciliation
 from usage_async.report.reports import now_of
 from usage_async.report.spec import report_spec
-from usage_async.report.values import Blank, View
+from usage_async.report.values import Blank, Explanation, View
 from usage_async.report.worker import in_worker
 
 F = TypeVar("F", Explanation, Reconciliation)

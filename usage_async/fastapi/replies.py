@@ -31,7 +31,7 @@ from usage_async.fastapi.writing import buckets_as_json, summary_as_json
 from usage_async.report.compute import compute_report
 from usage_async.report.html.form import Question, form_of
 from usage_async.report.json import report_as_json
-from usage_async.report.reading import buckets_of, let_go, read_sections
+from usage_async.report.reading import OUT_OF_SCOPE, buckets_of, let_go, read_sections
 from usage_async.report.reports import now_of
 from usage_async.report.spec import By, ReportSpec, day_end, read_by, report_spec
 from usage_async.report.values import Report, Sections, View
@@ -254,7 +254,9 @@ async def cached_report(
         at = now_of(client) if now is None else now
         spec = report_spec(at, by=by, period=period, compare=compare, detailed=detailed)
         made = await read(spec)
-        return made.value, made.is_whole and is_settled(made.report, client)
+        reasons = made.report.explanation
+        is_whole = made.is_whole and (reasons is None or reasons.is_whole)
+        return made.value, is_whole and is_settled(made.report, client)
 
     # All queries of a report are of the same days, so that one of them stands for the question.
     costs = client.costs(period=period)
@@ -302,7 +304,7 @@ def _without_words(sections: Sections) -> Sections:
             return {name: told(each) for name, each in section.items()}
         if isinstance(section, tuple):
             return tuple(map(told, section))
-        if section is None or section.blank is None:
+        if section is None or section.blank in {None, OUT_OF_SCOPE}:
             return section
         reason = f"the usage service {section.blank.verdict} this"
         return attrs.evolve(section, blank=attrs.evolve(section.blank, reason=reason))

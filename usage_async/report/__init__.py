@@ -9,7 +9,8 @@
 A `Report` is a value: its groups are its total, exactly, and the parts of a group are the group.
 `report.blanks` are the sections that the service refused or failed to answer, each with its reason.
 A page, `.html`, is whole with `read_report(…, compare=True, detailed=True)`, which also reads the
-bill by model and the usage of the period before. `write_focus` writes costs as a file of FOCUS 1.2.
+bill by model, the usage of the period before, and why the bill changed. `write_focus` writes costs
+as a file of FOCUS 1.2.
 
 `read_report` is three steps, for programs that read at one place and compute at another:
 `report_spec` makes the question, a `ReportSpec`; `read_sections` sends its queries, all at the same
@@ -33,12 +34,9 @@ if TYPE_CHECKING:
     from usage_async.report.budgets import Budget as Budget, budget as budget
     from usage_async.report.compute import compute_report as compute_report
     from usage_async.report.effects import Effects as Effects
-    from usage_async.report.explanation import (
-        BillChange as BillChange,
-        Explanation as Explanation,
-        PeriodCosts as PeriodCosts,
-        explain as explain,
-    )
+    from usage_async.report.changes import BillChange as BillChange
+    from usage_async.report.explanation import PeriodCosts as PeriodCosts, explain as explain
+    from usage_async.report.values import Explanation as Explanation
     from usage_async.report.focus_file import write_focus as write_focus
     from usage_async.report.invoice import InvoiceGap as InvoiceGap, invoice_gap as invoice_gap
     from usage_async.report.limits import (
@@ -67,11 +65,11 @@ if TYPE_CHECKING:
     from usage_async.report.values import Report as Report
 
 _HOMES = {
-    "BillChange": "explanation",
+    "BillChange": "changes",
     "Budget": "budgets",
     "BudgetReport": "reasons",
     "Effects": "effects",
-    "Explanation": "explanation",
+    "Explanation": "values",
     "InvoiceGap": "invoice",
     "PeriodCosts": "explanation",
     "Reconciliation": "reconciliation",

@@ -28,12 +28,14 @@ from usage_async.report.details import TokenKind, counting, kinds_of, stacks_of
 from usage_async.report.dimensions import name_in
 from usage_async.report.effects import Cause
 from usage_async.report.insight import pace, unusual_days
-from usage_async.report.spec import GROUPINGS, Grouping, ReportSpec
+from usage_async.report.spec import GROUPINGS, Grouping, ReportSpec, day_of
 from usage_async.report.values import (
     PERIOD_BEFORE,
     SPEND,
     SPEND_BY_MODEL,
+    Blank,
     EndpointUse,
+    Explanation,
     Group,
     OrganizationRef,
     Report,
@@ -101,7 +103,31 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         models=models,
         kinds=_kinds(spec, usage),
         used_before=_used_before(spec, sections),
+        explanation=_explanation(spec, sections, names),
     )
+
+
+def _explanation(spec: ReportSpec, sections: Sections, names: Names) -> Explanation | None:
+    """Explain the change of the bill, where the lines of both periods were asked for."""
+    whole, lines = sections.costs_before, sections.costs_by_item_before
+    if whole is None or lines is None or sections.costs_by_item is None:
+        return None
+    # Most reports have none, and are not kept waiting for the import.
+    from usage_async.report.explanation import PeriodCosts, explain
+
+    before = PeriodCosts(whole=whole, lines=lines, keys=sections.costs_by_key_before)
+    lines, keys = _of_all_days(sections.costs_by_item), sections.costs_by_key
+    after = PeriodCosts(
+        whole=sections.costs, lines=lines, keys=None if keys is None else _of_all_days(keys)
+    )
+    return explain(spec, before, after, names)
+
+
+def _of_all_days(section: Section) -> Section:
+    """Leave out groups that begin after the period: its first days would seem to have no lines."""
+    if section.known_from is None:
+        return section
+    return Section(blank=Blank("refused", f"known from {day_of(section.known_from)}"))
 
 
 def days_in(period: TimeRange) -> list[date]:

@@ -7,7 +7,7 @@ never explained by the others.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from itertools import chain
 from statistics import median
@@ -16,12 +16,12 @@ from typing import Any
 import attrs
 
 from usage_async._api.exact import EXACT
-from usage_async._api.interval import DAY_S
-from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
+from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import CostsResult
 from usage_async._client.names import Names
 from usage_async.report.amounts import change
 from usage_async.report.arithmetic import ratio, times
+from usage_async.report.changes import BillChange, GroupChange, KeyChange, PriceStep
 from usage_async.report.dimensions import name_in
 from usage_async.report.effects import (
     Effects,
@@ -32,10 +32,10 @@ from usage_async.report.effects import (
     sum_exactly,
     summed,
 )
-from usage_async.report.insight import UnusualDay, unusual_days
+from usage_async.report.insight import unusual_days
 from usage_async.report.line_items import line_item_of
-from usage_async.report.spec import ReportSpec, day_of
-from usage_async.report.values import Blank, OrganizationRef, Section, days_not_sent
+from usage_async.report.spec import ReportSpec
+from usage_async.report.values import KEYS, Explanation, OrganizationRef, Section
 
 _ZERO = Decimal(0)
 _STEP_ITEMS = 5
@@ -79,168 +79,6 @@ class PeriodCosts:
     def missing_days(self) -> frozenset[date]:
         """The days that are not known by line."""
         return self.whole.missing_days | self.lines.missing_days
-
-
-@attrs.frozen(kw_only=True)
-class GroupChange:
-    """The change of a model or a project.
-
-    Attributes:
-        id: The model, or the project; None for what is not attributed.
-        name: The name of the project.
-        before: Amount of the period before.
-        amount: Amount of the period.
-        effects: Parts of the change.
-    """
-
-    id: str | None
-    name: str | None = None
-    before: Decimal
-    amount: Decimal
-    effects: Effects
-
-
-@attrs.frozen(kw_only=True)
-class PriceStep:
-    """A day from which a line item has another price in all of its projects, by `STEP_RULE`.
-
-    Projects that pay different prices have no common one: a median over them would move whenever
-    their shares do.
-
-    Attributes:
-        line_item: The line item, over all projects.
-        day: First day of the price.
-        unit: What the price is for one of; None where the service does not tell.
-        before: Median price a unit on the days before, to 28 digits.
-        price: Median price a unit from that day on.
-        effect: The price effect of the line item on the whole bill.
-    """
-
-    line_item: str
-    day: date
-    unit: str | None
-    before: Decimal
-    price: Decimal
-    effect: Decimal
-
-
-@attrs.frozen(kw_only=True)
-class KeyChange:
-    """The change of an API key.
-
-    Attributes:
-        id: The API key; None for what no key accounts for.
-        name: Its name.
-        project_id: Its project.
-        project_name: The name of the project.
-        before: Amount of the period before.
-        amount: Amount of the period.
-        days: Days of the period on which it spent unusually much, for the keys that moved most.
-    """
-
-    id: str | None
-    name: str | None = None
-    project_id: str | None = None
-    project_name: str | None = None
-    before: Decimal
-    amount: Decimal
-    days: tuple[UnusualDay, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class BillChange:
-    """The change of the bill in one currency.
-
-    Attributes:
-        currency: Lowercase ISO 4217 code.
-        before: The bill of the period before.
-        amount: The bill.
-        effects: Parts of the change.
-        lines: The change of every line, the largest first; they add up to the whole.
-        models: The same by model, or by line item where that names no model.
-        projects: The same by project.
-        steps: Days on which prices changed.
-        keys: The change by API key, the largest first; empty where it is not known.
-    """
-
-    currency: str
-    before: Decimal
-    amount: Decimal
-    effects: Effects
-    lines: tuple[LineChange, ...]
-    models: tuple[GroupChange, ...]
-    projects: tuple[GroupChange, ...]
-    steps: tuple[PriceStep, ...] = ()
-    keys: tuple[KeyChange, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class Explanation:
-    """The reasons why a bill is not what it was.
-
-    Attributes:
-        spec: The period, and the one before.
-        organization: Whose bill it is.
-        bills: The change of the bill, one for each currency, the largest bill first.
-        blanks: Pairs of a section's name and why it has no figures.
-        gaps: Pairs of a section's name and the starts of its days that ended and were not sent.
-    """
-
-    spec: ReportSpec
-    organization: OrganizationRef
-    bills: tuple[BillChange, ...]
-    blanks: tuple[tuple[str, Blank], ...] = ()
-    gaps: tuple[tuple[str, tuple[int, ...]], ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """True if every figure is there; those by API key may be refused."""
-        return not self.gaps and all(
-            name == KEYS and blank.verdict == "refused" for name, blank in self.blanks
-        )
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Limits of the figures, a sentence each."""
-        return tuple(self._remarks())
-
-    def _remarks(self) -> Iterator[str]:
-        spec = self.spec
-        before = spec.before or spec.period
-        days, days_before = (
-            -(-(each.end_time - each.start_time) // DAY_S) for each in (spec.period, before)
-        )
-        if days != days_before:
-            is_ = "1 day is" if days == 1 else f"{days} days are"
-            yield f"{is_} compared with {'1 day' if days_before == 1 else f'{days_before} days'}"
-        if spec.last_day_runs:
-            yield "the last day is still running, and is compared with a whole day"
-        of_before = attrs.evolve(spec, period=before)
-        if of_before.last_day_runs and spec.before is not None:
-            yield "the last day of the period to compare with is still running"
-        if (first := revised_from(spec)) is not None:
-            yield f"figures from {first} on may still be revised"
-        if (first := revised_from(of_before)) is not None and spec.before is not None:
-            yield f"figures to compare with from {first} on may still be revised"
-        for name, blank in self.blanks:
-            yield f"{name}: {blank}"
-        for name, starts in self.gaps:
-            first = day_of(starts[0])
-            yield f"{name}: {days_not_sent(len(starts))}, the first is {first}"
-        if self.gaps:
-            yield "days are missing, so that the change is that of other days"
-
-
-def revised_from(spec: ReportSpec) -> date | None:
-    """Give the first day of a period whose figures may still be revised; None if all are final."""
-    settled = (datetime.fromtimestamp(spec.now, UTC) - SETTLES_AFTER).date()
-    if spec.period.end.date() <= settled:
-        return None
-    return max(settled, spec.period.start.date())
-
-
-KEYS = "spend by API key"
-"""Name of the section that a key may not be allowed to read."""
 
 
 def explain(

@@ -12,10 +12,10 @@ import attrs
 
 from usage_async.errors import QueryError
 from usage_async.report.amounts import change, total
+from usage_async.report.changes import BillChange
 from usage_async.report.effects import grouped
-from usage_async.report.explanation import BillChange, Explanation, revised_from
 from usage_async.report.formatting import money, percent
-from usage_async.report.values import days_not_sent
+from usage_async.report.values import Explanation, days_not_sent, revised_from
 
 _CENT = Decimal("0.01")
 _ROUNDING = Context(prec=6600, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_UP, traps=[])

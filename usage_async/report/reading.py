@@ -29,6 +29,7 @@ from usage_async.errors import (
     PermissionDeniedError,
     QueryError,
     RangeUnavailableError,
+    ScopeError,
     UsageError,
 )
 from usage_async.report.causes import FILTERS, standing_out
@@ -42,10 +43,18 @@ _REFUSALS = (AuthenticationError, BadRequestError, NotFoundError, PermissionDeni
 _CONCERN_ALL = (AuthenticationError, ConfigurationError, QueryError)
 """Errors that every query would meet; after any other, one section is blank and the rest comes."""
 
+OUT_OF_SCOPE = Blank("refused", "API keys are outside of the scope")
+"""The spend by API key in a scope, for which the service is not asked."""
+
+_REASONS = {
+    "costs_by_item": ("project_id", "line_item"),
+    "costs_by_key": ("project_id", "api_key_id"),
+}
+"""Costs that an explanation takes, as for `explanation_of`, by their names in `Sections`."""
 _NAMING = ("project_id", "project_name", "user_id", "user_email", "api_key_id")
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Task:
     """A section to read.
 
@@ -53,6 +62,7 @@ class _Task:
         query_from: Makes its query, which begins at the given start.
         period: The days that it is about.
         clamp: True if a later start will do where the service offers no earlier one.
+        may_be_out_of_scope: True if it is left out where the scope of the client does not allow it.
         section: The outcome.
         error: Why there is none.
     """
@@ -60,6 +70,7 @@ class _Task:
     query_from: Callable[[int], UsageQuery[Any]]
     period: TimeRange
     clamp: bool = False
+    may_be_out_of_scope: bool = False
     section: Section = attrs.field(factory=Section)
     error: UsageError | None = None
 
@@ -79,14 +90,16 @@ async def read_sections(
     """
     costs, usage = _costs(client, spec), _usage(client, spec)
     usage_before = _usage_before(client, spec)
+    reasons = _reasons(client, spec, costs)
     tasks = [*costs.values(), *usage.values(), *usage_before.values()]
+    tasks += [task for task in reasons.values() if task not in costs.values()]
     await together(_run(task, advance) for task in tasks)
     errors = [task.error for task in tasks]
     if errors[0] is not None and (
         isinstance(errors[0], RangeUnavailableError) or None not in errors
     ):
         raise errors[0]
-    read: dict[str, Any] = {name: task.section for name, task in costs.items()}
+    read: dict[str, Any] = {name: task.section for name, task in (costs | reasons).items()}
     sections = Sections(
         **read,
         usage={name: task.section for name, task in usage.items()},
@@ -136,7 +149,9 @@ def buckets_of(sections: Sections) -> list[UsageTimeBucket[Any]]:
     costs = (sections.costs_before, sections.costs_by_before, sections.costs, sections.costs_by)
     usage = (*sections.usage_before.values(), *sections.usage.values())
     lines = (sections.costs_by_model, sections.costs_by_line, *(sections.movers or ()))
-    every = (*costs, *lines, *usage)
+    items = (sections.costs_by_item_before, sections.costs_by_item)
+    keys = (sections.costs_by_key_before, sections.costs_by_key)
+    every = (*costs, *lines, *items, *keys, *usage)
     present = (section for section in every if section is not None)
     return [bucket for section in present for bucket in section.buckets]
 
@@ -152,12 +167,19 @@ def query_count(spec: ReportSpec) -> int:
     """Give the number of queries that a report takes."""
     compared = spec.before is not None
     details = _reads_models(spec) + len(counting()) * compared if spec.detailed else 0
+    if _explains(spec):
+        details += sum({*by} != {*spec.costs_dimensions} for by in _REASONS.values()) * 2
     return len(ENDPOINTS) + (3 if compared else 1) + details
 
 
 def _reads_models(spec: ReportSpec) -> bool:
     """Tell if the bill by model is another query than that by the groups of the report."""
     return spec.detailed and "line_item" not in spec.costs_dimensions
+
+
+def _explains(spec: ReportSpec) -> bool:
+    """Tell if the report says why the bill changed."""
+    return spec.detailed and spec.before is not None
 
 
 def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
@@ -173,6 +195,21 @@ def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
     if spec.before is not None:
         tasks["costs_before"] = _task(client, "costs", spec.before)
         tasks["costs_by_before"] = _task(client, "costs", spec.before, by)
+    return tasks
+
+
+def _reasons(client: UsageClient, spec: ReportSpec, costs: Mapping[str, _Task]) -> dict[str, _Task]:
+    """Give the tasks of an explanation; groups of the report itself are read once."""
+    tasks: dict[str, _Task] = {}
+    if spec.before is None or not _explains(spec):
+        return tasks
+    for name, by in _REASONS.items():
+        if {*by} == {*spec.costs_dimensions}:
+            tasks |= {name: costs["costs_by"], f"{name}_before": costs["costs_by_before"]}
+            continue
+        for place, period in ((name, spec.period), (f"{name}_before", spec.before)):
+            tasks[place] = _task(client, "costs", period, [*by])
+            tasks[place].may_be_out_of_scope = "api_key_id" in by
     return tasks
 
 
@@ -252,6 +289,10 @@ async def read_section(
 async def _run(task: _Task, advance: Callable[[], object]) -> None:
     try:
         task.section = await _section(task)
+    except ScopeError:
+        if not task.may_be_out_of_scope:
+            raise
+        task.section = Section(blank=OUT_OF_SCOPE)
     except _CONCERN_ALL:
         raise
     except UsageError as error:

@@ -24,16 +24,10 @@ from usage_async.report.budgets import WEEK, WEEKS, Budget, Verdict, budget
 from usage_async.report.compute import days_in
 from usage_async.report.dimensions import find_dimension, name_in, word_of
 from usage_async.report.effects import sum_exactly
-from usage_async.report.explanation import (
-    Explanation,
-    PeriodCosts,
-    explain,
-    naming_rows,
-    revised_from,
-)
+from usage_async.report.explanation import PeriodCosts, explain, naming_rows
 from usage_async.report.insight import Days
 from usage_async.report.limits import SpendLimits, read_spend_limits
-from usage_async.report.reading import let_go, read_section
+from usage_async.report.reading import OUT_OF_SCOPE, let_go, read_section
 from usage_async.report.reconciliation import (
     MODEL_ENDPOINTS,
     TOOL_ENDPOINTS,
@@ -42,15 +36,13 @@ from usage_async.report.reconciliation import (
 )
 from usage_async.report.reports import DEFAULT_PERIOD, NameRows, naming, now_of
 from usage_async.report.spec import ReportSpec, check_month, day_of, report_spec
-from usage_async.report.values import Blank, Report, Section, days_not_sent
+from usage_async.report.values import Explanation, Report, Section, days_not_sent, revised_from
 from usage_async.report.worker import in_worker
 
 Advance = Callable[[], object]
 
 BUDGET_DIMENSIONS = ("project_id", "user_id", "api_key_id", "line_item")
 """Dimensions that a budget can be split by."""
-OUT_OF_SCOPE = Blank("refused", "API keys are outside of the scope")
-"""The spend by API key in a scope, for which the service is not asked."""
 EXPLAIN_QUERIES = 6
 RECONCILE_QUERIES = 1 + len(MODEL_ENDPOINTS) + len(TOOL_ENDPOINTS)
 

@@ -9,14 +9,14 @@ from usage_async._codec.converter import dumps
 from usage_async._query.times import TimeRange
 from usage_async.report.amounts import change
 from usage_async.report.budget_json import budget_value
+from usage_async.report.changes import BillChange
 from usage_async.report.effects import PARTS, Effects
-from usage_async.report.explanation import BillChange, Explanation
 from usage_async.report.invoice import InvoiceGap
 from usage_async.report.reasons import BudgetReport
 from usage_async.report.reconciliation import LineSum, Pair, Reconciliation
 from usage_async.report.spec import ReportSpec, day_of
 from usage_async.report.telling import sentences_on
-from usage_async.report.values import View
+from usage_async.report.values import Explanation, View
 
 
 def explanation_as_json(explanation: Explanation, gap: InvoiceGap | None, view: View) -> bytes:

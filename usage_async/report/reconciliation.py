@@ -25,10 +25,9 @@ from usage_async._query.times import TimeRange
 from usage_async.report.amounts import change
 from usage_async.report.arithmetic import times
 from usage_async.report.effects import sum_exactly
-from usage_async.report.explanation import revised_from
 from usage_async.report.line_items import LineItem, line_item_of
 from usage_async.report.spec import ReportSpec, day_of
-from usage_async.report.values import Blank, Section, days_not_sent
+from usage_async.report.values import Blank, Section, days_not_sent, revised_from
 
 _ZERO = Decimal(0)
 

@@ -63,7 +63,7 @@ async def read_report(
             the groups of the first by the second.
         compare: Compare with the period before.
         detailed: Read also what only a page shows: spend and usage by model, and with `compare` the
-            usage of the period before.
+            usage of the period before, and why the bill changed.
         names: Read the names of the groups that rows do not name themselves. Names that cannot be
             read are a warning in the log.
 

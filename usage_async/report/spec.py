@@ -64,7 +64,7 @@ class ReportSpec:
         requested: The range that was asked for; None is the period itself.
         then_by: The dimension that each group is split by; None splits no further.
         detailed: True to read also what only a page shows: spend and usage by model, and the usage
-            of the range to compare with.
+            of the range to compare with, and the lines of both bills.
     """
 
     by: By

@@ -8,17 +8,12 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from usage_async._api.exact import plain
 from usage_async.report.amounts import change, total
 from usage_async.report.arithmetic import times
+from usage_async.report.changes import BillChange, GroupChange, KeyChange, PriceStep
 from usage_async.report.effects import Effects
-from usage_async.report.explanation import (
-    BillChange,
-    Explanation,
-    GroupChange,
-    KeyChange,
-    PriceStep,
-)
 from usage_async.report.formatting import clean, legible, money, percent
 from usage_async.report.insight import UnusualDay
 from usage_async.report.line_items import line_item_of
+from usage_async.report.values import Explanation
 from usage_async.report.wording import NOT_ATTRIBUTED
 
 MOST = 5

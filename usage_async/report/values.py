@@ -15,6 +15,7 @@ from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._query.times import iso
 from usage_async.report.budgets import Budget
+from usage_async.report.changes import BillChange
 from usage_async.report.details import Stack, TokenKind
 from usage_async.report.effects import Cause
 from usage_async.report.insight import Pace, UnusualDay
@@ -23,6 +24,8 @@ from usage_async.report.spec import ReportSpec, day_of
 SPEND = "spend"
 """Name of the section of the ungrouped costs."""
 SPEND_BY_MODEL = "spend by model"
+KEYS = "spend by API key"
+"""Name of the section that a key may not be allowed to read."""
 PERIOD_BEFORE = "the period before"
 """Start of the names of the sections of the range to compare with."""
 
@@ -81,6 +84,10 @@ class Sections:
         costs_before: Ungrouped costs of the range to compare with.
         costs_by_before: The same, by the dimensions of the report.
         costs_by_model: Costs by line item, for a detailed report; None if `costs_by` has them.
+        costs_by_item: Costs by project and line item, for a detailed report that is compared.
+        costs_by_item_before: The same of the range to compare with.
+        costs_by_key: Costs by project and API key, where those by line item are.
+        costs_by_key_before: The same of the range to compare with.
         costs_by_line: Costs by line item, where a day is unusual and nothing else tells them.
         movers: Costs of the groups that moved most, by group and line item: of the range to compare
             with, and of the period.
@@ -94,13 +101,18 @@ class Sections:
     costs_before: Section | None = None
     costs_by_before: Section | None = None
     costs_by_model: Section | None = None
+    costs_by_item: Section | None = None
+    costs_by_item_before: Section | None = None
+    costs_by_key: Section | None = None
+    costs_by_key_before: Section | None = None
     costs_by_line: Section | None = None
     movers: tuple[Section, Section] | None = None
     usage_before: Mapping[str, Section] = attrs.field(factory=dict)
 
     def grouped_rows(self) -> Iterator[UsageResult]:
-        """Give the rows that hold ids of the report's groups."""
-        for section in (self.costs_by_before, self.costs_by, *self.usage.values()):
+        """Give the rows that hold ids of the report's groups, and of the projects of lines."""
+        items = (self.costs_by_item_before, self.costs_by_item)
+        for section in (*items, self.costs_by_before, self.costs_by, *self.usage.values()):
             for bucket in () if section is None else section.buckets:
                 yield from bucket.results
 
@@ -232,6 +244,63 @@ class View:
 
 
 @attrs.frozen(kw_only=True)
+class Explanation:
+    """The reasons why a bill is not what it was.
+
+    Attributes:
+        spec: The period, and the one before.
+        organization: Whose bill it is.
+        bills: The change of the bill, one for each currency, the largest bill first.
+        blanks: Pairs of a section's name and why it has no figures.
+        gaps: Pairs of a section's name and the starts of its days that ended and were not sent.
+    """
+
+    spec: ReportSpec
+    organization: OrganizationRef
+    bills: tuple[BillChange, ...]
+    blanks: tuple[tuple[str, Blank], ...] = ()
+    gaps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """True if every figure is there; those by API key may be refused."""
+        return not self.gaps and all(
+            name == KEYS and blank.verdict == "refused" for name, blank in self.blanks
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Limits of the figures, a sentence each."""
+        return tuple(self._remarks())
+
+    def _remarks(self) -> Iterator[str]:
+        spec = self.spec
+        before = spec.before or spec.period
+        days, days_before = (
+            -(-(each.end_time - each.start_time) // DAY_S) for each in (spec.period, before)
+        )
+        if days != days_before:
+            is_ = "1 day is" if days == 1 else f"{days} days are"
+            yield f"{is_} compared with {'1 day' if days_before == 1 else f'{days_before} days'}"
+        if spec.last_day_runs:
+            yield "the last day is still running, and is compared with a whole day"
+        of_before = attrs.evolve(spec, period=before)
+        if of_before.last_day_runs and spec.before is not None:
+            yield "the last day of the period to compare with is still running"
+        if (first := revised_from(spec)) is not None:
+            yield f"figures from {first} on may still be revised"
+        if (first := revised_from(of_before)) is not None and spec.before is not None:
+            yield f"figures to compare with from {first} on may still be revised"
+        for name, blank in self.blanks:
+            yield f"{name}: {blank}"
+        for name, starts in self.gaps:
+            first = day_of(starts[0])
+            yield f"{name}: {days_not_sent(len(starts))}, the first is {first}"
+        if self.gaps:
+            yield "days are missing, so that the change is that of other days"
+
+
+@attrs.frozen(kw_only=True)
 class Report:
     """Everything that a report says.
 
@@ -251,6 +320,9 @@ class Report:
         kinds: Tokens by kind, over all endpoints that count them; empty where there are none.
         used_before: Requests and tokens of the range that it is compared with, of a detailed
             report; None where they are not known or not comparable.
+        explanation: The reasons why the bill changed, of a detailed report that is compared. API
+            keys have names only where the report is split by them: their lists take a request for
+            each project.
     """
 
     spec: ReportSpec
@@ -266,6 +338,7 @@ class Report:
     models: tuple[Tokens, ...] = ()
     kinds: tuple[TokenKind, ...] = ()
     used_before: Tokens | None = None
+    explanation: Explanation | None = None
 
     @property
     def spend_blank(self) -> Blank | None:
@@ -280,7 +353,15 @@ class Report:
             for name, blank in self.blanks
             if blank.verdict == "failed" or not self._may_be_refused(name)
         )
-        return not self.gaps and next(lacking, None) is None
+        return not self.gaps and next(lacking, None) is None and not self._lacks_reasons
+
+    @property
+    def _lacks_reasons(self) -> bool:
+        """True if asking again may tell more of the change; what is refused stays refused."""
+        made = self.explanation
+        return made is not None and (
+            bool(made.gaps) or any(blank.verdict == "failed" for _, blank in made.blanks)
+        )
 
     def _may_be_refused(self, section: str) -> bool:
         # A page adds these sections unasked, and the history of the service may begin after them.
@@ -311,9 +392,8 @@ class Report:
     def _on_times(self) -> Iterator[str]:
         spec = self.spec
         yield from _on_days_in_part(spec)
-        settled = (datetime.fromtimestamp(spec.now, UTC) - SETTLES_AFTER).date()
-        if spec.period.end.date() > settled:
-            yield f"figures from {max(settled, spec.period.start.date())} on may still be revised"
+        if (first := revised_from(spec)) is not None:
+            yield f"figures from {first} on may still be revised"
         compared = any(spend.before is not None for spend in self.spends)
         if compared and spec.last_day_runs:
             yield "the last day is still running, and is compared with a whole day"
@@ -365,6 +445,14 @@ def _on_days_in_part(spec: ReportSpec) -> Iterator[str]:
         yield f"start {iso(requested.start_time)} lies inside a day, which is given whole"
     if period.end_time > requested.end_time:
         yield f"end {iso(requested.end_time)} lies inside a day, which is given whole"
+
+
+def revised_from(spec: ReportSpec) -> date | None:
+    """Give the first day of a period whose figures may still be revised; None if all are final."""
+    settled = (datetime.fromtimestamp(spec.now, UTC) - SETTLES_AFTER).date()
+    if spec.period.end.date() <= settled:
+        return None
+    return max(settled, spec.period.start.date())
 
 
 def spend_by(spec: ReportSpec) -> str:

@@ -25,8 +25,8 @@ from usage_async.errors import QueryError
 from usage_async.report.formats import EXPLAIN_FORMATS
 
 if TYPE_CHECKING:
-    from usage_async.report.explanation import Explanation
     from usage_async.report.spec import ReportSpec
+    from usage_async.report.values import Explanation
 
 _PERIOD = Group("Period (UTC, whole days)", sort_key=10)
 _VIEW = Group("View", sort_key=20)

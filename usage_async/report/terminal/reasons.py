@@ -11,8 +11,8 @@ from rich.text import Text
 
 from usage_async._api.exact import plain
 from usage_async.report.amounts import change, total
+from usage_async.report.changes import BillChange, GroupChange
 from usage_async.report.effects import PARTS, Effects, LineChange, summed
-from usage_async.report.explanation import BillChange, Explanation, GroupChange
 from usage_async.report.formatting import clean, money, percent
 from usage_async.report.invoice import InvoiceGap
 from usage_async.report.reasons import BudgetReport
@@ -20,7 +20,7 @@ from usage_async.report.reconciliation import Pair, Reconciliation
 from usage_async.report.telling import sentences_on
 from usage_async.report.terminal.budget import draw_budget_lines
 from usage_async.report.terminal.page import Page
-from usage_async.report.values import View
+from usage_async.report.values import Explanation, View
 from usage_async.report.wording import NOT_ATTRIBUTED, period_text
 
 _NOTHING = Effects()

@@ -427,6 +427,26 @@ def test_a_spend_that_could_not_be_read_is_beside_no_budget(cli, monkeypatch, fo
     assert '"budget":{' not in ran.out
 
 
+@pytest.mark.slow
+def test_a_page_has_the_budget_and_the_reasons(cli, tmp_path):
+    file = tmp_path / "october.html"
+    ran = cli("report", "--demo", "--period", "2026-10", "--budget", "6000", "-o", str(file))
+    page = file.read_text()
+    assert ran.code == 5
+    assert "budget" not in ran.err
+    assert "over by" in page.partition("Budget of the month")[2]
+    asked = ("explain", "--demo", "--no-names", "--period", "2026-10", "--format", "json")
+    told = json.loads(cli(*asked).out)
+    (bill,) = told["bills"]
+    assert bill["sentences"]
+    for sentence in bill["sentences"]:
+        assert f"<li>{sentence}</li>" in page
+    for group in (*bill["models"][:5], *bill["projects"]):
+        parts = (group["amount"], group["change"], *group["effects"].values())
+        assert all(f'<data value="{part}">' in page for part in parts if part != "0")
+    assert len(page) < 500_000
+
+
 def test_spend_of_the_groups_alone_is_no_total(cli, monkeypatch):
     _answering(monkeypatch, 500, b"", to=r"costs\?$")
     ran = cli("report", "--demo", "--compare")

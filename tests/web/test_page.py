@@ -115,6 +115,24 @@ async def test_a_tenant_sees_its_own_projects_and_no_choice_beyond_its_scope():
     assert nobody.status_code == 401
 
 
+async def test_a_page_tells_why_the_bill_changed_as_far_as_the_scope_goes():
+    upstream = Leaky()
+    async with direct(app_of(upstream)) as browser:
+
+        async def page(token):
+            return (await browser.get("/report", params=SETTLED, headers={"token": token})).text
+
+        pages = {token: await page(token) for token in ("boss", "own", "people")}
+        sent = len(upstream.sent)
+        assert await page("own") == pages["own"]
+        assert len(upstream.sent) == sent
+    for text in pages.values():
+        assert "Why it changed" in text
+        assert "<li>The bill " in text
+    told = "spend by API key: refused: API keys are outside of the scope"
+    assert [told in text for text in pages.values()] == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("params", "status", "says"),
     [

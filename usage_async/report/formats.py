@@ -96,6 +96,7 @@ REPORT_FORMATS: Mapping[str, Format] = {
         (".html", ".htm"),
         renders_many="html.page:reports_as_html",
         is_detailed=True,
+        has_budget=True,
         top=50,
     ),
 }

@@ -25,6 +25,7 @@ from usage_async._query.times import CALENDAR, iso
 from usage_async.errors import ConfigurationError
 from usage_async.report.answers import Answer, bills, given
 from usage_async.report.arithmetic import ratio, times
+from usage_async.report.budgets import Budget
 from usage_async.report.formatting import count, legible, money, percent
 from usage_async.report.html.charts import (
     MODALITIES,
@@ -47,17 +48,21 @@ from usage_async.report.html.tables import (
     kinds_table,
     models_table,
     money_cell,
+    moves,
     organizations_tables,
+    reasons_tables,
     tokens_table,
 )
 from usage_async.report.insight import UNUSUAL_RULE
-from usage_async.report.values import SPEND, Report, Spend, View, days_not_sent
+from usage_async.report.telling import sentences_on
+from usage_async.report.values import KEYS, SPEND, Explanation, Report, Spend, View, days_not_sent
 from usage_async.report.wording import (
     change_text,
     pace_text,
     period_text,
     sum_of,
     unusual_text,
+    used_up_text,
 )
 
 _MISSING = "a page needs altair, vl-convert and jinja2: pip install 'usage-async[report]'"
@@ -103,7 +108,7 @@ def report_page(report: Report, view: View, drawings: Drawings, form: Form | Non
 
     Args:
         report: The report.
-        view: Its notices, and the most groups of a table.
+        view: Its notices, its budget, and the most groups of a table.
         drawings: The drawings of its charts.
         form: Its form; None writes a file, which has none.
     """
@@ -169,6 +174,7 @@ def _article(report: Report, view: View, failed: Sequence[str], prefix: str = ""
         "prefix": prefix,
         "blank": "",
         "cards": _cards(report),
+        "budget": None if view.budget is None else _budget_cards(view.budget),
         "bills": [_bill(report, number, view) for number in range(len(report.spends))],
         "tokens": tokens_table(report, view.top, view.top_parts),
         "kinds": kinds_table(report),
@@ -290,6 +296,55 @@ def _total_cards(
     return cards or [Card("Total spend", Cell("nothing was billed"), "total", marks=failed)]
 
 
+def _budget_cards(each: Budget) -> list[Card]:
+    """Make the figures of a budget."""
+    of, is_over = each.currency, each.verdict != "within"
+    amount = money_cell(each.budget or Decimal(0), of)
+    told = used_up_text(each)
+    share = percent(each.spent, each.budget) if each.budget else ""
+    missing = [f"incomplete: {days_not_sent(each.missing_days)}"] if each.missing_days else []
+    spent = [f"{share} of the budget"] if share else []
+    cards = [
+        Card(
+            "Budget of the month",
+            amount,
+            lines=[] if is_over else [each.verdict],
+            marks=[each.verdict] if is_over else [],
+        ),
+        Card("Spent", money_cell(each.spent, of), lines=[*spent, told], marks=missing),
+    ]
+    if (projection := each.projection) is not None:
+        lines = [f"{money(projection.rate, of)} a day: {projection.method}"]
+        if projection.low != projection.high:
+            lines.insert(0, f"from {money(projection.low, of)} to {money(projection.high, of)}")
+        cards.append(
+            Card("Month's end, projected", money_cell(projection.projected, of), "", lines)
+        )
+    return cards
+
+
+def _reasons(report: Report, currency: str, top: int) -> dict[str, Any] | None:
+    """Give what the template shows of the change of a bill; None without a comparison."""
+    made = report.explanation
+    if made is None:
+        return None
+    known = next((bill for bill in made.bills if bill.currency == currency.lower()), None)
+    is_told = known is not None and _is_known(made)
+    return {
+        "against": f"against {period_text(made.spec.before)}" if made.spec.before else "",
+        "sentences": sentences_on(known) if known is not None and is_told else [],
+        "tables": reasons_tables(known, top) if known is not None and is_told else [],
+        # The notices of the page tell the others.
+        "remarks": [each for each in made.remarks if each not in report.remarks],
+        "is_told": is_told,
+    }
+
+
+def _is_known(made: Explanation) -> bool:
+    """Tell if all days and lines of both bills are known; those by API key may not be."""
+    return all(name == KEYS for name, _ in (*made.blanks, *made.gaps))
+
+
 def _usage_cards(report: Report) -> list[Card]:
     if not report.tokens:
         return []
@@ -347,6 +402,8 @@ def _bill(report: Report, number: int, view: View) -> dict[str, Any]:
         "legend": _legend(spend),
         "unusual": [unusual_text(each, spend.currency) for each in spend.unusual],
         "days": days_table(spend) if known else None,
+        "reasons": _reasons(report, spend.currency, view.top),
+        "moves": moves(spend),
         "groups": groups_table(report, spend, view.top, view.top_parts),
         "models": None if is_model else models_table(report, spend, view.top),
     }

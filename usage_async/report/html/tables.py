@@ -11,15 +11,19 @@ from usage_async._api.exact import plain
 from usage_async.report.amounts import change
 from usage_async.report.answers import Answer, Bill, bills, given
 from usage_async.report.arithmetic import ratio, times
+from usage_async.report.changes import BillChange, GroupChange
+from usage_async.report.effects import PARTS, Effects, summed
 from usage_async.report.formatting import count, money, percent
 from usage_async.report.html.charts import MODALITIES, stack_name
 from usage_async.report.insight import is_weekend
 from usage_async.report.values import EndpointUse, Group, Report, Spend, Tokens
 from usage_async.report.wording import (
     NOT_ATTRIBUTED,
+    cause_text,
     change_text,
     figure_text,
     groups_note,
+    leaves,
     per_thousand,
     rest_of,
     split,
@@ -34,6 +38,8 @@ _MOST_COLUMNS_OF_DAYS = 100
 """The most days that a table shows with their parts."""
 _MOST_PARTS = 250
 """The most parts, over all groups, of a table that is cut; a row takes some 600 bytes."""
+_MOST_MOVED = 10
+"""The most models, or projects, whose change is shown in its parts, of a table that is cut."""
 _LEAST_PARTS = 3
 """The parts that each group shows in any case."""
 
@@ -89,7 +95,7 @@ class Table:
         foot: The row of the sums; None where there is none.
         note: A remark beside the caption.
         words: Numbers of the columns of words.
-        is_of_groups: True if its rows are groups, not kinds, days or endpoints.
+        is_of_groups: True if its rows are groups, not kinds, days, endpoints or what moved most.
     """
 
     caption: str
@@ -219,12 +225,60 @@ def _bar(amount: Decimal, peak: Decimal) -> str:
     return f"{share:.1f}"
 
 
-def row_of(group: Group | Tokens, cells: tuple[Cell, ...], parts: tuple[Row, ...] = ()) -> Row:
+def row_of(
+    group: Group | GroupChange | Tokens, cells: tuple[Cell, ...], parts: tuple[Row, ...] = ()
+) -> Row:
     """Make the row of a group."""
     if group.id is None:
         return Row(NOT_ATTRIBUTED, cells, is_soft=True, parts=parts)
     name = group.name or group.id
     return Row(name, cells, id=group.id if group.id != name else "", parts=parts)
+
+
+def reasons_tables(bill: BillChange, top: int) -> list[Table]:
+    """Make the tables of what moved a bill: by model and by project."""
+    if not any(each.effects != Effects() for each in bill.lines):
+        return []
+    pairs = (("model", bill.models), ("project", bill.projects))
+    top = min(top, _MOST_MOVED)
+    return [_reasons_table(bill, noun, groups, top) for noun, groups in pairs]
+
+
+def _reasons_table(bill: BillChange, noun: str, groups: Sequence[GroupChange], top: int) -> Table:
+    """Make a table of changes, without the parts that are zero everywhere."""
+    parts = [name for name in PARTS if any(getattr(each.effects, name) for each in groups)]
+
+    def cells(before: Decimal, amount: Decimal, effects: Effects) -> tuple[Cell, ...]:
+        moved = [change(amount, before), *(getattr(effects, name) for name in parts)]
+        return (money_cell(amount, bill.currency), *map(moved_cell, moved))
+
+    def moved_cell(value: Decimal) -> Cell:
+        return Cell(money(value, bill.currency, sign=True), plain(value)) if value else Cell("")
+
+    moved = [each for each in groups if each.effects != Effects()]
+    shown, others = (moved[:top], moved[top:]) if top and len(moved) > top + 1 else (moved, [])
+    rows = [row_of(each, cells(each.before, each.amount, each.effects)) for each in shown]
+    if others:
+        rows.append(Row(f"({len(others)} others)", cells(*summed(others)), is_soft=True))
+    return Table(
+        caption=f"By {noun}",
+        headers=(noun, "spend", "change", *parts),
+        rows=tuple(rows),
+        foot=Row("all", cells(bill.before, bill.amount, bill.effects), is_soft=True),
+    )
+
+
+def moves(spend: Spend) -> list[tuple[str, str]]:
+    """Give the groups that moved most, each with its change and the line item behind that."""
+    of = spend.currency
+    found = []
+    for path in leaves(spend.groups):
+        group = path[-1]
+        if group.cause is not None:
+            name = " / ".join(each.name or each.id or NOT_ATTRIBUTED for each in path)
+            moved = change_text(group.amount, group.before or Decimal(0), of)
+            found.append((name, f"{moved}, mostly {cause_text(group.cause, of)}"))
+    return found
 
 
 def organizations_tables(answers: Sequence[Answer[Report]]) -> list[Table]:

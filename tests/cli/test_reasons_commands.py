@@ -7,7 +7,7 @@ import pytest
 
 from usage_async._cli.exit_codes import code_of_budget
 from usage_async.emulator import Emulator, Quirks
-from usage_async.report.reasons import month_spec
+from usage_async.report.monthly import month_spec
 
 from .conftest import NOW
 
@@ -166,6 +166,9 @@ def test_a_report_shows_the_budget_of_its_month(cli):
     ran = cli("report", "--demo", "--period", "this-month", "--budget", "6000", "--strict")
     assert ran.code == 6
     assert "Budget       $6,000.00  projected over\n" in ran.out
+    _, alone, _ = cli("budget", "--demo", "--monthly", "6000").out.split("\n\n", 2)
+    assert "Spend limit" in alone
+    assert f"\n\n{alone}\n\n" in ran.out
     found = json.loads(cli("report", "--demo", "--budget", "7000", "--format", "json").out)
     assert found["budget"]["verdict"] == "within"
     assert found["budget"]["spent"] == found["spend"][0]["amount"]

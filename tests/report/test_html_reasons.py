@@ -7,6 +7,7 @@ import attrs
 import pytest
 from values import HOSTILE_NAMES
 
+from usage_async._api.limits import SpendLimit
 from usage_async.report.budgets import Budget, budget
 from usage_async.report.effects import Cause
 from usage_async.report.explanation import PeriodCosts, explain
@@ -201,6 +202,14 @@ def test_a_month_that_is_over_has_a_verdict_and_no_projection(amount, told):
     text = shown(made)
     assert told in text
     assert "projected" not in text.partition("Spend by day")[0]
+
+
+def test_the_spend_limit_stands_beside_the_budget():
+    made = budget(DAYS, date(2026, 12, 1), month=FIRST, amount=Decimal(540))
+    limit = SpendLimit(threshold_amount=70000, currency="usd", interval="month")
+    text = shown(attrs.evolve(made, limit=attrs.evolve(limit, enforcement="<b>enforcing")))
+    assert "Spend limit $700.00 a month, <b>enforcing" in text
+    assert "Spend limit $700.00 a month Spend by day" in shown(attrs.evolve(made, limit=limit))
 
 
 def test_a_budget_beside_missing_days_says_so_and_one_week_has_no_range():

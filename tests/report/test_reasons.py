@@ -3,25 +3,25 @@
 import threading
 from decimal import Decimal
 
-import attrs
 import pytest
 
-from usage_async import BadRequestError, Names, PermissionDeniedError, Project, QueryError
-from usage_async._api.limits import SpendLimit
+from usage_async import BadRequestError, PermissionDeniedError, QueryError
 from usage_async.emulator import Emulator, Faults, Organization, Quirks
 from usage_async.emulator.demonstration import client_of
 from usage_async.report import reasons
 from usage_async.report.effects import sum_exactly
-from usage_async.report.limits import SpendLimits
+from usage_async.report.monthly import (
+    BudgetQuestion,
+    budget_of_report,
+    budget_report,
+    month_spec,
+)
 from usage_async.report.reasons import (
     EXPLAIN_QUERIES,
     RECONCILE_QUERIES,
-    BudgetCosts,
-    BudgetQuestion,
-    budget_report,
     explain_spec,
     explanation_of,
-    month_spec,
+    read_background,
     read_budget,
     read_explanation,
     read_reconciliation,
@@ -29,9 +29,8 @@ from usage_async.report.reasons import (
 from usage_async.report.reports import read_report
 from usage_async.report.telling import sentences
 
-from .conftest import cost, section
-
 NOW = 1_795_348_800  # 2026-11-22T12:00:00Z
+MISSING = Quirks(missing_starts=(NOW - NOW % 86400 - 86400 * 3, NOW - NOW % 86400 - 86400 * 30))
 LAST_MONTH = explain_spec(NOW, period="last-month")
 
 
@@ -187,30 +186,6 @@ async def test_a_budget_in_another_currency_than_the_bill_has_no_spend(emulated)
     assert made.not_billed in made.remarks
 
 
-@pytest.mark.parametrize("amount", [None, "0", "5"])
-def test_a_budget_is_whole_where_nothing_is_billed_or_its_own_currency_is(amount):
-    spec = month_spec(NOW)
-    costs = section([cost(amount)], start=spec.period.start_time)
-    made = budget_report(BudgetQuestion(spec=spec, monthly=Decimal(9)), BudgetCosts(whole=costs))
-    assert made.not_billed is None
-
-
-def test_limits_in_another_currency_than_the_costs_are_told():
-    spec = month_spec(NOW)
-    question = BudgetQuestion(spec=spec, monthly=Decimal(9), by="project_id")
-    rows = [cost("5", project_id=f"proj_{n}") for n in range(3)]
-    costs = section(rows, start=spec.period.start_time)
-    eur, usd = (SpendLimit(threshold_amount=500, currency=each) for each in ("eur", "usd"))
-    projects = {"proj_0": eur, "proj_1": usd, "proj_2": eur, "proj_gone": eur}
-    limits = SpendLimits(organization=eur, projects=projects)
-    made = budget_report(question, BudgetCosts(whole=costs, groups=costs, limits=limits))
-    assert made.unlike_limits == ("the organization", "proj_0", "proj_2")
-    told = "the spend limit of the organization and of 2 more is in a currency that is not billed"
-    assert told in made.remarks
-    made = attrs.evolve(made, unlike_limits=("proj_0",))
-    assert "the spend limit of proj_0 is in a currency that is not billed" in made.remarks
-
-
 async def test_a_history_that_begins_within_the_weeks_shortens_the_range():
     quirks = Quirks(lookback_days=30)
     async with (
@@ -245,6 +220,46 @@ async def test_days_that_only_the_groups_lack_are_told():
     assert {each.missing_days for each in made.groups} == {1}
 
 
+@pytest.mark.parametrize("hour", [0, 30, 200, 22 * 24 - 12])
+@pytest.mark.parametrize("quirks", [Quirks(), Quirks(lookback_days=30), MISSING])
+async def test_a_report_and_a_budget_of_one_month_agree(hour, quirks):
+    now = month_spec(NOW).period.start_time + hour * 3600 + 1
+    async with Emulator(now=lambda: now, quirks=quirks) as server, client_of(server) as client:
+        report = await read_report(client, "this-month", names=False)
+        beside = await read_background(client, report.spec)
+        of_report = budget_of_report(
+            report, BudgetQuestion(spec=report.spec, monthly=Decimal(6000)), beside
+        )
+        made = await read_budget(client, Decimal(6000), names=False)
+    assert of_report.whole == made.whole
+    assert (of_report.gaps, of_report.is_whole) == (made.gaps, made.is_whole)
+    assert of_report.billed_in == made.billed_in
+    assert of_report.whole[0].limit is not None
+    assert of_report.remarks_on_budget == made.remarks_on_budget == ()
+
+
+async def test_weeks_and_a_limit_that_are_not_read_are_told(emulated):
+    server, client = emulated
+    report = await read_report(client, "this-month", names=False)
+    server.faults = Faults(forbidden_rate=1)
+    question = BudgetQuestion(spec=report.spec, monthly=Decimal(6000))
+    made = budget_of_report(report, question, await read_background(client, report.spec))
+    weeks, limit = made.remarks_on_budget
+    assert weeks.startswith("the weeks before the month: refused: ")
+    assert weeks.endswith("; the range is that of the month's own days")
+    assert limit.startswith("the spend limit of the organization was not read: ")
+    assert made.whole[0].projection.weeks == 3
+    assert made.is_whole
+
+
+async def test_a_month_that_is_over_needs_no_weeks_before_it(emulated):
+    server, client = emulated
+    server.requests.clear()
+    beside = await read_background(client, month_spec(NOW, "last-month"))
+    assert [request.path for request in server.requests] == ["/v1/organization/spend_limit"]
+    assert beside.limits.organization is not None
+
+
 async def test_in_the_first_second_of_a_month_nothing_is_spent():
     first = month_spec(NOW).period.start_time
     async with Emulator(now=lambda: first) as server, client_of(server) as client:
@@ -267,30 +282,9 @@ async def test_a_budget_is_computed_off_the_event_loop(emulated, monkeypatch):
     assert threading.main_thread() not in threads
 
 
-def test_groups_of_a_budget_have_the_names_that_are_given():
-    spec = month_spec(NOW)
-    question = BudgetQuestion(spec=spec, monthly=Decimal(9), by="project_id")
-    rows = [cost("5", project_id="proj_1"), cost(None, project_id="proj_2")]
-    costs = section(rows, start=spec.period.start_time)
-    names = Names(projects=[Project(id="proj_1", name="Search")])
-    made = budget_report(question, BudgetCosts(whole=costs, groups=costs), names)
-    assert [(each.id, each.name, each.spent) for each in made.groups] == [("proj_1", "Search", 5)]
-
-
 async def test_a_budget_knows_its_groups_by_word(emulated):
     _, client = emulated
     made = await read_budget(client, Decimal(6000), by="api-key", limits=False)
     assert {"evaluation", "nightly batches"} <= {each.name for each in made.groups}
     with pytest.raises(QueryError, match="by takes one of project, user, api-key, line-item; not"):
         await read_budget(client, Decimal(6000), by="model")
-
-
-@pytest.mark.parametrize("period", ["7d", "2026-Q3", "last-week", "2026-10-05", "today", "2026"])
-def test_a_budget_is_for_a_month(period):
-    with pytest.raises(QueryError, match="period takes a month beside a budget"):
-        month_spec(NOW, period)
-
-
-@pytest.mark.parametrize("period", ["this-month", "last-month", "2026-10", "2025-12", "2026-11"])
-def test_a_month_is_said_in_every_way(period):
-    assert month_spec(NOW, period).period.start.day == 1

@@ -12,7 +12,7 @@ from usage_async._api.limits import SpendLimit
 from usage_async.report.budgets import budget
 from usage_async.report.explanation import PeriodCosts, explain
 from usage_async.report.invoice import invoice_gap
-from usage_async.report.reasons import BudgetReport, month_spec
+from usage_async.report.monthly import BudgetReport, month_spec
 from usage_async.report.reasons_json import (
     budget_as_json,
     explanation_as_json,

@@ -18,10 +18,10 @@ from usage_async.fastapi.parameters import (
     ReconcileParameters,
 )
 from usage_async.fastapi.replies import Written, is_settled, written_text
+from usage_async.report.monthly import budget_question
 from usage_async.report.reading import OUT_OF_SCOPE
 from usage_async.report.reasons import (
     budget_of,
-    budget_question,
     explain_spec,
     explanation_of,
     reconciliation_of,

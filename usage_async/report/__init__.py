@@ -9,7 +9,8 @@
 A `Report` is a value: its groups are its total, exactly, and the parts of a group are the group.
 `report.blanks` are the sections that the service refused or failed to answer, each with its reason.
 A page, `.html`, is whole with `read_report(…, compare=True, detailed=True)`, which also reads the
-bill by model, the usage of the period before, and why the bill changed. `write_focus` writes costs
+bill by model, the usage of the period before, and why the bill changed. A budget of its month stands
+in it with `write_report(…, budget=…)`. `write_focus` writes costs
 as a file of FOCUS 1.2.
 
 `read_report` is three steps, for programs that read at one place and compute at another:
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
         read_spend_limits as read_spend_limits,
     )
     from usage_async.report.reading import read_sections as read_sections
+    from usage_async.report.monthly import BudgetReport as BudgetReport
     from usage_async.report.reasons import (
-        BudgetReport as BudgetReport,
         read_budget as read_budget,
         read_explanation as read_explanation,
         read_reconciliation as read_reconciliation,
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BillChange": "changes",
     "Budget": "budgets",
-    "BudgetReport": "reasons",
+    "BudgetReport": "monthly",
     "Effects": "effects",
     "Explanation": "values",
     "InvoiceGap": "invoice",

@@ -12,7 +12,7 @@ from usage_async.report.budget_json import budget_value
 from usage_async.report.changes import BillChange
 from usage_async.report.effects import PARTS, Effects
 from usage_async.report.invoice import InvoiceGap
-from usage_async.report.reasons import BudgetReport
+from usage_async.report.monthly import BudgetReport
 from usage_async.report.reconciliation import LineSum, Pair, Reconciliation
 from usage_async.report.spec import ReportSpec, day_of
 from usage_async.report.telling import sentences_on

@@ -14,6 +14,7 @@ from usage_async._client.client import UsageClient
 from usage_async._client.files import in_thread, replacing
 from usage_async._client.names import Names
 from usage_async.errors import ConfigurationError, QueryError, UsageError
+from usage_async.report.budgets import Budget
 from usage_async.report.compute import compute_report
 from usage_async.report.formats import REPORT_FORMATS, Format
 from usage_async.report.reading import buckets_of, let_go, naming_rows, read_sections
@@ -145,6 +146,7 @@ def render_report(
     top: int | None = None,
     width: int = 100,
     notices: Sequence[str] = (),
+    budget: Budget | None = None,
 ) -> bytes:
     """Render a report; equal reports give equal bytes.
 
@@ -159,6 +161,8 @@ def render_report(
             `usage-async report` shows in this format.
         width: Columns that a text is laid out for; what is longer is not cut.
         notices: Remarks to show beside those of the report.
+        budget: Budget of the report's month to show in texts, pages and JSON, such as
+            `(await read_budget(client, Decimal(6000))).whole[0]`.
 
     Raises:
         ConfigurationError: The extra that the format needs is not installed.
@@ -167,7 +171,7 @@ def render_report(
     if format not in REPORT_FORMATS:
         raise QueryError(f"format takes {', '.join(REPORT_FORMATS)}; not {format!r}")
     form = REPORT_FORMATS[format]
-    view = _view(form, top, notices)
+    view = _view(form, top, notices, budget)
     if not form.is_drawn:
         rendered: bytes = form.load()(report, view)
         return rendered
@@ -186,6 +190,7 @@ async def write_report(
     *,
     top: int | None = None,
     notices: Sequence[str] = (),
+    budget: Budget | None = None,
 ) -> None:
     """Write a report to a file, in the format that the ending of its name means.
 
@@ -197,6 +202,7 @@ async def write_report(
         path: The file, such as `october.xlsx`; the endings are those of `usage-async report -o`.
         top: As for `render_report`.
         notices: As for `render_report`.
+        budget: As for `render_report`.
 
     Raises:
         ConfigurationError: The extra that the format needs is not installed.
@@ -209,14 +215,16 @@ async def write_report(
     if found is None:
         raise QueryError(f"{path}: files of reports end with {', '.join(formats)}")
     if found == "html":
-        data = await _page(report, _view(REPORT_FORMATS[found], top, notices))
+        data = await _page(report, _view(REPORT_FORMATS[found], top, notices, budget))
     else:
-        data = await in_worker(render_report, report, found, top=top, notices=notices)
+        data = await in_worker(
+            render_report, report, found, top=top, notices=notices, budget=budget
+        )
     await in_thread(_replace, file, data)
 
 
-def _view(form: Format, top: int | None, notices: Sequence[str]) -> View:
-    return View(notices=notices, top=form.top if top is None else top)
+def _view(form: Format, top: int | None, notices: Sequence[str], budget: Budget | None) -> View:
+    return View(notices=notices, top=form.top if top is None else top, budget=budget)
 
 
 async def _page(report: Report, view: View) -> bytes:

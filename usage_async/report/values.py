@@ -228,7 +228,7 @@ class View:
     Attributes:
         notices: The library's warnings about the figures.
         footer: The last line of a drawing.
-        budget: The budget of the report's month, by `budget_of_report`.
+        budget: The budget of the report's month.
         top: The most groups to draw; 0 draws all.
     """
 

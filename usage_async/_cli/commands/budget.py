@@ -27,7 +27,7 @@ from usage_async.errors import QueryError
 from usage_async.report.formats import BUDGET_FORMATS
 
 if TYPE_CHECKING:
-    from usage_async.report.reasons import BudgetQuestion, BudgetReport
+    from usage_async.report.monthly import BudgetQuestion, BudgetReport
 
 _BUDGET = Group("Budget", sort_key=10)
 _VIEW = Group("View", sort_key=20)
@@ -49,7 +49,7 @@ def budget(
     context: Context,
 ) -> int:
     """Tell how a month stands beside its budget."""
-    from usage_async.report.reasons import BUDGET_DIMENSIONS, budget_question
+    from usage_async.report.monthly import BUDGET_DIMENSIONS, budget_question
     from usage_async.report.values import View
 
     if monthly is None:

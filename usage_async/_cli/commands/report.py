@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from usage_async.report.answers import Answer
     from usage_async.report.budgets import Budget
     from usage_async.report.formats import Format
+    from usage_async.report.monthly import BudgetCosts
     from usage_async.report.spec import ReportSpec
     from usage_async.report.values import Report, View
 
@@ -110,13 +111,16 @@ def report(
             for each in context.run(asked)
         ]
         return _show_many(answers, chosen, context, output, view())
-    made = context.run(_make(spec, connection, context, effort, with_names=not no_names))
+    reading = _make(
+        spec, connection, context, effort, with_names=not no_names, has_budget=monthly is not None
+    )
+    made, beside = context.run(reading)
     for notice in {*context.warnings} - {*untold(made, context.warnings)}:
         del context.warnings[notice]
     code = ExitCode.DONE if made.is_whole else ExitCode.FAILED
     planned = None
     if monthly is not None:
-        planned, of_budget = _planned(made, monthly, chosen, context, strict=strict)
+        planned, of_budget = _planned(made, monthly, beside, chosen, context, strict=strict)
         code = of_budget or code
     render(chosen, context, output, made, attrs.evolve(view(), budget=planned))
     if not chosen.has_notices:
@@ -128,28 +132,28 @@ def report(
 def _planned(
     made: Report,
     monthly: tuple[Decimal, str],
+    beside: BudgetCosts,
     chosen: Format,
     context: Context,
     *,
     strict: bool,
 ) -> tuple[Budget | None, ExitCode]:
     """Set the spend of a report beside a budget, and tell what its format does not show."""
-    from usage_async.report.reasons import budget_of_report, not_billed_text
+    from usage_async.report.monthly import BudgetQuestion, budget_of_report
     from usage_async.report.wording import budget_text
 
-    planned = budget_of_report(made, *monthly)
-    if planned is None:
+    amount, currency = monthly
+    question = BudgetQuestion(spec=made.spec, monthly=amount, currency=currency)
+    found = budget_of_report(made, question, beside)
+    if found is None:
         context.warnings["budget: not compared, the spend is unknown"] = None
         return None, ExitCode.FAILED
+    (planned,) = found.whole
     if not chosen.has_budget:
         context.warnings[budget_text(planned)] = None
-    code = code_of_budget(planned.verdict, strict=strict)
-    billed_in = [each.currency for each in made.spends if each.total]
-    sentence = not_billed_text(planned.currency, billed_in)
-    if sentence is not None:
-        context.warnings[f"budget: {sentence}"] = None
-        code = code or ExitCode.FAILED
-    return planned, code
+    context.warnings |= {f"budget: {remark}": None for remark in found.remarks_on_budget}
+    code = code_of_budget(found.verdict, strict=strict)
+    return planned, code or (ExitCode.DONE if found.is_whole else ExitCode.FAILED)
 
 
 def _show_many(
@@ -216,15 +220,20 @@ async def _make(
     effort: Effort,
     *,
     with_names: bool,
-) -> Report:
+    has_budget: bool,
+) -> tuple[Report, BudgetCosts]:
+    from usage_async.report.monthly import BudgetCosts
     from usage_async.report.reading import query_count
+    from usage_async.report.reasons import read_background
     from usage_async.report.reports import report_of
     from usage_async.report.terminal.page import progress
 
     opened = open_client_and_names(connection, context, with_names=with_names, trace=effort.add)
     async with opened as (client, names):
         with progress(context.err, "reading", query_count(spec)) as advance:
-            return await report_of(client, spec, None if names is None else names.update, advance)
+            name = None if names is None else names.update
+            made = await report_of(client, spec, name, advance)
+        return made, await read_background(client, spec) if has_budget else BudgetCosts()
 
 
 _TEXT = str | None

@@ -317,9 +317,11 @@ def _budget_cards(each: Budget) -> list[Card]:
         lines = [f"{money(projection.rate, of)} a day: {projection.method}"]
         if projection.low != projection.high:
             lines.insert(0, f"from {money(projection.low, of)} to {money(projection.high, of)}")
-        cards.append(
-            Card("Month's end, projected", money_cell(projection.projected, of), "", lines)
-        )
+        projected = money_cell(projection.projected, of)
+        cards.append(Card("Month's end, projected", projected, lines=lines))
+    if (limit := each.limit) is not None:
+        lines = [f"a {limit.interval}", *filter(None, (limit.enforcement,))]
+        cards.append(Card("Spend limit", money_cell(limit.amount, of), lines=[", ".join(lines)]))
     return cards
 
 

@@ -15,7 +15,7 @@ from usage_async.report.changes import BillChange, GroupChange
 from usage_async.report.effects import PARTS, Effects, LineChange, summed
 from usage_async.report.formatting import clean, money, percent
 from usage_async.report.invoice import InvoiceGap
-from usage_async.report.reasons import BudgetReport
+from usage_async.report.monthly import BudgetReport
 from usage_async.report.reconciliation import Pair, Reconciliation
 from usage_async.report.telling import sentences_on
 from usage_async.report.terminal.budget import draw_budget_lines

@@ -435,7 +435,7 @@ def test_a_page_has_the_budget_and_the_reasons(cli, tmp_path):
     assert ran.code == 5
     assert "budget" not in ran.err
     assert "over by" in page.partition("Budget of the month")[2]
-    asked = ("explain", "--demo", "--no-names", "--period", "2026-10", "--format", "json")
+    asked = ("explain", "--demo", "--period", "2026-10", "--format", "json")
     told = json.loads(cli(*asked).out)
     (bill,) = told["bills"]
     assert bill["sentences"]

@@ -66,7 +66,7 @@ async def test_an_explanation_is_of_the_bill_that_totals_give(emulated):
 async def test_a_detailed_report_explains_as_the_explanation_does(emulated, by):
     _, client = emulated
     report = await read_report(client, "last-month", by=by, compare=True, detailed=True)
-    made = await read_explanation(client, "last-month", names="api-key" in by)
+    made = await read_explanation(client, "last-month")
     assert sentences(report.explanation) == sentences(made)
     assert report.explanation.remarks == made.remarks
     for mine, its in zip(report.explanation.bills, made.bills, strict=True):

@@ -9,9 +9,8 @@
 A `Report` is a value: its groups are its total, exactly, and the parts of a group are the group.
 `report.blanks` are the sections that the service refused or failed to answer, each with its reason.
 A page, `.html`, is whole with `read_report(…, compare=True, detailed=True)`, which also reads the
-bill by model, the usage of the period before, and why the bill changed. A budget of its month stands
-in it with `write_report(…, budget=…)`. `write_focus` writes costs
-as a file of FOCUS 1.2.
+bill by model, the usage of the period before, and why the bill changed. `write_report(…, budget=…)`
+shows the budget of its month, too. `write_focus` writes costs as a file of FOCUS 1.2.
 
 `read_report` is three steps, for programs that read at one place and compute at another:
 `report_spec` makes the question, a `ReportSpec`; `read_sections` sends its queries, all at the same

@@ -17,6 +17,7 @@ from usage_async._api.exact import EXACT
 from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import CostsResult
 from usage_async.report.amounts import change
+from usage_async.report.changes import KEYS_TOLD
 from usage_async.report.effects import PARTS, Cause, Effects, LineChange, changes_of, grouped
 from usage_async.report.insight import Days, UnusualDay, is_weekend, unusual_days
 from usage_async.report.spec import ReportSpec
@@ -144,6 +145,24 @@ def standing_out(spec: ReportSpec, sections: Sections) -> tuple[bool, list[str]]
     old, new = (_sums(section, group) for section in (before, sections.costs_by))
     found = (path for of in new for path in movers(old.get(of, {}), new[of]))
     return days, list(dict.fromkeys(path[0] for path in found if path[0] is not None))
+
+
+def told_keys(sections: Sections) -> list[CostsResult]:
+    """Give a row of each API key that the reasons of a change may tell of, for its name."""
+    before, after = sections.costs_by_key_before, sections.costs_by_key
+    if before is None or after is None:
+        return []
+
+    def path(_: date, row: CostsResult) -> Path:
+        return row.project_id, row.api_key_id
+
+    old, new = (_sums(section, path) for section in (before, after))
+    told = {
+        each for of in {*old, *new} for each in movers(old.get(of, {}), new.get(of, {}), KEYS_TOLD)
+    }
+    buckets = (*before.buckets, *after.buckets)
+    rows = {path(each.start.date(), row): row for each in buckets for row in each.results}
+    return [row for each, row in rows.items() if each in told]
 
 
 def _sums(section: Section, key: Callable[[date, CostsResult], K]) -> dict[str, dict[K, Decimal]]:

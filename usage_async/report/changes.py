@@ -10,6 +10,9 @@ import attrs
 from usage_async.report.effects import Effects, LineChange
 from usage_async.report.insight import UnusualDay
 
+KEYS_TOLD = 5
+"""API keys that moved most, whose days are looked at, and of which one may be told."""
+
 
 @attrs.frozen(kw_only=True)
 class GroupChange:

@@ -21,7 +21,7 @@ from usage_async._api.results import CostsResult
 from usage_async._client.names import Names
 from usage_async.report.amounts import change
 from usage_async.report.arithmetic import ratio, times
-from usage_async.report.changes import BillChange, GroupChange, KeyChange, PriceStep
+from usage_async.report.changes import KEYS_TOLD, BillChange, GroupChange, KeyChange, PriceStep
 from usage_async.report.dimensions import name_in
 from usage_async.report.effects import (
     Effects,
@@ -46,8 +46,6 @@ _STEP_SHARE = 0.02
 _STEP_FAR = 4
 _STEP_MARGIN = Decimal("0.02")
 """The most by which the price of a project may differ from the common one."""
-_KEYS = 5
-"""API keys whose days are looked at."""
 
 STEP_RULE = (
     f"the median price a unit differs by more than {_STEP_SHARE:.0%}, and by more than {_STEP_FAR}"
@@ -325,7 +323,7 @@ def _keys(
     ]
     keys.sort(key=lambda each: _size(each.before, each.amount, f"{each.id} {each.project_id}"))
     every = [bucket.start.date() for bucket in sides[1].keys]
-    for place, each in enumerate(keys[:_KEYS]):
+    for place, each in enumerate(keys[:KEYS_TOLD]):
         spent = new.get((each.id, each.project_id), {})
         found = unusual_days([(day, spent.get(day, _ZERO)) for day in every], spec.today)
         more = tuple(day for day in found if day.amount > day.usual)

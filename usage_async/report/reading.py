@@ -32,7 +32,7 @@ from usage_async.errors import (
     ScopeError,
     UsageError,
 )
-from usage_async.report.causes import FILTERS, standing_out
+from usage_async.report.causes import FILTERS, standing_out, told_keys
 from usage_async.report.details import counting
 from usage_async.report.spec import ReportSpec, day_end
 from usage_async.report.values import Blank, Section, Sections
@@ -137,7 +137,7 @@ async def _with_lines(client: UsageClient, spec: ReportSpec, sections: Sections)
 def naming_rows(sections: Sections) -> list[UsageResult]:
     """Give the last row of each combination of ids and names; a day's rows repeat those before."""
     found: dict[tuple[str | None, ...], UsageResult] = {}
-    for row in sections.grouped_rows():
+    for row in (*told_keys(sections), *sections.grouped_rows()):
         key = tuple([getattr(row, name, None) for name in _NAMING])
         found.pop(key, None)  # of names that differ, the one that came last counts
         found[key] = row

@@ -159,6 +159,7 @@ class Work:
     _heard_at: float = attrs.field(default=0.0, init=False)
     _rows: dict[tuple[str | None, ...], None] = attrs.field(factory=dict, init=False)
     _is_naming: bool = attrs.field(default=False, init=False)
+    _redactor: Redactor = attrs.field(factory=Redactor, init=False)
 
     async def do(self) -> list[Run]:
         """Wait for a place, then collect every feed, and give their runs in order."""
@@ -210,6 +211,7 @@ class Work:
         except ConfigurationError as error:
             self.failure = error.message
             return [await self._run(None, feed) for feed in feeds]
+        self._redactor = client._engine.fetcher.custody.redactor  # noqa: SLF001 - it knows the key
         async with client:
             room = asyncio.Semaphore(FEEDS_AT_ONCE)
 
@@ -233,7 +235,7 @@ class Work:
             try:
                 await self._collect(client, feed, tally)
             except Exception as failure:  # noqa: BLE001 - the other feeds go on
-                error = self._line(client, failure, str(feed))
+                error = self._line(failure, str(feed))
         run = Run(
             organization=self.organization.name,
             feed=feed,
@@ -245,17 +247,14 @@ class Work:
         try:
             await self._stored(self.shared.store.record(run))
         except Exception as failure:  # noqa: BLE001 - the other feeds go on
-            run = attrs.evolve(run, error=error or self._line(client, failure, str(feed)))
+            run = attrs.evolve(run, error=error or self._line(failure, str(feed)))
         self._report(feed, tally, 1.0, run)
         return run
 
-    def _line(self, client: UsageClient | None, failure: Exception, work: str) -> str:
+    def _line(self, failure: Exception, work: str) -> str:
         """Describe a failure in one line, and note one that holds for the other feeds as well."""
         if not isinstance(failure, UsageError):
-            redactor = Redactor()
-            if client is not None:
-                redactor = client._engine.fetcher.custody.redactor  # noqa: SLF001 - it knows the key
-            text = redactor.text(f"{type(failure).__name__}: {failure}")
+            text = self._redactor.text(f"{type(failure).__name__}: {failure}")
             failure = UsageError(f"{redact(text)}: this is a bug in usage-async, please report it")
             _log.error("%s, %s: %s", self.organization.name, work, failure)
         line = " ".join(failure.message.split())
@@ -384,5 +383,5 @@ class Work:
             name, now = self.organization.name, int(self.shared.runtime.now())
             await self._stored(self.shared.store.remember(name, names, seen_at=now))
         except Exception as error:  # noqa: BLE001 - the figures are there
-            told = self._line(client, error, "names")
+            told = self._line(error, "names")
             _log.warning("%s: names were not read: %s", self.organization.name, told)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_async import ApiKey, Names, Project, QueryError, TimeRange
-from usage_async.report.effects import sum_exactly
+from usage_async.report.effects import Effects, sum_exactly
 from usage_async.report.explanation import PeriodCosts, explain
 from usage_async.report.invoice import invoice_gap
 from usage_async.report.spec import ReportSpec
@@ -97,18 +97,55 @@ def test_bill_lines_and_groups_add_up(old, new):
             assert sum_exactly(each.effects.total for each in groups) == change
 
 
-def test_a_day_that_is_missing_is_left_out_of_bill_and_lines_and_told():
-    lines = attrs.evolve(section([line("10")], [line("5")]), missing=(START,))
+def without_first_day(whole):
+    return attrs.evolve(whole, buckets=whole.buckets[1:], missing=(START,))
+
+
+@pytest.mark.parametrize("now", [NOW, START + DAY // 2], ids=["ended", "running"])
+def test_spend_of_a_day_without_lines_is_unexplained_and_told(now):
+    lines = without_first_day(section([line("10")], [line("5")]))
     made = explained(
         before([line("5")]),
         PeriodCosts(whole=section([cost("10")], [cost("5")]), lines=lines),
+        attrs.evolve(SPEC, now=now),
     )
-    assert made.bills[0].amount == 5
+    (bill,) = made.bills
+    assert (bill.before, bill.amount, bill.effects) == (5, 15, Effects(unexplained=Decimal(10)))
+    assert not made.is_whole
+    told = (
+        "spend by line item: 1 day was not sent, the first is 2026-10-01",
+        "what was spent without line items is unexplained, and volumes lack it",
+    )
+    assert made.remarks[-2:] == told
+
+
+def test_lines_of_a_day_whose_bill_is_missing_are_left_out_and_that_is_told():
+    made = explained(
+        before([line("5")]),
+        PeriodCosts(
+            whole=without_first_day(section([cost("10")], [cost("7")])),
+            lines=section([line("10")], [line("7", quantity=7)]),
+        ),
+    )
+    (bill,) = made.bills
+    assert (bill.amount, bill.effects.unexplained, bill.effects.total) == (7, 0, 2)
     assert not made.is_whole
     assert made.remarks == (
-        "spend by line item: 1 day was not sent, the first is 2026-10-01",
+        "spend: 1 day was not sent, the first is 2026-10-01",
         "days are missing, so that the change is that of other days",
     )
+
+
+def test_a_day_that_only_the_keys_lack_leaves_the_change_whole_and_is_told():
+    costs = section([line("10")], [line("5")])
+    keys = without_first_day(section([], [cost("5", api_key_id="key_1")]))
+    made = explained(
+        attrs.evolve(before([line("5")]), keys=section([cost("5", api_key_id="key_1")])),
+        PeriodCosts(whole=costs, lines=costs, keys=keys),
+    )
+    (bill,) = made.bills
+    assert (bill.amount, bill.keys, made.is_whole) == (15, (), False)
+    assert made.remarks == ("spend by API key: 1 day was not sent, the first is 2026-10-01",)
 
 
 def test_periods_of_other_lengths_and_running_days_are_told():
@@ -146,7 +183,8 @@ def spec_of(days):
 
 
 def steps(old, new):
-    made = explain(spec_of(len(new)), before(*month(*old)), period(*month(*new)))
+    was = period(*month(*old), start=START - len(old) * DAY)
+    made = explain(spec_of(len(new)), was, period(*month(*new)))
     return [(step.day, step.before, step.price) for step in made.bills[0].steps]
 
 
@@ -166,10 +204,27 @@ def test_the_day_of_a_price_change_is_found(at):
         pytest.param([10, 14, 8], [12, 10, 15, 9, 13, 16, 9], id="noise"),
         pytest.param([10, 10, 10], ["10.05"] * 6, id="next to nothing"),
         pytest.param([10], [12], id="too few days"),
+        pytest.param([20] * 20 + [10] * 10, [10] * 12 + [20] * 9, id="back and forth"),
+        pytest.param([10] * 9, [30] * 5 + [5] * 9, id="up, and down"),
+        pytest.param([10] * 9, [30] * 4 + [15] * 20, id="up, and down in part"),
+        pytest.param([10] * 9, [30] * 7 + [10] * 3 + [30] * 7, id="a pause"),
+        pytest.param([10] * 9 + [30] * 3 + [10] * 9, [30] * 7, id="up once before"),
     ],
 )
 def test_no_day_is_made_up(old, new):
     assert steps(old, new) == []
+
+
+PRICES = st.lists(st.sampled_from([8, 10, 12]), min_size=1, max_size=12)
+
+
+@given(PRICES, PRICES)
+def test_on_no_three_days_in_a_row_the_price_is_another_than_is_told(old, new):
+    for day, *told in steps(old, new):
+        at = len(old) + (day - PERIOD.start.date()).days
+        for part, price in zip(((old + new)[:at], (old + new)[at:]), told, strict=True):
+            others = "".join("=" if Decimal(each) / 100 == price else "x" for each in part)
+            assert "xxx" not in others
 
 
 def test_prices_of_days_in_other_units_are_no_step():
@@ -335,6 +390,62 @@ def test_a_price_change_is_told_with_its_day_and_both_prices():
     )
 
 
+def test_a_price_change_that_is_not_most_of_the_effect_is_not_told_for_it():
+    def days(input_, *outputs):
+        lines = ((input_, "gpt-5.2, input"), *((each, "gpt-5.2, output") for each in outputs))
+        first, *others = [line(str(price), item, quantity=10) for price, item in lines]
+        return [[first, each] for each in others]
+
+    made = explain(
+        spec_of(6), before(*days(10, 100, 60, 100)), period(*days(20, 30, 80, 30, 70, 20, 60))
+    )
+    (bill,) = made.bills
+    assert [(step.line_item, step.effect) for step in bill.steps] == [("gpt-5.2, input", 60)]
+    assert bill.models[0].effects.price < 0
+    assert sentences(made)[1].startswith("Another price a unit of gpt-5.2 takes $")
+    made = explain(spec_of(6), before(*days(10, *[100] * 3)), period(*days(20, *[101] * 6)))
+    assert sentences(made)[1].startswith("gpt-5.2, input costs 100.0% more from 2026-10-01 on")
+
+
+def test_an_effect_below_half_a_cent_is_no_sentence():
+    old = [line("9", "a", quantity=3), line("1", "b", quantity=3)]
+    new = [line("9.004", "a", quantity=3), line("2", "b", quantity=6)]
+    assert sentences(explained(before(old), period(new)))[1:] == ["More use of b adds $1.00."]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        pytest.param((100, 100), (200, 50), "Other use of m takes $40.00 off.", id="more of cheap"),
+        pytest.param((100, 100), (100, 50), "Less use of m takes $50.00 off.", id="less"),
+        pytest.param((100, 100), (10, 200), "More use of m adds $91.00.", id="more of dear"),
+        pytest.param((100, 0), (50, 100), "Other use of m takes $5.00 off.", id="and new"),
+    ],
+)
+def test_more_or_less_use_is_that_of_quantities(old, new, told):
+    def rows(cheap, dear):
+        cached = line(str(Decimal(cheap) / 10), "m, cached input", quantity=cheap)
+        return [cached, *([line(str(dear), "m, output", quantity=dear)] if dear else [])]
+
+    assert told in sentences(explained(before(rows(*old)), period(rows(*new))))
+
+
+def test_what_is_unexplained_says_nothing_about_use():
+    old = [line("9", "m, input", quantity=9), line("1", "m, images", quantity=1)]
+    new = [line("5", "m, input", quantity=5), line("2", "m, images", quantity_unit="calls")]
+    told = sentences(explained(before(old), period(new)))
+    assert told[1] == "Less use of m takes $4.00 off."
+
+
+def test_more_of_a_discount_is_no_less_use():
+    old, new = [line("-1", "promo", quantity=1)], [line("-3", "promo", quantity=3)]
+    told = sentences(explained(before(old), period(new)))
+    assert told[1] == "Other use of promo takes $2.00 off."
+    new = [line("-3", "promo", quantity=1)]
+    told = sentences(explained(before(old), period(new)))
+    assert told[1] == "Another price a unit of promo takes $2.00 off."
+
+
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [
@@ -430,6 +541,9 @@ def test_a_key_that_spent_on_days_apart_or_on_one():
         ("0.5", None, "eur", "0.50 EUR per unit"),
         ("0.000000020001", "tokens", "usd", "$0.02 per million tokens"),
         ("0", "calls", "usd", "$0.00 per call"),
+        ("0.00175", "1000_tokens", "usd", "$1.75 per million tokens"),
+        ("0.006", "duration_minutes", "usd", "$0.006 per minute"),
+        ("0.01", "gibibyte_hours", "usd", "$0.01 per gibibyte hour"),
     ],
 )
 def test_a_price_a_unit_is_written_with_four_digits(price, unit, currency, wanted):
@@ -454,7 +568,7 @@ def test_both_sums_are_shown_and_what_can_make_a_gap():
             "rounding",
             "each line item rounded to cents, the bill is $10.11; the gap would be $1.91",
         ),
-        ("credits", "no line is below zero; credits may be taken off on the invoice only"),
+        ("credits", "no amount is below zero; credits may be taken off on the invoice only"),
         ("taxes", "costs are without taxes; a tax of 19.0% would be this gap"),
         ("currency", "costs are in USD; an invoice in another currency is converted"),
         ("organization", "these are the costs of Organization; the invoice may be of another one"),
@@ -478,12 +592,19 @@ def test_credits_missing_days_other_currencies_and_figures_that_may_change_are_p
     found = dict(invoice_gap(made, Decimal(5), "USD").possibilities)
     assert (
         found["credits"]
-        == "lines below zero add up to -$2.00; the invoice may count them otherwise"
+        == "amounts below zero add up to -$2.00; the invoice may count them otherwise"
     )
     assert found["taxes"] == "costs are without taxes, which would make the invoice higher"
     assert found["unsettled days"] == "figures from 2026-10-01 on may still be revised"
     assert found["missing days"] == "1 day was not sent"
     assert found["currency"] == "3.00 EUR is billed beside, and may be on the invoice, converted"
+
+
+def test_credits_are_those_of_every_day_and_project():
+    days = [line("5", "a"), line("-1", "a"), line("3", "a", "proj_2"), line("-0.5", "a", "proj_2")]
+    made = invoice_gap(explained(before(), period(days, [line("-2", "a")])), Decimal(5))
+    told = "amounts below zero add up to -$3.50; the invoice may count them otherwise"
+    assert dict(made.possibilities)["credits"] == told
 
 
 def test_an_invoice_for_nothing():

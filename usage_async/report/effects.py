@@ -93,6 +93,7 @@ class LineChange:
         quantity: Quantity of the period.
         before: Amount of the period before.
         amount: Amount of the period.
+        credits: The rows below zero in it, which are part of the amount.
         effects: Parts of the change.
     """
 
@@ -103,6 +104,7 @@ class LineChange:
     quantity: Decimal | None = None
     before: Decimal = _ZERO
     amount: Decimal = _ZERO
+    credits: Decimal = _ZERO
     effects: Effects = Effects()
 
     @property
@@ -121,11 +123,13 @@ class _Line:
 
     Attributes:
         amounts: Sum by currency.
+        credits: Sum of the amounts below zero by currency.
         quantities: Sum by currency, None for rows without an amount, and unit.
         is_counted: False if a row with an amount has no quantity.
     """
 
     amounts: dict[str, Decimal] = attrs.field(factory=dict)
+    credits: dict[str, Decimal] = attrs.field(factory=dict)
     quantities: dict[tuple[str | None, str | None], Decimal] = attrs.field(factory=dict)
     is_counted: bool = True
 
@@ -135,6 +139,9 @@ class _Line:
             currency = row.amount.currency.lower()
             so_far = self.amounts.get(currency, _ZERO)
             self.amounts[currency] = EXACT.add(so_far, row.amount.value)
+            if row.amount.value < 0:
+                so_far = self.credits.get(currency, _ZERO)
+                self.credits[currency] = EXACT.add(so_far, row.amount.value)
         if row.quantity is not None:
             key = currency, row.quantity_unit
             self.quantities[key] = EXACT.add(self.quantities.get(key, _ZERO), row.quantity)
@@ -209,7 +216,9 @@ def changes_of(
         for currency in dict.fromkeys((*sides[1].amounts, *sides[0].amounts)):
             was, is_ = sides[0].side(currency), sides[1].side(currency)
             if was is not None or is_ is not None:
-                found.setdefault(currency, []).append(_changed(key, was, is_))
+                line = _changed(key, was, is_)
+                credits_ = sides[1].credits.get(currency, _ZERO)
+                found.setdefault(currency, []).append(attrs.evolve(line, credits=credits_))
     return found
 
 

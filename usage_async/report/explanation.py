@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from itertools import chain
-from statistics import median
+from statistics import median, median_high, median_low
 from typing import Any
 
 import attrs
@@ -35,7 +35,16 @@ from usage_async.report.effects import (
 from usage_async.report.insight import unusual_days
 from usage_async.report.line_items import line_item_of
 from usage_async.report.spec import ReportSpec
-from usage_async.report.values import KEYS, Explanation, OrganizationRef, Section
+from usage_async.report.values import (
+    KEYS,
+    LINES,
+    LINES_BEFORE,
+    PERIOD_BEFORE,
+    SPEND,
+    Explanation,
+    OrganizationRef,
+    Section,
+)
 
 _ZERO = Decimal(0)
 _STEP_ITEMS = 5
@@ -49,7 +58,7 @@ _STEP_MARGIN = Decimal("0.02")
 
 STEP_RULE = (
     f"the median price a unit differs by more than {_STEP_SHARE:.0%}, and by more than {_STEP_FAR}"
-    " times the median deviation before and after"
+    " times the median deviation before and after; no three days in a row have another price"
 )
 """The rule for the day of a price change."""
 
@@ -73,10 +82,9 @@ class PeriodCosts:
         sections = (self.whole, self.lines, self.keys)
         return [bucket for section in sections if section for bucket in section.buckets]
 
-    @property
-    def missing_days(self) -> frozenset[date]:
-        """The days that are not known by line."""
-        return self.whole.missing_days | self.lines.missing_days
+    def lacking(self, section: Section) -> tuple[int, ...]:
+        """Give the starts of the days that the bill has, and this section of it has not."""
+        return tuple(start for start in section.missing if start not in self.whole.missing)
 
 
 def explain(
@@ -108,25 +116,25 @@ def explain(
         if any(left):
             lines = [*lines, rest(*left)]
         bills.append(_bill(currency, lines, sides, names, spec))
-    sections = (
-        ("spend", after.whole),
-        ("spend by line item", after.lines),
-        (KEYS, after.keys),
-        ("the period before", before.whole),
-        ("the period before by line item", before.lines),
-        (KEYS, before.keys),
-    )
-    present = [(name, section) for name, section in sections if section is not None]
+    present = [
+        (name, section, gap)
+        for costs, names_of in ((after, (SPEND, LINES)), (before, (PERIOD_BEFORE, LINES_BEFORE)))
+        for name, section, gap in (
+            (names_of[0], costs.whole, costs.whole.overdue(spec.now)),
+            (names_of[1], costs.lines, costs.lacking(costs.lines)),
+            (KEYS, costs.keys, costs.lacking(costs.keys or Section())),
+        )
+    ]
     return Explanation(
         spec=spec,
         organization=_organization((after.whole, before.whole)),
         bills=tuple(sorted(bills, key=lambda bill: (bill.amount.copy_negate(), bill.currency))),
         blanks=tuple(
-            dict.fromkeys((name, section.blank) for name, section in present if section.blank)
+            dict.fromkeys(
+                (name, section.blank) for name, section, _ in present if section and section.blank
+            )
         ),
-        gaps=tuple(
-            (name, overdue) for name, section in present if (overdue := section.overdue(spec.now))
-        ),
+        gaps=tuple((name, gap) for name, _, gap in present if gap),
     )
 
 
@@ -137,10 +145,13 @@ def naming_rows(*costs: PeriodCosts) -> list[CostsResult]:
 
 
 class _Known:
-    """Rows of one period, of the days whose lines and whole are both known."""
+    """Rows of one period, of the days on which the whole bill is known.
+
+    What was spent on a day whose lines are not known is left to what no line accounts for.
+    """
 
     def __init__(self, costs: PeriodCosts) -> None:
-        missing = costs.missing_days
+        missing = costs.whole.missing_days
 
         def known(section: Section | None) -> list[UsageTimeBucket[CostsResult]]:
             buckets = () if section is None else section.buckets
@@ -156,7 +167,7 @@ class _Known:
             and costs.keys.missing_days <= missing
         )
         amounts: dict[str, list[Decimal]] = {}
-        for bucket in known(costs.whole):
+        for bucket in costs.whole.buckets:
             for row in bucket.results:
                 if row.amount is not None:
                     amounts.setdefault(row.amount.currency.lower(), []).append(row.amount.value)
@@ -260,7 +271,7 @@ def _is_common(step: _Step, days: _Days) -> bool:
         prices.setdefault((project, day >= begin), []).append(ratio(*of))
     for (_, is_later), paid in prices.items():
         wanted = price if is_later else old
-        if change(median(paid), wanted).copy_abs() > times(wanted.copy_abs(), _STEP_MARGIN):
+        if change(_middle(paid), wanted).copy_abs() > times(wanted.copy_abs(), _STEP_MARGIN):
             return False
     return True
 
@@ -293,15 +304,36 @@ def _step(prices: Sequence[tuple[date, Decimal]]) -> _Step | None:
             best, at = spread, number
     if not at:
         return None
-    old, price = (median(price for _, price in part) for part in (prices[:at], prices[at:]))
+    parts = [price for _, price in prices[:at]], [price for _, price in prices[at:]]
+    old, price = map(_middle, parts)
     noise = max(
-        median(abs(value - float(middle)) for value in part)
-        for part, middle in ((values[:at], old), (values[at:], price))
+        median(abs(float(value) - float(middle)) for value in part)
+        for part, middle in zip(parts, (old, price), strict=True)
     )
     moved = abs(float(price) - float(old))
     if moved <= _STEP_FAR * noise or moved <= _STEP_SHARE * abs(float(old)):
         return None
+    # With a price that changed again, or twice, "from that day on" would not be true.
+    if not all(
+        _is_steady(part, middle, noise) for part, middle in zip(parts, (old, price), strict=True)
+    ):
+        return None
     return prices[at][0], old, price
+
+
+def _is_steady(prices: Sequence[Decimal], middle: Decimal, noise: float) -> bool:
+    """Tell if on no `_STEP_DAYS` days in a row the price was another one, by the same rule."""
+    far = max(_STEP_FAR * noise, _STEP_SHARE * abs(float(middle)))
+    return all(
+        abs(float(_middle(prices[first : first + _STEP_DAYS])) - float(middle)) <= far
+        for first in range(len(prices) - _STEP_DAYS + 1)
+    )
+
+
+def _middle(prices: Collection[Decimal]) -> Decimal:
+    """Give the median, to 28 digits, whatever the thread's decimal context says."""
+    low, high = median_low(prices), median_high(prices)
+    return low if low == high else ratio(EXACT.add(low, high), 2)
 
 
 def _keys(

@@ -96,12 +96,12 @@ def _possibilities(
             f" {text(made.gap_rounded)}"
         ),
     )
-    credit = total(line.amount for line in (bill.lines if bill else ()) if line.amount < 0)
+    credit = total(line.credits for line in (bill.lines if bill else ()))
     yield (
         "credits",
-        f"lines below zero add up to {text(credit)}; the invoice may count them otherwise"
+        f"amounts below zero add up to {text(credit)}; the invoice may count them otherwise"
         if credit
-        else "no line is below zero; credits may be taken off on the invoice only",
+        else "no amount is below zero; credits may be taken off on the invoice only",
     )
     if made.gap > 0 and made.amount > 0:
         share = percent(made.gap, made.amount)

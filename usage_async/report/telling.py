@@ -9,7 +9,7 @@ from usage_async._api.exact import plain
 from usage_async.report.amounts import change, total
 from usage_async.report.arithmetic import times
 from usage_async.report.changes import BillChange, GroupChange, KeyChange, PriceStep
-from usage_async.report.effects import Effects
+from usage_async.report.effects import Effects, LineChange
 from usage_async.report.formatting import clean, legible, money, percent
 from usage_async.report.insight import UnusualDay
 from usage_async.report.line_items import line_item_of
@@ -19,7 +19,18 @@ from usage_async.report.wording import NOT_ATTRIBUTED
 MOST = 5
 """The most sentences about one bill."""
 
+_ZERO = Decimal(0)
+_HALF_CENT = Decimal("0.005")
 _FOUR_DIGITS = Context(prec=4, Emax=10**6, Emin=-(10**6), rounding=ROUND_HALF_EVEN, traps=[])
+
+_PRICED = {
+    "tokens": (10**6, "million tokens"),
+    "1000_tokens": (10**3, "million tokens"),
+    "duration_seconds": (1, "second"),
+    "duration_minutes": (1, "minute"),
+    "duration_hours": (1, "hour"),
+}
+"""Units of quantities whose prices are of another number, or have another name."""
 
 _PARTS = {
     "volume": "volume",
@@ -70,18 +81,29 @@ def _headline(bill: BillChange) -> str:
 
 
 def _on_price(bill: BillChange) -> Iterator[str]:
-    models = [each for each in bill.models if each.effects.price and each.id is not None]
+    models = [each for each in bill.models if each.id is not None and _is_told(each.effects.price)]
     if not models:
         return
     most = max(models, key=lambda each: each.effects.price.copy_abs())
-    steps = [each for each in bill.steps if line_item_of(each.line_item).subject == most.id]
+    effect = most.effects.price
+    steps = [
+        each
+        for each in bill.steps
+        if line_item_of(each.line_item).subject == most.id
+        # A step that is less than half of the effect would not tell it.
+        and change(effect, each.effect).copy_abs() <= each.effect.copy_abs()
+    ]
     if steps:
         step = max(steps, key=lambda each: each.effect.copy_abs())
         yield f"{step.line_item} {_step_text(step, bill.currency)}."
         return
-    effect = most.effects.price
-    word = "higher" if effect > 0 else "lower"
-    yield f"A {word} price a unit of {most.id} {_adds(effect, bill.currency)}."
+    lines = [line for line in bill.lines if line.model == most.id and line.effects.price]
+    is_one_way = all(
+        (line.effects.price > 0) is (effect > 0) and min(line.before, line.amount) >= 0
+        for line in lines
+    )
+    word = ("A higher" if effect > 0 else "A lower") if is_one_way else "Another"
+    yield f"{word} price a unit of {most.id} {_adds(effect, bill.currency)}."
 
 
 def _step_text(step: PriceStep, currency: str) -> str:
@@ -98,9 +120,8 @@ def _step_text(step: PriceStep, currency: str) -> str:
 
 def price_text(price: Decimal, unit: str | None, currency: str) -> str:
     """Write a price a unit; tokens are priced by the million."""
-    if unit == "tokens":
-        return f"{_price(times(price, 10**6), currency)} per million tokens"
-    return f"{_price(price, currency)} per {'unit' if unit is None else unit.removesuffix('s')}"
+    count, name = _PRICED.get(unit or "", (1, (unit or "unit").removesuffix("s").replace("_", " ")))
+    return f"{_price(times(price, count), currency)} per {name}"
 
 
 def _price(price: Decimal, currency: str) -> str:
@@ -178,12 +199,11 @@ def _days_text(days: Iterable[UnusualDay]) -> str:
 
 
 def _on_volume(bill: BillChange) -> Iterator[str]:
-    models = [each for each in bill.models if each.effects.volume]
+    models = [each for each in bill.models if _is_told(each.effects.volume)]
     if not models:
         return
     most = max(models, key=lambda each: each.effects.volume.copy_abs())
     effect = most.effects.volume
-    word = "More" if effect > 0 else "Less"
     projects = [each for each in bill.projects if (each.effects.volume > 0) is (effect > 0)]
     busiest = max(projects, key=lambda each: each.effects.volume.copy_abs(), default=None)
     where = ""
@@ -192,4 +212,25 @@ def _on_volume(bill: BillChange) -> Iterator[str]:
         figure = money(busiest.effects.volume, bill.currency, sign=True)
         verb = "rose" if effect > 0 else "fell"
         where = f"; the volume of {name} {verb} most of all projects ({figure})"
-    yield f"{word} use of {most.id or NOT_ATTRIBUTED} {_adds(effect, bill.currency)}{where}."
+    told = _use_text([line for line in bill.lines if line.model == most.id], most, effect)
+    yield f"{told} {_adds(effect, bill.currency)}{where}."
+
+
+def _use_text(lines: Iterable[LineChange], model: GroupChange, effect: Decimal) -> str:
+    """Name the use of a model: more or less of it only where its quantities say so as well.
+
+    A model that is used more can cost less, such as with more of its cheap cached input.
+    """
+    moved: dict[str | None, Decimal] = {}
+    for line in lines:
+        if not line.effects.unexplained:
+            more = change(line.quantity or _ZERO, line.quantity_before or _ZERO)
+            moved[line.unit] = total((moved.get(line.unit, _ZERO), more))
+    signs = {more > 0 for more in moved.values() if more}
+    word = ("More" if effect > 0 else "Less") if signs == {effect > 0} else "Other"
+    return f"{word} use of {model.id or NOT_ATTRIBUTED}"
+
+
+def _is_told(effect: Decimal) -> bool:
+    """Tell if an effect is not zero as sentences write it."""
+    return effect.copy_abs() >= _HALF_CENT

@@ -28,6 +28,8 @@ KEYS = "spend by API key"
 """Name of the section that a key may not be allowed to read."""
 PERIOD_BEFORE = "the period before"
 """Start of the names of the sections of the range to compare with."""
+LINES = f"{SPEND} by line item"
+LINES_BEFORE = f"{PERIOD_BEFORE} by line item"
 
 
 @attrs.frozen
@@ -252,7 +254,8 @@ class Explanation:
         organization: Whose bill it is.
         bills: The change of the bill, one for each currency, the largest bill first.
         blanks: Pairs of a section's name and why it has no figures.
-        gaps: Pairs of a section's name and the starts of its days that ended and were not sent.
+        gaps: Pairs of a section's name and the starts of its days that were not sent: of the bill
+            those that ended, of its lines and API keys those that the bill has.
     """
 
     spec: ReportSpec
@@ -296,8 +299,11 @@ class Explanation:
         for name, starts in self.gaps:
             first = day_of(starts[0])
             yield f"{name}: {days_not_sent(len(starts))}, the first is {first}"
-        if self.gaps:
+        lacking = {name for name, _ in self.gaps}
+        if lacking & {SPEND, PERIOD_BEFORE}:
             yield "days are missing, so that the change is that of other days"
+        if lacking & {LINES, LINES_BEFORE}:
+            yield "what was spent without line items is unexplained, and volumes lack it"
 
 
 @attrs.frozen(kw_only=True)

@@ -144,17 +144,22 @@ def test_the_page_as_json_is_what_the_terminal_reports(capsys, serving, cli):
     async def shown():
         async with served(capsys, Connection()) as (browser, url):
             await browser.get(url)
-            await browser.get("/", params={"by": "user"})
+            drawn = await browser.get("/", params={"by": "user"})
             sent = len(server.requests)
             reply = await browser.get("/page.json", params={"by": "user"})
             assert len(server.requests) == sent
-            return reply.json()
+            return drawn.text, reply.json()
 
-    page = asyncio.run(shown())
+    drawn, page = asyncio.run(shown())
     given = ("--by", "user", "--compare", "--period", WEEK.period)
     report = json.loads(cli("report", "--format", "json", *given).out)
-    assert "api.management.read" in str(page["notices"])
-    assert {*page.pop("notices")} == {*report.pop("notices")}
+    told, of_groups = {*page.pop("notices")}, {*report.pop("notices")}
+    assert "the users were not read" in str(of_groups)
+    # Only the page says why the bill changed; the API key of which it tells has no name.
+    assert re.search("The API key key_", drawn)
+    (of_reasons,) = told - of_groups
+    assert re.match("names: the API keys of .* were not read", of_reasons)
+    assert of_groups <= told
     assert page == report
 
 
@@ -199,15 +204,16 @@ async def test_a_page_has_the_notices_of_its_own_reading(capsys, bare):
             ]
             await browser.get("/usage/completions", params={"period": "2026-W20"})
             again = (await browser.get("/", params={"period": "2026-W28", "by": "user"})).text
-        assert "api.management.read" not in first
+        assert "the users were not read" not in first
         july, september = map(notices, weeks)
         assert notices(again) == july
         for told, month, other in ((july, "07", "09"), (september, "09", "07")):
-            assert any("api.management.read" in line for line in told)
+            assert any("the users were not read" in line for line in told)
             assert any(re.match(r"completions, .* days were not sent", line) for line in told)
             assert f"the first is 2026-{month}-" in str(told)
             assert f"the first is 2026-{other}-" not in str(told)
-        assert len(context.warnings) == 1
+        # Those of the users, and those of the API keys that the reasons of a page tell of.
+        assert len(context.warnings) == 2
 
 
 async def test_a_page_is_computed_beside_the_event_loop(capsys, monkeypatch):

@@ -20,14 +20,55 @@ def line(amount, item="a, input", quantity=None, **more):
     return cost(amount, line_item=item, quantity=counted, **more)
 
 
-def test_the_cause_is_the_line_item_that_changed_most_and_its_largest_effect():
-    old = [line("5"), line("9", "b", quantity=9)]
-    new = [line("7"), line("4", "b", quantity=9), line("1", "c")]
-    (lines,) = changes_of(old, new).values()
-    assert cause_of(lines) == Cause(line_item="b", effect="price", amount=Decimal(-5))
-    assert cause_of(()) is None
-    (same,) = changes_of(old, old).values()
-    assert cause_of(same) is None
+OLD = [line("5"), line("9", "b", quantity=9)]
+NEW = [line("7"), line("4", "b", quantity=9), line("1", "c")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "moved", "wanted"),
+    [
+        pytest.param(OLD, NEW, "-2", ("b", "price", "-5"), id="less"),
+        pytest.param(NEW, OLD, "2", ("b", "price", "5"), id="more"),
+        pytest.param(
+            [line("5")],
+            [line("3", "b"), line("3.1", "c")],
+            "1.1",
+            ("c", "new", "3.1"),
+            id="more, although the largest change is a line item that is gone",
+        ),
+        pytest.param(
+            [line("3", "b"), line("3.1", "c")],
+            [line("5")],
+            "-1.1",
+            ("c", "gone", "-3.1"),
+            id="less, although the largest change is a line item that is new",
+        ),
+        pytest.param(
+            [line("10", quantity=10)],
+            [line("6", quantity=2)],
+            "-4",
+            ("a, input", "volume", "-8"),
+            id="less use at a higher price",
+        ),
+        pytest.param(
+            [line("10", quantity=10)],
+            [line("12", quantity=2)],
+            "2",
+            ("a, input", "price", "10"),
+            id="a higher price for less use",
+        ),
+        pytest.param([line("5")], [line("5", "b")], "0", None, id="no change"),
+        pytest.param([line("5")], [line("6")], "-1", None, id="lines that went the other way"),
+        pytest.param(OLD, OLD, "1", None, id="lines that did not change"),
+        pytest.param([], [], "1", None, id="no lines"),
+    ],
+)
+def test_the_cause_is_the_line_item_that_changed_most_in_the_direction_of_the_whole(
+    old, new, moved, wanted
+):
+    lines = [each for of in changes_of(old, new).values() for each in of]
+    found = cause_of(lines, Decimal(moved))
+    assert (found and (found.line_item, found.effect, str(found.amount))) == wanted
 
 
 DAYS = [(date(2026, 10, n), Decimal(amount)) for n, amount in enumerate((3, 9, 2, 2, 2, 0), 1)]
@@ -42,6 +83,7 @@ def unusual(day, amount):
     ("day", "amount", "currency", "wanted"),
     [
         pytest.param(2, 9, "usd", Cause(line_item="b", effect="new", amount=Decimal(7)), id="more"),
+        pytest.param(1, "1.5", "usd", None, id="what rose on a day that fell is no cause"),
         pytest.param(6, 0, "usd", None, id="a quiet day"),
         pytest.param(3, 2, "usd", None, id="another weekend day is not like it"),
         pytest.param(2, 9, "eur", None, id="another currency"),
@@ -65,7 +107,8 @@ def test_groups_that_moved_most_are_found_and_explained_by_their_own_lines():
     assert movers(before, after, 1) == [("q",)]
     old = section([line("5", project_id="q"), line("1", project_id="p")]).buckets
     new = section([line("1", project_id="q"), line("9", project_id="p")]).buckets
-    found = causes_of([("q",), ("x",)], old, new, lambda row: (row.project_id,), "usd")
+    moved = {("q",): Decimal(-4), ("x",): Decimal(1)}
+    found = causes_of(moved, old, new, lambda row: (row.project_id,), "usd")
     assert found == {("q",): Cause(line_item="a, input", effect="volume", amount=Decimal(-4))}
 
 

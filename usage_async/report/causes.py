@@ -18,7 +18,7 @@ from usage_async._api.pages import UsageTimeBucket
 from usage_async._api.results import CostsResult
 from usage_async.report.amounts import change
 from usage_async.report.changes import KEYS_TOLD
-from usage_async.report.effects import PARTS, Cause, Effects, LineChange, changes_of, grouped
+from usage_async.report.effects import PARTS, Cause, LineChange, changes_of, grouped
 from usage_async.report.insight import Days, UnusualDay, is_weekend, unusual_days
 from usage_async.report.spec import ReportSpec
 from usage_async.report.values import Section, Sections
@@ -36,15 +36,27 @@ Path = tuple[str | None, ...]
 _ZERO = Decimal(0)
 
 
-def cause_of(lines: Iterable[LineChange]) -> Cause | None:
-    """Give the line item with the largest change, and its largest effect."""
+def cause_of(lines: Iterable[LineChange], moved: Decimal) -> Cause | None:
+    """Give the line item that changed most in one direction, and its largest effect in it.
+
+    What went the other way is no cause: it made the change smaller.
+
+    Args:
+        lines: The lines of what changed.
+        moved: The change, whose sign is the direction; there is no cause of a change of 0.
+    """
     items = grouped(lines, lambda line: line.line_item)
-    moved = [(name, effects) for name, (_, _, effects) in items.items() if effects != Effects()]
-    if not moved:
+    along = {
+        name: effects
+        for name, (_, _, effects) in items.items()
+        if effects.total and (effects.total > 0) is (moved > 0)
+    }
+    if not moved or not along:
         return None
-    name, effects = max(moved, key=lambda pair: (pair[1].total.copy_abs(), str(pair[0])))
-    parts = {name: getattr(effects, name) for name in PARTS}
-    effect = max(parts, key=lambda part: parts[part].copy_abs())
+    name = max(along, key=lambda each: (along[each].total.copy_abs(), str(each)))
+    # Not the largest of either sign: a price can rise more than the whole line item.
+    parts = {part: getattr(along[name], part) for part in PARTS}
+    effect = (max if moved > 0 else min)(parts, key=lambda part: parts[part])
     return Cause(line_item=name, effect=effect, amount=parts[effect])
 
 
@@ -72,7 +84,7 @@ def explained_days(
             return each
         like = min(kind, key=lambda pair: (change(pair[1], each.usual).copy_abs(), pair[0]))[0]
         lines = changes_of(rows.get(like, ()), rows[each.day]).get(currency, ())
-        return attrs.evolve(each, cause=cause_of(lines))
+        return attrs.evolve(each, cause=cause_of(lines, change(each.amount, each.usual)))
 
     return tuple(map(explained, unusual))
 
@@ -91,7 +103,7 @@ def movers(
 
 
 def causes_of(
-    paths: Iterable[Path],
+    moves: Mapping[Path, Decimal],
     before: Buckets,
     after: Buckets,
     key: Callable[[CostsResult], Path],
@@ -100,24 +112,23 @@ def causes_of(
     """Give the cause of each group that moved.
 
     Args:
-        paths: The groups, as `key` gives them.
+        moves: The changes of the groups, as `key` gives these.
         before: Costs of the period before by group and line item.
         after: Costs of the period.
         key: Gives the group of a row.
         currency: Lowercase ISO 4217 code.
     """
-    wanted = set(paths)
     sides: list[dict[Path, list[CostsResult]]] = []
     for buckets in (before, after):
         rows: dict[Path, list[CostsResult]] = {}
         for bucket in buckets:
             for row in bucket.results:
-                if (path := key(row)) in wanted:
+                if (path := key(row)) in moves:
                     rows.setdefault(path, []).append(row)
         sides.append(rows)
     causes = {
-        path: cause_of(changes_of(sides[0].get(path, ()), sides[1].get(path, ())).get(currency, ()))
-        for path in wanted
+        path: cause_of(changes_of(*(rows.get(path, ()) for rows in sides)).get(currency, ()), moved)
+        for path, moved in moves.items()
     }
     return {path: cause for path, cause in causes.items() if cause is not None}
 

@@ -239,7 +239,10 @@ def _spends(
             nobody,
             blank=blank or not compared_by,
         )
-        moved = movers(groups_before, groups) if compared_by else []
+        moved = {
+            each: change(groups.get(each, _ZERO), groups_before.get(each, _ZERO))
+            for each in (movers(groups_before, groups) if compared_by else [])
+        }
         causes = causes_of(moved, *_lines_of_movers(spec, sections), path, currency.lower())
         spends.append(
             Spend(

@@ -68,11 +68,12 @@ PARTS = tuple(a.name for a in attrs.fields(Effects))
 
 @attrs.frozen(kw_only=True)
 class Cause:
-    """The largest part of a change.
+    """The largest part of a change, in the direction of that change.
 
     Attributes:
-        line_item: The line item with the largest change; None for what no line item accounts for.
-        effect: Name of its largest effect, as in `Effects`.
+        line_item: The line item that changed most in the direction of the whole; None for what no
+            line item accounts for.
+        effect: Name of its largest effect in that direction, as in `Effects`.
         amount: Amount of that effect.
     """
 

@@ -5,19 +5,22 @@ from decimal import Decimal
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from values import HOSTILE_NAMES
 
 from usage_async._api.limits import SpendLimit
 from usage_async.report.budgets import Budget, budget
-from usage_async.report.effects import Cause
+from usage_async.report.effects import Cause, sum_exactly
 from usage_async.report.explanation import PeriodCosts, explain
 from usage_async.report.html.charts import Drawings
 from usage_async.report.html.page import report_page
 from usage_async.report.html.tables import moves, reasons_tables
+from usage_async.report.spec import ReportSpec
 from usage_async.report.telling import sentences
-from usage_async.report.values import Blank, Section, View
+from usage_async.report.values import Blank, Group, Section, Spend, View
 
-from .conftest import BEFORE, cost, report_of, section
+from .conftest import BEFORE, NOW, PERIOD, cost, report_of, section
 from .test_html import Page, page_of
 
 COSTS = ("costs", "costs_by", "costs_by_item")
@@ -159,6 +162,44 @@ def test_lines_beyond_the_most_are_one_row_that_keeps_the_sum():
     assert all(len(table.rows) == 20 for table in reasons_tables(bill, 0))
 
 
+LINES = st.lists(
+    st.builds(
+        line,
+        st.decimals(-9, 9, places=2).map(str),
+        st.sampled_from(["a, input", "a, output", "b, input", "c", "d", None]),
+        st.sampled_from(["proj_1", "proj_2", "proj_3", None]),
+        st.integers(0, 2),
+    ),
+    max_size=9,
+)
+
+
+@given(LINES, LINES, LINES, st.sampled_from([0, 1, 2, 50]))
+def test_every_column_of_the_reasons_adds_up_to_its_foot(same, old, new, top):
+    sides = [
+        PeriodCosts(whole=made, lines=made)
+        for made in (before(*same, *old), section([*same, *new], [], []))
+    ]
+    for bill in explain(ReportSpec("line_item", PERIOD, NOW, BEFORE), *sides).bills:
+        for table in reasons_tables(bill, top):
+            for column, foot in enumerate(table.foot.cells):
+                cells = [row.cells[column].value for row in table.rows]
+                found = sum_exactly(Decimal(each or 0) for each in cells)
+                assert found == Decimal(foot.value or 0)
+
+
+def test_groups_that_did_not_change_are_one_row():
+    old = [line("100", "a"), line("2", "b"), line("3", "c", "proj_2")]
+    report = explained(old, [line("100", "a"), line("2", "b"), line("4", "c", "proj_2")])
+    (bill,) = report.explanation.bills
+    models, projects = (
+        [[row.name, *(cell.text for cell in row.cells)] for row in table.rows]
+        for table in reasons_tables(bill, 50)
+    )
+    assert models == [["c", "$4.00", "+$1.00", "+$1.00"], ["(2 unchanged)", "$102.00", "", ""]]
+    assert projects[1] == ["(1 unchanged)", "$102.00", "", ""]
+
+
 def test_groups_that_moved_most_have_their_line_item_below_the_table():
     report = explained([line("1")], [line("3"), line("8", project="proj_2")])
     (spend,) = report.spends
@@ -168,6 +209,21 @@ def test_groups_that_moved_most_have_their_line_item_below_the_table():
     text = page_of(attrs.evolve(report, spends=(attrs.evolve(spend, groups=groups),))).text
     told = "What moved most: proj_2 +$8.00, mostly gpt-5.2, input: new +$8.00"
     assert told in text
+
+
+def test_what_moved_most_comes_first_and_not_what_costs_most():
+    moved = {"big": ("100", "99"), "less": ("1", "7"), "small": ("9", "5")}
+    groups = tuple(
+        Group(
+            id=name,
+            amount=Decimal(amount),
+            before=Decimal(of),
+            cause=Cause(line_item="a", effect="volume", amount=Decimal(1)),
+        )
+        for name, (amount, of) in moved.items()
+    )
+    spend = Spend(currency="usd", total=Decimal(110), days=(), groups=groups)
+    assert [name for name, _ in moves(spend)] == ["less", "small", "big"]
 
 
 FIRST = date(2026, 10, 1)

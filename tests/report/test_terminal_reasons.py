@@ -1,6 +1,7 @@
 """Drawings and JSON of explanations, reconciliations and budgets, over plain values."""
 
 import json
+import re
 from datetime import date
 from decimal import Decimal
 from io import StringIO
@@ -105,6 +106,15 @@ def test_rows_beyond_the_top_are_added_up():
     text = drawn(draw_explanation, made, None, View(top=2))
     assert "(2 others)  $2.00  +$2.00  +$2.00" in text
     assert "others" not in drawn(draw_explanation, made, None, View(top=3))
+
+
+def test_what_did_not_change_is_one_row_of_each_table():
+    same = [line("7", "a, input"), line("2", "b, input")]
+    made = explained([*same, line("1", "c, input")], [*same, line("4", "c, input")])
+    text = drawn(draw_explanation, made, None, View())
+    assert len(re.findall(r"^\(2 unchanged\) +\$9\.00$", text, re.MULTILINE)) == 2
+    amounts = re.findall(r"^\S.*?  +\$([0-9.]+)", text, re.MULTILINE)
+    assert sum(map(Decimal, amounts)) == 3 * made.bills[0].amount
 
 
 def test_a_bill_that_did_not_change_has_no_tables():

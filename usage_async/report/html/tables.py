@@ -245,7 +245,7 @@ def reasons_tables(bill: BillChange, top: int) -> list[Table]:
 
 
 def _reasons_table(bill: BillChange, noun: str, groups: Sequence[GroupChange], top: int) -> Table:
-    """Make a table of changes, without the parts that are zero everywhere."""
+    """Make a table of changes, without the parts that are zero everywhere; it adds up."""
     parts = [name for name in PARTS if any(getattr(each.effects, name) for each in groups)]
 
     def cells(before: Decimal, amount: Decimal, effects: Effects) -> tuple[Cell, ...]:
@@ -260,6 +260,8 @@ def _reasons_table(bill: BillChange, noun: str, groups: Sequence[GroupChange], t
     rows = [row_of(each, cells(each.before, each.amount, each.effects)) for each in shown]
     if others:
         rows.append(Row(f"({len(others)} others)", cells(*summed(others)), is_soft=True))
+    if same := [each for each in groups if each.effects == Effects()]:
+        rows.append(Row(f"({len(same)} unchanged)", cells(*summed(same)), is_soft=True))
     return Table(
         caption=f"By {noun}",
         headers=(noun, "spend", "change", *parts),
@@ -269,16 +271,22 @@ def _reasons_table(bill: BillChange, noun: str, groups: Sequence[GroupChange], t
 
 
 def moves(spend: Spend) -> list[tuple[str, str]]:
-    """Give the groups that moved most, each with its change and the line item behind that."""
+    """Give the groups that moved most, each with its change and the line item behind that.
+
+    The largest change comes first.
+    """
     of = spend.currency
     found = []
     for path in leaves(spend.groups):
         group = path[-1]
         if group.cause is not None:
             name = " / ".join(each.name or each.id or NOT_ATTRIBUTED for each in path)
-            moved = change_text(group.amount, group.before or Decimal(0), of)
-            found.append((name, f"{moved}, mostly {cause_text(group.cause, of)}"))
-    return found
+            before = group.before or Decimal(0)
+            moved = change_text(group.amount, before, of)
+            size = change(group.amount, before).copy_abs()
+            found.append((size, name, f"{moved}, mostly {cause_text(group.cause, of)}"))
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [(name, told) for _, name, told in found]
 
 
 def organizations_tables(answers: Sequence[Answer[Report]]) -> list[Table]:

@@ -75,7 +75,7 @@ def _parts(
     currency: str,
     top: int,
 ) -> None:
-    """Draw a table of changes; without the parts that are zero everywhere."""
+    """Draw a table of changes, without the parts that are zero everywhere; it adds up."""
     parts = [name for name in PARTS if any(getattr(each.effects, name) for _, each in groups)]
     moved = [(label, each) for label, each in groups if each.effects != _NOTHING]
     shown, others = (moved[:top], moved[top:]) if top and len(moved) > top + 1 else (moved, [])
@@ -86,6 +86,9 @@ def _parts(
     if others:
         name = Text(f"({len(others)} others)", style="dim")
         rows.append([name, *_cells(*summed(each for _, each in others), parts, currency)])
+    if same := [each for _, each in groups if each.effects == _NOTHING]:
+        name = Text(f"({len(same)} unchanged)", style="dim")
+        rows.append([name, *_cells(*summed(same), parts, currency)])
     page.table((noun, "spend", "change", *parts), rows)
 
 

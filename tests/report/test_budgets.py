@@ -178,3 +178,10 @@ def test_a_budget_that_is_used_up_today():
     assert one.projection.method.startswith("29 days at the mean of the last day that is over;")
     last = made(*[10] * 29, 1, amount=1000, today=date(2026, 11, 30))
     assert last.projection.method.startswith("1 day at")
+
+
+def test_a_projection_never_depends_on_the_context_of_the_thread(hostile):
+    big = "12345678901234567890123456789.0123456789"
+    found = made(big, 1, today=date(2026, 11, 2), amount=10**40)
+    assert str(found.projection.projected) == "370370367037037036703703703670.370370367"
+    assert (found.projection.rate, found.projection.over_days) == (Decimal(big), 1)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from base64 import b64encode
+from datetime import date
 from decimal import Decimal
 from html import unescape
 from html.parser import HTMLParser
@@ -15,10 +16,11 @@ from values import HOSTILE_NAMES
 
 from usage_async import UsageCompletionsResult, UsageImagesResult, UsageVectorStoresResult
 from usage_async.report.answers import Answer
+from usage_async.report.budgets import budget
 from usage_async.report.html.charts import Drawings
 from usage_async.report.html.form import Question, form_of
 from usage_async.report.html.page import POLICY, failed_page, report_page, reports_as_html
-from usage_async.report.insight import Pace, UnusualDay
+from usage_async.report.insight import UnusualDay
 from usage_async.report.values import Blank, Group, Section, Tokens, View
 
 from .conftest import DAY, START, cost, report_of, section
@@ -349,11 +351,15 @@ def test_a_comparison_a_pace_and_unusual_days_are_told():
         },
     )  # fmt: skip
     (spend,) = report.spends
-    pace = Pace(whole_days=3, rate=Decimal(20), over_days=3, projected=Decimal(620))
-    report = attrs.evolve(report, spends=(attrs.evolve(spend, pace=pace),))
+    days = [(date(2026, 10, n), Decimal(20)) for n in range(1, 4)]
+    projection = budget(days, date(2026, 10, 4), month=days[0][0]).projection
+    report = attrs.evolve(report, spends=(attrs.evolve(spend, projection=projection),))
     page = page_of(report)
     assert "+$20.00 (+50.0%) against 2026-09-28 to 2026-10-01" in page.text
-    assert "Projected for the month $620.00 3 whole days" in page.text
+    assert (
+        "Projected for the month $620.00 $20.00 a day: 28 days at the mean of the last 3 days"
+        in page.text
+    )
     assert "620" in page.exact
     assert "$33.33" in page.text
 

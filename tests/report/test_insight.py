@@ -1,23 +1,11 @@
 from datetime import date, timedelta
 from decimal import Decimal
 
-from usage_async.report.insight import pace, unusual_days
+from usage_async.report.insight import unusual_days
 
 
 def _days(first: date, amounts: list[str]) -> list[tuple[date, Decimal]]:
     return [(first + timedelta(days=n), Decimal(amount)) for n, amount in enumerate(amounts)]
-
-
-def test_a_running_month_goes_on_like_its_last_seven_whole_days():
-    days = _days(date(2026, 11, 1), ["100", *["10"] * 6, "17", "1"])
-    found = pace(days, date(2026, 11, 9))
-    assert found is not None
-    assert (found.whole_days, found.over_days, found.rate) == (8, 7, Decimal(11))
-    assert found.projected == 100 + 60 + 17 + 22 * 11
-
-
-def test_a_month_on_its_first_day_has_no_pace():
-    assert pace(_days(date(2026, 11, 1), ["3"]), date(2026, 11, 1)) is None
 
 
 def test_a_day_is_judged_by_its_kind_and_today_is_not():
@@ -34,9 +22,6 @@ def test_few_days_of_a_kind_are_not_judged():
 
 def test_what_is_concluded_never_depends_on_the_context_of_the_thread(hostile):
     big = Decimal("12345678901234567890123456789.0123456789")
-    found = pace([(date(2026, 11, 1), big), (date(2026, 11, 2), Decimal(1))], date(2026, 11, 2))
-    assert found is not None
-    assert found.projected > big.copy_negate()
     amounts = [str(big), *["10.123456789"] * 9, "99.123456789", "1"]
     days = _days(date(2026, 11, 2), amounts)
     assert [each.day.day for each in unusual_days(days, date(2026, 11, 20))] == [2, 12, 13]

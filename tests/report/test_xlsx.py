@@ -110,7 +110,8 @@ def test_a_running_month_is_projected_and_its_odd_days_are_marked():
     assert (label, currency, exact) == ("Month's end", "USD", None)
     assert amount == pytest.approx(13 + 2.6 * 26)
     assert note == (
-        "a projection: 5 whole days as billed, every other day at $2.60, the mean of the last 5"
+        "a projection; $2.60 a day: 26 days at the mean of the last 5 days that are over; no range,"
+        " because no whole week is known"
     )
     notes = [row["note"] for row in rows_of(book["Days"])]
     assert notes == [*[None] * 5, "still running"]

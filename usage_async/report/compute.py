@@ -23,11 +23,12 @@ from usage_async._client.names import Names
 from usage_async._query.times import TimeRange
 from usage_async._sums.totals import Totals, add
 from usage_async.report.amounts import change, total
+from usage_async.report.budgets import budget
 from usage_async.report.causes import Path, causes_of, explained_days, movers
 from usage_async.report.details import TokenKind, counting, kinds_of, stacks_of
 from usage_async.report.dimensions import name_in
 from usage_async.report.effects import Cause
-from usage_async.report.insight import pace, unusual_days
+from usage_async.report.insight import unusual_days
 from usage_async.report.spec import GROUPINGS, Grouping, ReportSpec, day_of
 from usage_async.report.values import (
     PERIOD_BEFORE,
@@ -244,6 +245,7 @@ def _spends(
             for each in (movers(groups_before, groups) if compared_by else [])
         }
         causes = causes_of(moved, *_lines_of_movers(spec, sections), path, currency.lower())
+        month = budget(days, spec.today, month=spec.today) if spec.running else None
         spends.append(
             Spend(
                 currency=currency,
@@ -251,7 +253,7 @@ def _spends(
                 days=days,
                 groups=_caused(tree.groups(groups, groups_before), causes),
                 before=billed_before if compared else None,
-                pace=pace(days, spec.today) if spec.running else None,
+                projection=month.projection if month else None,
                 unusual=explained_days(
                     unusual_days(days, spec.today), days, spec.today, lines, currency.lower()
                 ),

@@ -1,8 +1,7 @@
-"""Conclusions from daily amounts: the pace of a month and unusual days. Pure."""
+"""Conclusions from daily amounts: unusual days. Pure."""
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -10,14 +9,13 @@ from decimal import Decimal
 import attrs
 
 from usage_async._sums.totals import add
-from usage_async.report.amounts import change, total
-from usage_async.report.arithmetic import ratio, times
+from usage_async.report.amounts import change
+from usage_async.report.arithmetic import times
 from usage_async.report.effects import Cause
 
 Days = Sequence[tuple[date, Decimal | None]]
 """Amounts by day; None where a day is unknown, so that nothing is concluded from it."""
 
-_WEEK = 7
 _SATURDAY = 5
 _ENOUGH_DAYS = 4
 _FAR = 4
@@ -28,24 +26,6 @@ UNUSUAL_RULE = (
     f" {_FAR} times the median deviation"
 )
 """The rule for unusual days, as reports state it."""
-
-
-@attrs.frozen
-class Pace:
-    """Projection of a running month.
-
-    Attributes:
-        whole_days: The number of days of the month that are over and known.
-        rate: The mean amount of the last `over_days` of these days.
-        over_days: Seven, for a whole week, or as many as there are.
-        projected: The amount of the whole month: the whole days as billed, and every other day at
-            the rate.
-    """
-
-    whole_days: int
-    rate: Decimal
-    over_days: int
-    projected: Decimal
 
 
 @attrs.frozen
@@ -63,22 +43,6 @@ class UnusualDay:
     amount: Decimal
     usual: Decimal
     cause: Cause | None = None
-
-
-def pace(days: Days, today: date) -> Pace | None:
-    """Project a running month; None before its first day is over.
-
-    Args:
-        days: The days of the month up to today.
-        today: The day that is still running; it is projected like the days to come.
-    """
-    whole = [amount for day, amount in _known(days) if day < today]
-    if not whole:
-        return None
-    recent = whole[-_WEEK:]
-    rate = ratio(total(recent), len(recent))
-    left = monthrange(today.year, today.month)[1] - len(whole)
-    return Pace(len(whole), rate, len(recent), add(total(whole), times(rate, left)))
 
 
 def unusual_days(days: Days, today: date) -> tuple[UnusualDay, ...]:

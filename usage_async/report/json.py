@@ -21,7 +21,7 @@ from usage_async.report.values import Group, Report, Spend, Tokens, View
 def report_as_json(report: Report, view: View) -> bytes:
     """Write a report as one object, with the budget of its month where there is one."""
     planned = {} if view.budget is None else {"budget": budget_value(view.budget)}
-    return _line({**_report(report, view.notices), **planned})
+    return _line({**_report(report, view), **planned})
 
 
 def reports_as_json(answers: Sequence[Answer[Report]], _view: View) -> bytes:
@@ -38,7 +38,7 @@ def reports_as_json(answers: Sequence[Answer[Report]], _view: View) -> bytes:
                 for bill in bills(answers)
             ],
             "organizations": [
-                {"name": answer.name, **_report(report, answer.notices)}
+                {"name": answer.name, **_report(report, View(notices=answer.notices))}
                 for answer, report in given(answers)
             ],
             **_unanswered(answers),
@@ -57,7 +57,7 @@ def _unanswered(answers: Sequence[Answer[Any]]) -> dict[str, list[dict[str, Any]
     }
 
 
-def _report(report: Report, notices: Sequence[str]) -> dict[str, Any]:
+def _report(report: Report, view: View) -> dict[str, Any]:
     spec = report.spec
     return {
         "organization": {"id": report.organization.id, "name": report.organization.name},
@@ -69,7 +69,7 @@ def _report(report: Report, notices: Sequence[str]) -> dict[str, Any]:
         "derived_from_line_items": any(grouping.derived for grouping in spec.groupings),
         "compared_with": None if spec.before is None else _range(spec.before),
         "groups_from": report.groups_from,
-        "spend": None if report.spend_blank else [_spend(spend) for spend in report.spends],
+        "spend": None if report.spend_blank else [_spend(spend, view) for spend in report.spends],
         "tokens": [
             {
                 "group": row.id,
@@ -92,7 +92,7 @@ def _report(report: Report, notices: Sequence[str]) -> dict[str, Any]:
             {"section": name, "days": [day_of(start).isoformat() for start in starts]}
             for name, starts in report.gaps
         ],
-        "notices": [*notices, *report.remarks],
+        "notices": [*view.notices, *report.remarks],
     }
 
 
@@ -108,12 +108,13 @@ def _range(period: TimeRange) -> dict[str, int]:
     return {"start_time": period.start_time, "end_time": period.end_time}
 
 
-def _spend(spend: Spend) -> dict[str, Any]:
+def _spend(spend: Spend, view: View) -> dict[str, Any]:
+    projection = view.projection_of(spend)
     return {
         "currency": spend.currency,
         "amount": spend.total,
         "amount_before": spend.before,
-        "projected": None if spend.pace is None else spend.pace.projected,
+        "projected": None if projection is None else projection.projected,
         "days": [{"date": day.isoformat(), "amount": amount} for day, amount in spend.days],
         "unusual_days": [each.day.isoformat() for each in spend.unusual],
         "unusual": [

@@ -14,11 +14,11 @@ from usage_async._api.interval import DAY_S
 from usage_async._api.pages import SETTLES_AFTER, UsageTimeBucket
 from usage_async._api.results import UsageResult
 from usage_async._query.times import iso
-from usage_async.report.budgets import Budget
+from usage_async.report.budgets import Budget, Projection
 from usage_async.report.changes import BillChange
 from usage_async.report.details import Stack, TokenKind
 from usage_async.report.effects import Cause
-from usage_async.report.insight import Pace, UnusualDay
+from usage_async.report.insight import UnusualDay
 from usage_async.report.spec import ReportSpec, day_of
 
 SPEND = "spend"
@@ -154,7 +154,8 @@ class Spend:
         days: The amount of every day of the period; None where it did not come.
         groups: The largest first; together they are the total, exactly.
         before: The total of the range that it is compared with.
-        pace: The projection of the running month; None for any other period.
+        projection: The projected running month, from its own days; None for any other period, and
+            before a day of it is over.
         unusual: The days that are far from the usual.
         stacks: Parts of each day by group; together they are the amount of the day.
         models: The bill by model, of a detailed report; what names no model is its line item.
@@ -165,7 +166,7 @@ class Spend:
     days: tuple[tuple[date, Decimal | None], ...]
     groups: tuple[Group, ...]
     before: Decimal | None = None
-    pace: Pace | None = None
+    projection: Projection | None = None
     unusual: tuple[UnusualDay, ...] = ()
     stacks: tuple[Stack, ...] = ()
     models: tuple[Group, ...] = ()
@@ -238,6 +239,24 @@ class View:
     footer: str = ""
     budget: Budget | None = None
     top: int = 0
+
+    def has_projection(self, currency: str) -> bool:
+        """Tell if the budget projects the month in a currency.
+
+        A report then shows none of its own: the budget knows the weeks before the month as well,
+        and two projections of one month could contradict each other.
+        """
+        planned = self.budget
+        return (
+            planned is not None and planned.currency == currency and planned.projection is not None
+        )
+
+    def projection_of(self, spend: Spend) -> Projection | None:
+        """Give the one projection of a bill: that of the budget, or else its own."""
+        planned = self.budget
+        if planned is not None and self.has_projection(spend.currency):
+            return planned.projection
+        return spend.projection
 
     @property
     def top_parts(self) -> int:

@@ -13,10 +13,10 @@ from usage_async._query.times import TimeRange
 from usage_async.report import amounts
 from usage_async.report.amounts import total
 from usage_async.report.arithmetic import ratio, times
-from usage_async.report.budgets import Budget
+from usage_async.report.budgets import Budget, Projection
 from usage_async.report.effects import Cause
 from usage_async.report.formatting import clean, count, money, percent, size
-from usage_async.report.insight import Pace, UnusualDay, is_weekend
+from usage_async.report.insight import UnusualDay, is_weekend
 from usage_async.report.spec import GROUPINGS, day_of
 from usage_async.report.values import Group, Report, Tokens
 
@@ -65,12 +65,15 @@ def cause_text(cause: Cause, currency: str) -> str:
     return f"{item}: {cause.effect} {money(cause.amount, currency, sign=True)}"
 
 
-def pace_text(pace: Pace, currency: str) -> str:
-    """Tell how the end of a month was projected."""
-    return (
-        f"{pace.whole_days} whole days as billed, every other day at {money(pace.rate, currency)},"
-        f" the mean of the last {pace.over_days}"
-    )
+def range_text(projection: Projection, currency: str) -> str:
+    """Write the range of a projection; empty where it has none."""
+    low, high = projection.low, projection.high
+    return "" if low == high else f"from {money(low, currency)} to {money(high, currency)}"
+
+
+def rate_text(projection: Projection, currency: str) -> str:
+    """Tell how a month was projected."""
+    return f"{money(projection.rate, currency)} a day: {projection.method}"
 
 
 def groups_note(report: Report) -> str:

@@ -31,9 +31,10 @@ from usage_async.report.wording import (
     NOT_ATTRIBUTED,
     groups_note,
     leaves,
-    pace_text,
     per_thousand,
     period_text,
+    range_text,
+    rate_text,
     tokens_nouns,
     unusual_note,
 )
@@ -86,7 +87,7 @@ _NO_AMOUNT = (_Cell(), _Cell(), _Cell())
 
 def report_as_xlsx(report: Report, view: View) -> bytes:
     """Write a report as a workbook; the same report gives the same bytes."""
-    return _workbook(_summary(report), [_Part((), report, view.notices)], ())
+    return _workbook(_summary(report, view), [_Part((), report, view.notices)], ())
 
 
 def reports_as_xlsx(answers: Sequence[Answer[Report]], _view: View) -> bytes:
@@ -264,7 +265,7 @@ def _line(label: str, *cells: _Cell) -> _Row:
     return [_Cell(label, _LABEL, label), *cells]
 
 
-def _summary(report: Report) -> Iterator[_Row]:
+def _summary(report: Report, view: View) -> Iterator[_Row]:
     yield _line("Organization", _text(report.organization.name))
     yield _line("Organization id", _text(report.organization.id))
     yield from _about(report.spec)
@@ -274,7 +275,7 @@ def _summary(report: Report) -> Iterator[_Row]:
     if not report.spends:
         yield _line("Total spend", *_NO_AMOUNT, _text(unknown))
     for spend in report.spends:
-        yield from _figures(report, spend)
+        yield from _figures(report, spend, view)
 
 
 def _about(spec: ReportSpec) -> Iterator[_Row]:
@@ -323,7 +324,7 @@ def _compared_amounts(amount: Decimal, before: Decimal | None, currency: str) ->
         yield from _exactly(each, currency)
 
 
-def _figures(report: Report, spend: Spend) -> Iterator[_Row]:
+def _figures(report: Report, spend: Spend, view: View) -> Iterator[_Row]:
     def amounts(amount: Decimal) -> _Row:
         return _text(spend.currency.upper()), *_exactly(amount, spend.currency)
 
@@ -333,9 +334,10 @@ def _figures(report: Report, spend: Spend) -> Iterator[_Row]:
     if spend.before is not None:
         yield _line("The period before", *amounts(spend.before))
         yield _line("Change", *amounts(change(spend.total, spend.before)))
-    if spend.pace is not None:
-        note = f"a projection: {pace_text(spend.pace, spend.currency)}"
-        currency, number, _ = amounts(spend.pace.projected)
+    if (projection := view.projection_of(spend)) is not None:
+        texts = (text(projection, spend.currency) for text in (range_text, rate_text))
+        note = "; ".join(filter(None, ("a projection", *texts)))
+        currency, number, _ = amounts(projection.projected)
         yield _line("Month's end", currency, number, _Cell(), _text(note))
 
 

@@ -58,8 +58,9 @@ from usage_async.report.telling import sentences_on
 from usage_async.report.values import KEYS, SPEND, Explanation, Report, Spend, View, days_not_sent
 from usage_async.report.wording import (
     change_text,
-    pace_text,
     period_text,
+    range_text,
+    rate_text,
     sum_of,
     unusual_text,
     used_up_text,
@@ -173,7 +174,7 @@ def _article(report: Report, view: View, failed: Sequence[str], prefix: str = ""
         "heading": "",
         "prefix": prefix,
         "blank": "",
-        "cards": _cards(report),
+        "cards": _cards(report, view),
         "budget": None if view.budget is None else _budget_cards(view.budget),
         "bills": [_bill(report, number, view) for number in range(len(report.spends))],
         "tokens": tokens_table(report, view.top, view.top_parts),
@@ -253,7 +254,7 @@ class Card:
     marks: Sequence[str] = ()
 
 
-def _cards(report: Report) -> list[Card]:
+def _cards(report: Report, view: View) -> list[Card]:
     """Make the headline figures."""
     against = f"against {period_text(report.spec.before)}" if report.spec.before else ""
     cards = []
@@ -271,10 +272,11 @@ def _cards(report: Report) -> list[Card]:
         marks = [f"incomplete: {days_not_sent(missing)}"] if missing else []
         total = money_cell(spend.total, spend.currency)
         cards.append(Card("Total spend", total, "total", lines, marks))
-        if spend.pace is not None:
-            projected = money_cell(spend.pace.projected, spend.currency)
-            about = [pace_text(spend.pace, spend.currency)]
-            cards.append(Card("Projected for the month", projected, "pace", about))
+        projection = spend.projection
+        if projection is not None and not view.has_projection(spend.currency):
+            projected = money_cell(projection.projected, spend.currency)
+            about = [text(projection, spend.currency) for text in (range_text, rate_text)]
+            cards.append(Card("Projected for the month", projected, "pace", [*filter(None, about)]))
     return [*cards, *_usage_cards(report)]
 
 

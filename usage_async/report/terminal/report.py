@@ -17,7 +17,7 @@ from usage_async.report.answers import Answer, bills, blanks, given
 from usage_async.report.arithmetic import ratio
 from usage_async.report.formatting import clean, count, money, percent
 from usage_async.report.insight import UNUSUAL_RULE, is_weekend
-from usage_async.report.terminal.budget import draw_budget_lines
+from usage_async.report.terminal.budget import draw_budget_lines, draw_projection
 from usage_async.report.terminal.page import Page, heading
 from usage_async.report.values import (
     SPEND,
@@ -35,7 +35,6 @@ from usage_async.report.wording import (
     figure_text,
     groups_note,
     leaves,
-    pace_text,
     per_thousand,
     period_text,
     rest_of,
@@ -116,7 +115,7 @@ def _change(amount: Decimal, before: Decimal | None, currency: str) -> str:
 
 
 def _report(page: Page, report: Report, view: View) -> None:
-    _head(page, report)
+    _head(page, report, view)
     if view.budget is not None:
         page.console.print()
         draw_budget_lines(page, view.budget)
@@ -135,7 +134,7 @@ def _foot(page: Page, view: View) -> None:
     page.line((view.footer, "dim"))
 
 
-def _head(page: Page, report: Report) -> None:
+def _head(page: Page, report: Report, view: View) -> None:
     spec = report.spec
     page.line((clean(str(report.organization)), "bold"))
     _period(page, report)
@@ -153,10 +152,8 @@ def _head(page: Page, report: Report) -> None:
             parts.append(f"  {change_text(spend.total, spend.before, spend.currency)}")
             parts.append((f"  against {period_text(spec.before)}", "dim"))
         page.line(*parts)
-        if spend.pace is not None:
-            projected = money(spend.pace.projected, spend.currency)
-            page.line("Month's end  ", (f"about {projected}", "bold"))
-            page.hanging("             ", pace_text(spend.pace, spend.currency))
+        if spend.projection is not None and not view.has_projection(spend.currency):
+            draw_projection(page, spend.projection, spend.currency)
 
 
 def _period(page: Page, report: Report) -> None:

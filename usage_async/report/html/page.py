@@ -25,7 +25,7 @@ from usage_async._query.times import CALENDAR, iso
 from usage_async.errors import ConfigurationError
 from usage_async.report.answers import Answer, bills, given
 from usage_async.report.arithmetic import ratio, times
-from usage_async.report.budgets import Budget
+from usage_async.report.budgets import Budget, Projection
 from usage_async.report.formatting import count, legible, money, percent
 from usage_async.report.html.charts import (
     MODALITIES,
@@ -274,10 +274,15 @@ def _cards(report: Report, view: View) -> list[Card]:
         cards.append(Card("Total spend", total, "total", lines, marks))
         projection = spend.projection
         if projection is not None and not view.has_projection(spend.currency):
-            projected = money_cell(projection.projected, spend.currency)
-            about = [text(projection, spend.currency) for text in (range_text, rate_text)]
-            cards.append(Card("Projected for the month", projected, "pace", [*filter(None, about)]))
+            cards.append(
+                _projection_card("Projected for the month", projection, spend.currency, "pace")
+            )
     return [*cards, *_usage_cards(report)]
+
+
+def _projection_card(title: str, each: Projection, currency: str, kind: str = "") -> Card:
+    lines = [text(each, currency) for text in (range_text, rate_text)]
+    return Card(title, money_cell(each.projected, currency), kind, [*filter(None, lines)])
 
 
 def _total_cards(
@@ -315,12 +320,8 @@ def _budget_cards(each: Budget) -> list[Card]:
         ),
         Card("Spent", money_cell(each.spent, of), lines=[*spent, told], marks=missing),
     ]
-    if (projection := each.projection) is not None:
-        lines = [f"{money(projection.rate, of)} a day: {projection.method}"]
-        if projection.low != projection.high:
-            lines.insert(0, f"from {money(projection.low, of)} to {money(projection.high, of)}")
-        projected = money_cell(projection.projected, of)
-        cards.append(Card("Month's end, projected", projected, lines=lines))
+    if each.projection is not None:
+        cards.append(_projection_card("Month's end, projected", each.projection, of))
     if (limit := each.limit) is not None:
         lines = [f"a {limit.interval}", *filter(None, (limit.enforcement,))]
         cards.append(Card("Spend limit", money_cell(limit.amount, of), lines=[", ".join(lines)]))

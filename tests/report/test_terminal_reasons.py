@@ -213,7 +213,7 @@ Spent        $11.00  11.0%
 Month's end  about $31.00
              $1.00 a day: 21 days at the mean of the last 7 days that are over; no range, because
              only one whole week is known
-Used up      $89.00 left, which lasts 90.0 days, beyond the month
+Used up      $89.00 left, which lasts beyond the month (90.0 days with today)
 Spend limit  $50.00  a month, enforcing
 
 Notices
@@ -229,7 +229,14 @@ bye"""
         (budgeted(*[1] * 11, amount="5"), "Used up      over by $6.00"),
         (budgeted(*[1] * 11, amount="11"), "Used up      $0.00 left"),
         (budgeted(9, *[0] * 9, 0), "Used up      $91.00 left; not at this pace"),
-        (budgeted(*[9] * 11), "Used up      $1.00 left, which lasts 1.1 days, until 2026-10-12"),
+        (
+            budgeted(*[9] * 11),
+            "Used up      $1.00 left, which lasts until 2026-10-12 (1.1 days with today)",
+        ),
+        (
+            budgeted(*[10] * 10, 50, amount="210"),
+            "Used up      $60.00 left, which lasts until 2026-10-17 (7.0 days with today)",
+        ),
         (budgeted(*[1] * 31, today=date(2026, 11, 2)), "Used up      $69.00 left"),
         (budgeted(*[1, 3] * 8, today=date(2026, 10, 16)), ", from $"),
         (budgeted(1, amount=None), "Spent        $1.00"),
@@ -278,6 +285,20 @@ def test_groups_have_limits_and_shares_and_notices_tell_the_rest():
     assert value["budgets"][0]["used_up_on"] == "2026-10-30"
     elsewhere = attrs.evolve(groups[0], currency="chf")
     assert drawn(draw_budget, report(whole, groups=(elsewhere,)), View())
+
+
+@pytest.mark.parametrize("amount", ["300", "0"])
+def test_a_group_has_a_share_only_of_a_budget_in_its_currency(amount):
+    euros = {"amount": None, "currency": "eur"}
+    groups = (budgeted(*[6] * 11, amount=None, id="proj_1"), budgeted(7, **euros, id="proj_2"))
+    found = report(budgeted(*[10] * 11, amount=amount), budgeted(7, **euros), groups=groups)
+    text = drawn(draw_budget, found, View())
+    rows = [row.split() for row in text.partition("By group")[2].splitlines()[2:4]]
+    share = ["22.0%"] if amount == "300" else []
+    assert rows == [
+        ["proj_1", "$66.00", *share, "$186.00"],
+        ["proj_2", "7.00", "EUR", "154.00", "EUR"],
+    ]
 
 
 def test_figures_that_have_settled_are_no_remark():

@@ -7,21 +7,27 @@ from decimal import Decimal
 
 from usage_async.errors import QueryError
 
-_AMOUNT = re.compile(r"\$?(?P<amount>[0-9]{1,15}(?:\.[0-9]{1,12})?) ?(?P<currency>[A-Za-z]{3})?")
+_AMOUNT = re.compile(
+    r"(?P<dollars>\$)?(?P<amount>[0-9]{1,15}(?:\.[0-9]{1,12})?) ?(?P<currency>[A-Za-z]{3})?"
+)
 
 
 def read_amount(flag: str, text: str) -> tuple[Decimal, str | None]:
-    """Read an amount, and its currency where one is written: `6000`, `5597.60`, `"80 eur"`.
+    """Read an amount, and its currency where one is written: `6000`, `$5597.60`, `"80 eur"`.
 
     Args:
         flag: Name of the option, for messages.
         text: Its value.
 
     Raises:
-        QueryError: The value is no amount.
+        QueryError: The value is no amount, or in two currencies.
     """
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
         raise QueryError(f'{flag} takes an amount such as 6000, 5597.60 or "80 eur"; not {text!r}')
-    currency = match["currency"]
-    return Decimal(match["amount"]), None if currency is None else currency.lower()
+    currency = None if match["currency"] is None else match["currency"].lower()
+    if match["dollars"]:
+        if currency not in {None, "usd"}:
+            raise QueryError(f"{flag} takes an amount in one currency; not {text!r}")
+        currency = "usd"
+    return Decimal(match["amount"]), currency

@@ -172,10 +172,9 @@ def used_up_text(each: Budget) -> str:
         return text
     if each.days_left is None:
         return f"{text}; not at this pace"
-    days = f"{each.days_left:.1f} days"
-    if each.used_up_on is None:
-        return f"{text}, which lasts {days}, beyond the month"
-    return f"{text}, which lasts {days}, until {each.used_up_on}"
+    # They are counted from the start of today, and what is left is less what today has spent.
+    until = "beyond the month" if each.used_up_on is None else f"until {each.used_up_on}"
+    return f"{text}, which lasts {until} ({each.days_left:.1f} days with today)"
 
 
 def budget_text(each: Budget) -> str:

@@ -28,7 +28,7 @@ def draw_budget_lines(page: Page, each: Budget) -> None:
     if each.projection is not None:
         draw_projection(page, each.projection, of)
     if each.budget is not None:
-        page.line(_label("Used up"), used_up_text(each))
+        page.hanging(_label("Used up"), used_up_text(each), "")
     if each.limit is not None:
         status = each.limit.enforcement
         note = f"  a {each.limit.interval}" + (f", {status}" if status else "")

@@ -234,7 +234,7 @@ def _budget_groups(page: Page, found: BudgetReport) -> None:
     rows: list[list[str | Text]] = []
     for each in found.groups:
         of, projection = each.currency, each.projection
-        base = whole[of].budget or whole[of].spent if of in whole else _ZERO
+        planned = whole[of].budget if of in whole else None
         limit: str | Text = ""
         if each.limit is not None:
             ahead = each.spent if projection is None else projection.projected
@@ -245,7 +245,7 @@ def _budget_groups(page: Page, found: BudgetReport) -> None:
             [
                 Text(NOT_ATTRIBUTED if each.id is None else clean(each.name or each.id)),
                 money(each.spent, of),
-                percent(each.spent, base),
+                percent(each.spent, planned) if planned else "",
                 "" if projection is None else money(projection.projected, of),
                 *([limit] if limited else []),
             ]

@@ -367,3 +367,22 @@ def test_an_organization_without_any_figure_is_empty():
 def test_the_days_of_a_period_are_those_that_it_touches():
     assert days_in(TimeRange(START, START + DAY + 1)) == [date(2026, 10, 1), date(2026, 10, 2)]
     assert days_in(TimeRange(START, START + DAY)) == [date(2026, 10, 1)]
+
+
+def test_a_currency_is_one_bill_however_rows_write_it():
+    rows = [cost("100", "USD", project_id="p"), cost("10", project_id="p"), cost("1", "Eur")]
+    before = [cost("30", "Usd", project_id="p"), cost("50", project_id="p")]
+    shown = report_of(
+        costs=section(rows),
+        costs_by=section(rows),
+        before=section(before, [], [], start=BEFORE.start_time),
+        costs_by_before=section(before, [], [], start=BEFORE.start_time),
+    )
+    assert [(spend.currency, spend.total, spend.before) for spend in shown.spends] == [
+        ("usd", 110, 80),
+        ("eur", 1, 0),
+    ]
+    assert [(group.id, group.amount, group.before) for group in shown.spends[0].groups] == [
+        ("p", 110, 80)
+    ]
+    assert [stack.amounts[0] for stack in shown.spends[0].stacks] == [110]

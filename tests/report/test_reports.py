@@ -10,6 +10,8 @@ from zipfile import ZipFile
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from usage_async import (
     APIConnectionError,
@@ -19,12 +21,14 @@ from usage_async import (
     RetryPolicy,
     Runtime,
     UsageClient,
+    UsageCompletionsResult,
 )
 from usage_async.emulator import Emulator, Quirks
 from usage_async.report import read_report, render_report, write_report
 from usage_async.report.amounts import total
 from usage_async.report.formats import REPORT_FORMATS
 from usage_async.report.html import charts
+from usage_async.report.values import Blank, Section
 from usage_async.report.wording import untold
 from usage_async.report.worker import in_worker
 
@@ -213,16 +217,65 @@ def test_a_gap_that_remarks_tell_of_is_no_notice_too():
     assert untold(report, notices) == tuple(notices[1:])
 
 
-def test_the_remark_on_a_comparison_tells_what_is_not_compared():
-    days = section([cost("5")], [cost("5")], [cost("5")])
-    before = section([cost("3")], [], [], start=BEFORE.start_time)
-    gap = attrs.evolve(section([cost("5", project_id="p")], [], []), missing=(START + DAY,))
-    report = report_of(costs=days, costs_by=gap, before=before, costs_by_before=before)
-    assert report.spends[0].before == 3
-    assert "groups are not compared, because days are missing" in report.remarks
-    report = report_of(costs=gap, costs_by=gap, before=before, costs_by_before=before)
-    assert report.spends[0].before is None
-    assert "nothing is compared, because days are missing" in report.remarks
+COMPARED = {
+    "costs": cost("5"),
+    "costs_by": cost("5", project_id="p"),
+    "before": cost("3"),
+    "costs_by_before": cost("3", project_id="p"),
+    "costs_by_model": cost("5", line_item="a, input"),
+    "usage": UsageCompletionsResult(input_tokens=1, output_tokens=1, num_model_requests=5),
+}
+
+
+def compared(*lacking, refused=()):
+    """A comparison whose sections lack a day or are refused: what is compared, and told."""
+    sections = {}
+    for name, row in COMPARED.items():
+        start = BEFORE.start_time if "before" in name else START
+        missing = (start + DAY,) if name in lacking else ()
+        sections[name] = attrs.evolve(section([row], [], [], start=start), missing=missing)
+    sections |= dict.fromkeys(refused, Section(blank=Blank("refused", "no")))
+    report = report_of(detailed=True, **sections | {"usage": {"completions": sections["usage"]}})
+    (spend,) = report.spends
+    told = [each.partition(" compared")[0] for each in report.remarks if "compared, bec" in each]
+    return (spend.before is not None, spend.groups[0].before is not None), told
+
+
+@given(st.sets(st.sampled_from([*COMPARED])))
+def test_the_remark_on_a_comparison_is_as_true_as_the_comparison(lacking):
+    are_compared, told = compared(*lacking)
+    wanted = {(True, True): [], (True, False): ["groups are not"], (False, False): ["nothing is"]}
+    assert told == wanted[are_compared]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "are_compared"),
+    [
+        ((), (True, True)),
+        (("costs_by_model", "usage"), (True, True)),
+        (("costs_by", "usage"), (True, False)),
+        (("costs_by_before",), (True, False)),
+        (("before",), (False, False)),
+        (("costs", "costs_by"), (False, False)),
+    ],
+)
+def test_only_sections_that_a_comparison_needs_prevent_it(lacking, are_compared):
+    assert compared(*lacking)[0] == are_compared
+
+
+@pytest.mark.parametrize(
+    ("lacking", "refused", "wanted"),
+    [
+        (("costs",), "before", []),
+        (("costs_by",), "before", []),
+        (("costs",), "costs_by_before", ["nothing is"]),
+        (("costs_by",), "costs_by_before", []),
+    ],
+)
+def test_what_is_refused_is_not_told_as_days_that_are_missing(lacking, refused, wanted):
+    (_, groups), told = compared(*lacking, refused=[refused])
+    assert not groups
+    assert told == wanted
 
 
 async def test_the_worker_serves_others_while_the_charts_of_a_file_are_drawn(tmp_path, monkeypatch):

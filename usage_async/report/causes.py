@@ -182,7 +182,7 @@ def _sums(section: Section, key: Callable[[date, CostsResult], K]) -> dict[str, 
         day = bucket.start.date()
         for row in bucket.results:
             if row.amount is not None:
-                of = sums.setdefault(row.amount.currency, {})
+                of = sums.setdefault(row.amount.currency.lower(), {})
                 place = key(day, row)
                 of[place] = EXACT.add(of.get(place, _ZERO), row.amount.value)
     return sums

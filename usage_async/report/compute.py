@@ -44,6 +44,7 @@ from usage_async.report.values import (
     Sections,
     Spend,
     Tokens,
+    before_by,
     spend_by,
 )
 from usage_async.report.wording import sum_of
@@ -72,7 +73,7 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         (SPEND, sections.costs),
         (spend_by(spec), sections.costs_by),
         (PERIOD_BEFORE, sections.costs_before),
-        (f"{PERIOD_BEFORE} by {spec.noun}", sections.costs_by_before),
+        (before_by(spec), sections.costs_by_before),
         (SPEND_BY_MODEL, sections.costs_by_model),
         *usage.items(),
     ]
@@ -146,7 +147,7 @@ def _organization(section: Section) -> OrganizationRef:
 
 
 Amounts = dict[tuple[str, Any], Decimal]
-"""Sums by currency and a key."""
+"""Sums by lowercase currency and a key."""
 
 _Key = Callable[[UsageTimeBucket[CostsResult], CostsResult], Any]
 
@@ -158,8 +159,13 @@ def _sum(buckets: Iterable[UsageTimeBucket[CostsResult]], key: _Key) -> Amounts:
             if row.amount is not None:
                 place = row.amount.currency, key(bucket, row)
                 sums[place] = EXACT.add(sums.get(place, _ZERO), row.amount.value)
-    # Checked once each: the check takes as long as the addition.
-    return {place: add(amount, _ZERO) for place, amount in sums.items()}
+    # Checked once each: the check takes as long as the addition. However rows write a currency, it
+    # is one bill.
+    checked: Amounts = {}
+    for (currency, of), amount in sums.items():
+        place = currency.lower(), of
+        checked[place] = add(checked.get(place, _ZERO), amount)
+    return checked
 
 
 _Ids = tuple[str | None, ...]
@@ -208,10 +214,10 @@ def _spends(
     by_group = _sum_groups(spec, grouped)
     before = sections.costs_before
     by_day_before = _sum(before.buckets, lambda *_: None) if before is not None else {}
-    before_by = sections.costs_by_before
-    by_group_before = _sum_groups(spec, before_by.buckets) if before_by else {}
+    earlier = sections.costs_by_before
+    by_group_before = _sum_groups(spec, earlier.buckets) if earlier else {}
     compared = _are_comparable(spec, sections.costs, before)
-    compared_by = compared and _are_comparable(spec, sections.costs_by, before_by)
+    compared_by = compared and _are_comparable(spec, sections.costs_by, earlier)
     currencies = {currency for currency, _ in (*by_day, *by_day_before)}
     # No request is of one currency: beside each of several bills it would count again.
     requests = _requests(spec, tokens) if len(currencies) == 1 else {}
@@ -244,7 +250,7 @@ def _spends(
             each: change(groups.get(each, _ZERO), groups_before.get(each, _ZERO))
             for each in (movers(groups_before, groups) if compared_by else [])
         }
-        causes = causes_of(moved, *_lines_of_movers(spec, sections), path, currency.lower())
+        causes = causes_of(moved, *_lines_of_movers(spec, sections), path, currency)
         month = budget(days, spec.today, month=spec.today) if spec.running else None
         spends.append(
             Spend(
@@ -255,7 +261,7 @@ def _spends(
                 before=billed_before if compared else None,
                 projection=month.projection if month else None,
                 unusual=explained_days(
-                    unusual_days(days, spec.today), days, spec.today, lines, currency.lower()
+                    unusual_days(days, spec.today), days, spec.today, lines, currency
                 ),
             )
         )
@@ -364,7 +370,10 @@ def _used_before(spec: ReportSpec, sections: Sections) -> Tokens | None:
 
 
 def _are_comparable(spec: ReportSpec, section: Section, before: Section | None) -> bool:
-    """Tell if both were read, with every day that has ended."""
+    """Tell if both were read, with every day that has ended.
+
+    `Report` tells of the days that prevent it.
+    """
     if before is None or before.blank is not None:
         return False
     return not any(

@@ -455,13 +455,21 @@ class Report:
                 f"{', '.join(names)}: {days_not_sent(len(starts))}, the first is {first}; their"
                 " figures lack these days"
             )
-        if self.spec.before is not None and gaps:
-            yield self._on_comparison()
+        if self.spec.before is not None:
+            yield from self._on_comparison()
 
-    def _on_comparison(self) -> str:
-        if any(spend.before is not None for spend in self.spends):
-            return "groups are not compared, because days are missing"
-        return "nothing is compared, because days are missing"
+    def _on_comparison(self) -> Iterator[str]:
+        """Tell what `compute_report` does not compare because days are missing."""
+        gaps, blanks = dict(self.gaps), dict(self.blanks)
+        for noun, names in (
+            ("nothing is", (SPEND, PERIOD_BEFORE)),
+            ("groups are not", (spend_by(self.spec), before_by(self.spec))),
+        ):
+            if any(name in blanks for name in names):
+                return
+            if any(name in gaps for name in names):
+                yield f"{noun} compared, because days are missing"
+                return
 
 
 def _on_days_in_part(spec: ReportSpec) -> Iterator[str]:
@@ -483,6 +491,11 @@ def revised_from(spec: ReportSpec) -> date | None:
 def spend_by(spec: ReportSpec) -> str:
     """Name the section of the grouped costs."""
     return f"spend by {spec.noun}"
+
+
+def before_by(spec: ReportSpec) -> str:
+    """Name the section of the grouped costs of the range to compare with."""
+    return f"{PERIOD_BEFORE} by {spec.noun}"
 
 
 def days_not_sent(number: int) -> str:

@@ -215,9 +215,12 @@ async def test_days_that_only_the_groups_lack_are_told():
     async with Emulator(now=lambda: NOW, quirks=quirks) as server, client_of(server) as client:
         made = await read_budget(client, Decimal(6000), by="project")
     assert (made.gaps, made.group_gaps, made.is_whole) == ((), (missing,), False)
-    told = "by group: 1 day was not sent, the first is 2026-11-05; the groups lack them"
-    assert told in made.remarks
-    assert {each.missing_days for each in made.groups} == {1}
+    told = "by group: 1 day was not sent, the first is 2026-11-05"
+    assert f"{told}; the spend of these days is not attributed" in made.remarks
+    *named, nobody = made.groups
+    assert {each.missing_days for each in named} == {1}
+    assert (nobody.id, nobody.missing_days, nobody.projection) == (None, 0, None)
+    assert sum_exactly(each.spent for each in made.groups) == made.whole[0].spent
 
 
 @pytest.mark.parametrize("hour", [0, 30, 200, 22 * 24 - 12])

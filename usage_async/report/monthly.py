@@ -14,6 +14,7 @@ from usage_async._api.results import CostsResult
 from usage_async._client.names import Names
 from usage_async._query.times import TimeRange
 from usage_async.errors import QueryError
+from usage_async.report.amounts import change
 from usage_async.report.budgets import WEEK, WEEKS, Budget, Verdict, budget
 from usage_async.report.compute import days_in
 from usage_async.report.dimensions import find_dimension, name_in, word_of
@@ -28,6 +29,9 @@ BUDGET_DIMENSIONS = ("project_id", "user_id", "api_key_id", "line_item")
 
 _PROJECT = "project_id"
 _ZERO = Decimal(0)
+
+_Amounts = dict[tuple[str, str | None], list[tuple[date, Decimal | None]]]
+"""Amounts of days by currency and group."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +86,8 @@ class BudgetReport:
     Attributes:
         spec: The month.
         whole: The budget, and the spend in other currencies beside it.
-        groups: The spend by group, the largest first; empty if it is not grouped.
+        groups: The spend by group, the largest first, what is not attributed last; together they
+            are what is spent, exactly. Empty if it is not grouped.
         gaps: Starts of the days of the month that ended and were not sent, those before the history
             of the service included.
         group_gaps: The same for the costs by group.
@@ -132,10 +137,9 @@ class BudgetReport:
         if self.gaps:
             first = day_of(self.gaps[0])
             yield f"{days_not_sent(len(self.gaps))}, the first is {first}; the spend lacks them"
-        if self.group_gaps and self.group_gaps != self.gaps:
-            first = day_of(self.group_gaps[0])
-            text = days_not_sent(len(self.group_gaps))
-            yield f"by group: {text}, the first is {first}; the groups lack them"
+        if by_group := [start for start in self.group_gaps if start not in self.gaps]:
+            text = f"by group: {days_not_sent(len(by_group))}, the first is {day_of(by_group[0])}"
+            yield f"{text}; the spend of these days is not attributed"
 
     def _on_budget(self) -> Iterator[str]:
         if self.not_billed is not None:
@@ -239,7 +243,9 @@ def budget_report(
     billed_in = {of for (of, _), days in by_currency.items() if any(amount for _, amount in days)}
     if names is None:
         names = Names.from_rows(costs.rows())
-    by_group = _days(spec.period, costs.groups, by, ())
+    by_group: _Amounts = {}
+    if by is not None:
+        by_group = _completed(by_currency, _days(spec.period, costs.groups, by, ()), currency)
     made = [
         attrs.evolve(
             _budget(
@@ -250,17 +256,59 @@ def budget_report(
         )
         for (of, key), days in by_group.items()
     ]
+    if _lacks_days(costs):
+        # Days without groups belong to the named ones, which are projected as if they knew them.
+        made = [attrs.evolve(each, projection=None) if each.id is None else each for each in made]
     made = [each for each in made if each.spent or each.projection]
     return BudgetReport(
         spec=spec,
         whole=tuple(sorted(whole, key=lambda each: (each.currency != currency, each.currency))),
-        groups=tuple(sorted(made, key=lambda each: (each.spent.copy_negate(), str(each.id)))),
+        groups=tuple(sorted(made, key=_rank)),
         gaps=_gaps(spec, costs.whole),
         group_gaps=_gaps(spec, costs.groups),
         notices=costs.notices,
         billed_in=tuple(sorted(billed_in)),
         unlike_limits=tuple(_unlike(limits, whole, by_group)),
     )
+
+
+def _rank(group: Budget) -> tuple[bool, Decimal, str]:
+    return group.id is None, group.spent.copy_negate(), str(group.id)
+
+
+def _completed(whole: _Amounts, groups: _Amounts, currency: str) -> _Amounts:
+    """Complete groups, so that on every day they add up to what is spent.
+
+    What no named group accounts for is the group None. A day that the whole lacks is left out of
+    the groups: with it they would add up to more than is spent, and nobody could tell which is
+    right. So a budget and its groups lack the same days, as those of a report do.
+
+    Args:
+        whole: Amounts of the whole; those in `currency` are there.
+        groups: Amounts of the groups.
+        currency: Currency of the budget.
+    """
+    known = {day for day, amount in whole[currency, None] if amount is not None}
+    completed: _Amounts = {}
+    rest = {of: dict(days) for (of, _), days in whole.items()}
+    for (of, key), days in groups.items():
+        left = rest.setdefault(of, {day: _ZERO if day in known else None for day in rest[currency]})
+        if key is not None:
+            completed[of, key] = [(day, each if day in known else None) for day, each in days]
+            for day, amount in days:
+                so_far = left.get(day)
+                if amount is not None and so_far is not None:
+                    left[day] = change(so_far, amount)
+    nobody = {(of, None): [*left.items()] for of, left in rest.items() if any(left.values())}
+    return completed | nobody
+
+
+def _lacks_days(costs: BudgetCosts) -> bool:
+    """Tell if the groups lack days that the whole has."""
+    came, of_groups = (
+        {bucket.start_time for bucket in section.buckets} for section in (costs.whole, costs.groups)
+    )
+    return not came <= of_groups
 
 
 def _unlike(
@@ -320,7 +368,7 @@ def budget_of_report(
 
 def _days(
     period: TimeRange, section: Section, by: str | None, currencies: Iterable[str]
-) -> dict[tuple[str, str | None], list[tuple[date, Decimal | None]]]:
+) -> _Amounts:
     """Give the amounts of every day by currency and group."""
     sums: dict[tuple[str, str | None], dict[date, Decimal]] = {
         (currency, None): {} for currency in currencies

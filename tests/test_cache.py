@@ -30,7 +30,7 @@ from usage_async import (
     UsageClient,
     UsageError,
 )
-from usage_async._engine.answers import _copied, _Run, _weight
+from usage_async._engine.answers import LateError, _copied, _Run, _weight
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -402,7 +402,7 @@ async def test_a_waiter_gives_up_and_the_run_goes_on_for_others_to_come():
         second = asyncio.create_task(world.ask())
         await turns(5)
         await world.clock.pass_by(5)
-        with pytest.raises(APITimeoutError, match="completions: no answer within 10 s"):
+        with pytest.raises(LateError, match="completions: no answer within 10 s"):
             await first
         assert not second.done()
         second.cancel()  # somebody was told that it goes on
@@ -803,7 +803,7 @@ class Model:
         self.now += seconds
         for who in [who for who, due in self.waiting.items() if due <= self.now]:
             del self.waiting[who]
-            self.got[who] = APITimeoutError
+            self.got[who] = LateError
             self.goes_on = True
 
     def answer(self, *, fails):

@@ -360,8 +360,23 @@ async def test_charts_are_drawn_by_an_event_loop_that_starts_no_programs(monkeyp
 async def test_the_time_in_the_queue_counts(answers, monkeypatch):
     monkeypatch.setattr(charts, "_AT_ONCE", 0)
     monkeypatch.setattr(charts, "TIMEOUT_S", 0.01)
-    assert "longer" in (await draw_served(CHARTS)).failure
+    assert "too many pages at once" in (await draw_served(CHARTS)).failure
     assert not answers
+
+
+async def test_beyond_its_patience_a_page_has_no_charts_and_the_next_one_has(answers, monkeypatch):
+    monkeypatch.setattr(charts, "_AT_ONCE", 1)
+    first = asyncio.create_task(draw_served(CHARTS, patience_s=0))
+    await turns()
+    crowded = await draw_served({("days1", "wide"): {"kind": "other"}}, patience_s=0)
+    assert crowded == Drawings(failure="charts were not drawn: too many pages at once")
+    assert crowded.without_words() == crowded
+    answers[0].set_result((0, b'["<svg/>"]', b""))
+    assert not (await first).failure
+    again = asyncio.create_task(draw_served({("days2", "wide"): {}}, patience_s=0))
+    await turns()
+    answers[1].set_result((0, b'["<svg/>"]', b""))
+    assert not (await again).failure
 
 
 async def test_at_most_so_many_programs_run_and_the_oldest_drawings_go(monkeypatch):

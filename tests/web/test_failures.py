@@ -10,6 +10,7 @@ from service import DAY, KEY, START, bucket, page
 from web_server import served
 
 from usage_async import errors
+from usage_async._engine.answers import LateError
 from usage_async.fastapi import ALL, install_error_handlers, usage_lifespan, usage_router
 
 SECRET = "words of the service about proj_other"
@@ -24,6 +25,7 @@ CASES = {
         "upstream_throttled",
     ),
     "timeout": (errors.APITimeoutError(SECRET), 504, "upstream_timeout"),
+    "late": (LateError(SECRET), 504, "late"),
     "unreachable": (errors.APIConnectionError(SECRET), 502, "upstream_unreachable"),
     "5xx": (errors.InternalServerError(SECRET, status=500, **ID), 502, "upstream_failed"),
     "404": (errors.NotFoundError(SECRET, status=404, **ID), 502, "upstream_failed"),
@@ -76,6 +78,14 @@ async def test_each_error_has_its_status_and_words_of_our_own(error, status, kin
 async def test_a_throttled_reply_says_when_to_ask_again(seconds, header):
     async with browser_of(errors.RateLimitError("x", status=429, retry_after=seconds)) as browser:
         assert (await browser.get("/fail")).headers["retry-after"] == header
+
+
+async def test_what_is_still_being_made_blames_nobody_and_says_when_to_ask_again():
+    async with browser_of(LateError(SECRET)) as browser:
+        reply = await browser.get("/fail")
+    assert int(reply.headers["retry-after"]) > 0
+    assert "service" not in reply.text
+    assert "ask again" in reply.text
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ FAILURES = {
     "throttling": (partial(replied, 429, {"retry-after": "3"}, b"words"), 503, "3"),
     "failing": (partial(replied, 503, {}, b"words"), 502, None),
     "down": (unreachable, 502, None),
-    "hanging": (hang, 504, None),
+    "hanging": (hang, 504, "5"),
 }
 failures = pytest.mark.parametrize(
     ("failure", "status", "retry_after"), FAILURES.values(), ids=FAILURES

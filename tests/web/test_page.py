@@ -203,6 +203,20 @@ async def test_without_charts_the_page_says_so_and_is_not_kept_as_settled(progra
     assert second.content == third.content
 
 
+async def test_a_crowd_gets_its_figures_and_some_without_charts(monkeypatch):
+    monkeypatch.setattr(charts, "PATIENCE_S", 0)
+    periods = [f"2026-01-{day:02d}" for day in range(1, 9)]
+    async with direct(app_of(Leaky())) as browser:
+        asked = (browser.get("/report", params={"period": one}, headers=BOSS) for one in periods)
+        pages = await asyncio.gather(*asked)
+    assert {page.status_code for page in pages} == {200}
+    told = "<li>charts were not drawn: too many pages at once</li>"
+    assert {(told in page.text, "<svg >" in page.text) for page in pages} == {
+        (True, False),
+        (False, True),
+    }
+
+
 async def test_without_the_extra_there_is_one_line_and_no_page(monkeypatch, caplog):
     name = "usage_async.report.html.page"
     monkeypatch.delitem(sys.modules, name)

@@ -46,6 +46,11 @@ _KEY_BYTES = 4096
 _SAMPLE = 256
 """Items of a sequence whose sizes are measured, evenly spread; it takes some 1 ms."""
 
+
+class LateError(APITimeoutError):
+    """The time to wait for an answer is up, whether the service or this process needed it."""
+
+
 Method = Literal["first", "total", "totals", "summary", "collect", "report"]
 Outcome = Literal["fresh", "stale", "joined", "read", "failed"]
 
@@ -293,7 +298,7 @@ class Answers:
             text = f"{late}; the service throttles this client, for {ceil(pause_s)} s more"
             status = HTTPStatus.TOO_MANY_REQUESTS.value
             return RateLimitError(text, status=status, retry_after=pause_s)
-        return APITimeoutError(f"{late}; {then}")
+        return LateError(f"{late}; {then}")
 
     def _watch(self, run: _Run, waiter: asyncio.Future[bool], wait_s: float) -> None:
         """Wake a waiter when its time is up."""

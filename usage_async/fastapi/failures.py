@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from usage_async._codec.schemas import SCALE, MisfitError
+from usage_async._engine.answers import LateError
 from usage_async.errors import (
     APIConnectionError,
     APIStatusError,
@@ -45,6 +46,8 @@ from usage_async.errors import (
 _log = logging.getLogger("usage_async")
 
 _LEAST_WAIT_S = 1
+_LATE_WAIT_S = 5
+"""Seconds after which to ask again for what is still being made."""
 
 
 @attrs.frozen
@@ -110,6 +113,8 @@ _KINDS: tuple[tuple[tuple[type[UsageError], ...], int, str, str], ...] = (
         "upstream_refused",
         "the usage service refuses this server",
     ),
+    # What kept it may be the service, or a queue of this process.
+    ((LateError,), 504, "late", "there was no answer in time: ask again"),
     ((APITimeoutError,), 504, "upstream_timeout", "the usage service took too long"),
     ((APIConnectionError,), 502, "upstream_unreachable", "the usage service cannot be reached"),
     ((APIStatusError, ResponseError), 502, "upstream_failed", "the usage service failed"),
@@ -153,6 +158,8 @@ def failure_of(error: UsageError, parameters: Collection[str] = ()) -> Failure:
             wait_s = None
             if status == HTTPStatus.SERVICE_UNAVAILABLE:
                 wait_s = max(ceil(getattr(error, "retry_after", 0) or 0), _LEAST_WAIT_S)
+            elif isinstance(error, LateError):
+                wait_s = _LATE_WAIT_S
             return Failure(status, kind, message or error.message, loc, wait_s)
     return Failure(500, "failed", "the figures could not be computed")
 
@@ -179,10 +186,10 @@ def log_failure(connection: HTTPConnection, error: UsageError) -> None:
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every `UsageError` of a handler by a status and a sentence of our own.
 
-    401 and 403 of the service become 502, 429 a 503 with `Retry-After`, a timeout 504, any other
-    failure of the service 502, `QueryError` 422, `ScopeError` 403, `MixedCurrencyError` 409. A
-    `ConfigurationError` at the start of the application, such as a missing key, is one line in
-    place of a traceback.
+    401 and 403 of the service become 502, 429 a 503 with `Retry-After`, a timeout 504, what is not
+    there within `wait_s` a 504 with `Retry-After`, any other failure of the service 502,
+    `QueryError` 422, `ScopeError` 403, `MixedCurrencyError` 409. A `ConfigurationError` at the
+    start of the application, such as a missing key, is one line in place of a traceback.
 
     Args:
         app: The application. Mounted applications need handlers of their own.

@@ -177,14 +177,15 @@ async def page_reply(
         question: The question.
         without: Dimensions that whoever asks may not group by.
     """
-    from usage_async.report.html.charts import charts_of, draw_served
+    from usage_async.report.html.charts import PATIENCE_S, charts_of, draw_served
     from usage_async.report.html.page import report_page
 
     form = form_of(question, without=without, json=_as_json(question))
 
     async def read(spec: ReportSpec) -> Made[Written]:
         report = await _report(client, spec)
-        drawings = await draw_served(await in_worker(charts_of, report))
+        drawn = await in_worker(charts_of, report)
+        drawings = await draw_served(drawn, patience_s=PATIENCE_S)
         view = View(top=TOP)
         page = await in_worker(report_page, report, view, drawings.without_words(), form)
         made = await _written(_cut(page), HTML)

@@ -110,7 +110,7 @@ FAILURES = _described(
         500: "This server is not set up to answer.",
         502: "The usage service failed, or refuses this server.",
         503: "The usage service throttles this server, or too many questions wait; ask again.",
-        504: "The usage service took too long.",
+        504: "There was no answer in time.",
     }
 )
 _MIXED = _described({409: "There are amounts in several currencies, which have no single sum."})

@@ -63,6 +63,9 @@ _PER_PROGRAM = 48
 """The most drawings of one program: those of 8 organizations."""
 _AT_ONCE = 2
 """Programs that draw at the same time; each takes a processor and some 200 MB."""
+PATIENCE_S = 3.0
+"""Seconds that a page of many readers waits for the turn of its charts, which then take some 2 s;
+whoever asks gives up after 10 s."""
 
 
 class DrawingError(UsageError):
@@ -70,6 +73,7 @@ class DrawingError(UsageError):
 
 
 _FAILED = "charts could not be drawn"
+_CROWDED = "charts were not drawn: too many pages at once"
 
 
 @attrs.frozen
@@ -86,7 +90,9 @@ class Drawings:
 
     def without_words(self) -> Drawings:
         """Tell of a failure without words of the machine, which strangers may read."""
-        return attrs.evolve(self, failure=self.failure and _FAILED)
+        if self.failure in {"", _CROWDED}:
+            return self
+        return attrs.evolve(self, failure=_FAILED)
 
 
 def can_draw() -> bool:
@@ -292,11 +298,17 @@ def draw(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
     return Drawings(svgs)
 
 
-async def draw_served(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
+async def draw_served(
+    charts: Mapping[tuple[str, str], Chart], *, patience_s: float | None = None
+) -> Drawings:
     """Draw charts while the event loop goes on; equal ones are drawn once, also at the same time.
 
     The program is killed when it takes too long, and when nobody waits any more. Time in the queue
     counts, so that a crowd gets pages without charts instead of none.
+
+    Args:
+        charts: The charts.
+        patience_s: The most seconds to wait for their turn; None waits as long as drawing may take.
     """
     if not charts:
         return Drawings()
@@ -307,7 +319,7 @@ async def draw_served(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
     studio = _studios.setdefault(asyncio.get_running_loop(), _Studio())
     shared = studio.shared.get(question)
     if shared is None:
-        drawing = _drawn(charts, question, studio.bound)
+        drawing = _drawn(charts, question, studio.bound, patience_s)
         shared = studio.shared[question] = _Shared(asyncio.create_task(drawing))
     shared.waiting += 1
     try:
@@ -321,10 +333,20 @@ async def draw_served(charts: Mapping[tuple[str, str], Chart]) -> Drawings:
 
 
 async def _drawn(
-    charts: Mapping[tuple[str, str], Chart], question: bytes, bound: asyncio.Semaphore
+    charts: Mapping[tuple[str, str], Chart],
+    question: bytes,
+    bound: asyncio.Semaphore,
+    patience_s: float | None,
 ) -> Drawings:
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_S
     try:
-        async with asyncio.timeout(TIMEOUT_S), bound:
+        async with asyncio.timeout(TIMEOUT_S if patience_s is None else patience_s):
+            await bound.acquire()
+    except TimeoutError:
+        _log.warning(_CROWDED)
+        return Drawings(failure=_CROWDED)
+    try:
+        async with asyncio.timeout_at(deadline):
             svgs = _read(charts, *await _answer(question))
     except (OSError, TimeoutError, DrawingError) as error:
         _log.warning("%s", _reason(error))
@@ -332,6 +354,8 @@ async def _drawn(
     except NotImplementedError:
         # An event loop of Windows' selectors starts no programs.
         return await asyncio.to_thread(draw, charts)
+    finally:
+        bound.release()
     _kept[question] = svgs
     while sum(len(key) + sum(map(len, kept.values())) for key, kept in _kept.items()) > _KEPT:
         _kept.popitem(last=False)

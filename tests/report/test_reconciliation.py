@@ -9,6 +9,7 @@ import pytest
 from usage_async import (
     UsageAudioTranscriptionsResult,
     UsageCompletionsResult,
+    UsageEmbeddingsResult,
     UsageImagesResult,
     UsageWebSearchCallsResult,
 )
@@ -218,13 +219,94 @@ def test_a_line_item_whose_unit_changes_has_a_sum_for_each():
     ]
 
 
+def lacking(section, *starts):
+    return attrs.evolve(section, missing=starts)
+
+
 def test_a_day_that_one_side_lacks_is_left_out_and_told():
-    usage = attrs.evolve(section([used(output_tokens=3)]), missing=(START,))
+    usage = lacking(section([used(output_tokens=3)]), START)
     costs = section([billed("gpt-5.2, output", 3)], [billed("gpt-5.2, output", 4)])
     found = reconcile(SPEC, costs, {"completions": usage})
     assert [pair.day for pair in found.pairs] == [date(2026, 10, 2)]
-    assert found.remarks == ("completions: 1 day was not sent, the first is 2026-10-01",)
+    told = "completions: 1 day was not sent, the first is 2026-10-01"
+    assert found.remarks == (f"{told}; what it counts is not compared on that day",)
     assert not found.is_whole
+
+
+BOTH = section(
+    *(
+        [
+            billed("gpt-5.2, output", 3),
+            billed("ada, input", 4),
+            billed("web search tool calls", 5, "calls"),
+            billed("storage", 6, "gibibyte_hours"),
+            cost("1"),
+        ]
+        for _ in range(2)
+    )
+)
+EMBEDDED = UsageEmbeddingsResult(input_tokens=4, model="ada", num_model_requests=1)
+COUNTED = {
+    "completions": section([used(output_tokens=3)], [used(output_tokens=3)]),
+    "embeddings": section(*[[EMBEDDED]] * 2),
+    "web_search_calls": section(
+        *[[UsageWebSearchCallsResult(num_requests=5, num_model_requests=1)]] * 2
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("completions", {"gpt-5.2, output"}),
+        ("embeddings", {"ada, input"}),
+        ("web_search_calls", {"web search tool calls"}),
+    ],
+)
+def test_of_a_day_that_an_endpoint_lacks_only_what_it_counts_is_left_out(name, left):
+    second = START + DAY
+    less = {name: lacking(Section(COUNTED[name].buckets[:1]), second)}
+    whole, found = (reconcile(SPEC, BOTH, {**COUNTED, **more}) for more in ({}, less))
+    assert {each.line_item for each in {*whole.pairs} - {*found.pairs}} == left
+    assert {*found.pairs} < {*whole.pairs}
+    assert all(each.day == date(2026, 10, 2) for each in {*whole.pairs} - {*found.pairs})
+
+
+def test_what_no_endpoint_has_reported_may_be_counted_by_the_one_that_lacks_the_day():
+    less = {**COUNTED, "embeddings": lacking(Section(), START, START + DAY)}
+    found = reconcile(SPEC, BOTH, less)
+    assert "ada, input" not in {each.line_item for each in found.pairs}
+    assert {"gpt-5.2, output", "storage"} < {each.line_item for each in found.pairs}
+
+
+def test_without_its_costs_nothing_of_a_day_is_compared():
+    costs = lacking(Section(BOTH.buckets[:1]), START + DAY)
+    found = reconcile(SPEC, costs, COUNTED)
+    assert {each.day for each in found.pairs} == {date(2026, 10, 1)}
+    assert found.remarks == (
+        f"{COSTS}: 1 day was not sent, the first is 2026-10-02; nothing is compared on that day",
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["embeddings"], "embeddings: {}; what it counts is not compared on that day"),
+        (
+            ["completions", "embeddings"],
+            "completions, embeddings: {}; what they count is not compared on that day",
+        ),
+        ([COSTS, "embeddings"], COSTS + ", embeddings: {}; nothing is compared on that day"),
+    ],
+)
+def test_the_running_day_is_told_where_it_was_not_sent(names, told):
+    spec = attrs.evolve(SPEC, now=START + DAY + 60)
+    sections = {COSTS: BOTH, **COUNTED}
+    sections |= {name: lacking(Section(sections[name].buckets[:1]), START + DAY) for name in names}
+    found = reconcile(spec, sections.pop(COSTS), sections)
+    assert found.remarks[0] == told.format("2026-10-02 is not over and was not sent")
+    assert len(found.remarks) == 2
+    assert found.is_whole
 
 
 @pytest.mark.parametrize(

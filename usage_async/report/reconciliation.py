@@ -12,7 +12,7 @@ one side only. They are shown, and never corrected.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -180,12 +180,15 @@ class Reconciliation:
         pairs: Every line of every day, by day and line item.
         blanks: Pairs of a section's name and why it has no figures.
         gaps: Pairs of a section's name and the starts of its days that ended and were not sent.
+        unsent: The same with the running day, where that was not sent. On these days the lines that
+            the section counts are not compared, and without the costs of a day no line is.
     """
 
     spec: ReportSpec
     pairs: tuple[Pair, ...]
     blanks: tuple[tuple[str, Blank], ...] = ()
     gaps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    unsent: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def period(self) -> TimeRange:
@@ -242,14 +245,34 @@ class Reconciliation:
         """Limits of the figures, a sentence each."""
         return tuple(self._remarks())
 
+    def _not_over(self) -> dict[int, list[str]]:
+        """Give the sections that lack a day that has not ended, by the start of that day."""
+        overdue = dict(self.gaps)
+        lacking: dict[int, list[str]] = {}
+        for name, starts in self.unsent:
+            for start in starts:
+                if start not in overdue.get(name, ()):
+                    lacking.setdefault(start, []).append(name)
+        return lacking
+
     def _remarks(self) -> Iterator[str]:
         for name, blank in self.blanks:
             yield f"{name}: {blank}; what it counts has no partner"
         for name, starts in self.gaps:
-            first = day_of(starts[0])
-            yield f"{name}: {days_not_sent(len(starts))}, the first is {first}"
+            told = f"{days_not_sent(len(starts))}, the first is {day_of(starts[0])}"
+            days = "that day" if len(starts) == 1 else "these days"
+            yield f"{name}: {told}; {_uncompared([name])} on {days}"
+        for start, names in self._not_over().items():
+            told = f"{day_of(start)} is not over and was not sent"
+            yield f"{', '.join(names)}: {told}; {_uncompared(names)} on that day"
         if (begin := revised_from(self.spec)) is not None:
             yield f"figures from {begin} on may still be revised, on either side"
+
+
+def _uncompared(sections: Sequence[str]) -> str:
+    if COSTS in sections:
+        return "nothing is compared"
+    return f"what {'it counts' if len(sections) == 1 else 'they count'} is not compared"
 
 
 NO_MODEL = "(no model)"
@@ -279,25 +302,56 @@ def reconcile(spec: ReportSpec, costs: Section, usage: Mapping[str, Section]) ->
             without groups.
     """
     sections = [(COSTS, costs), *usage.items()]
-    missing = frozenset().union(*(section.missing_days for _, section in sections))
     days: dict[date, _Day] = {}
+    counters: dict[str, set[str]] = {}
     for name, section in sections:
-        add = _add_billed if section is costs else _add_reported
         for bucket in section.buckets:
-            add(days.setdefault(bucket.start.date(), _Day()), bucket.results, name)
-    # A day that one side lacks would show every line of it without a partner.
-    known = sorted(days.keys() - missing)
+            day = days.setdefault(bucket.start.date(), _Day())
+            if section is costs:
+                _add_billed(day, bucket.results)
+                continue
+            for item in _add_reported(day, bucket.results, name):
+                counters.setdefault(item, set()).add(name)
+    pairs = (
+        pair
+        for day in sorted(days.keys() - costs.missing_days)
+        for pair in _pairs(day, days[day])
+        # A day that one side lacks would show its lines without a partner.
+        if not any(
+            day in section.missing_days and _may_count(name, pair.line_item, counters)
+            for name, section in usage.items()
+        )
+    )
     return Reconciliation(
         spec=spec,
-        pairs=tuple(pair for day in known for pair in _pairs(day, days[day])),
+        pairs=tuple(pairs),
         blanks=tuple((name, section.blank) for name, section in sections if section.blank),
         gaps=tuple(
             (name, overdue) for name, section in sections if (overdue := section.overdue(spec.now))
         ),
+        unsent=tuple((name, section.missing) for name, section in sections if section.missing),
     )
 
 
-def _add_billed(day: _Day, rows: Iterable[CostsResult], _: str) -> None:
+def _may_count(endpoint: str, line_item: str, counters: Mapping[str, Collection[str]]) -> bool:
+    """Tell if a line item may be one that an endpoint counts.
+
+    A line item of a model is counted where it was on other days. One that no endpoint has reported
+    may be of any.
+
+    Args:
+        endpoint: The endpoint.
+        line_item: The line item, in one spelling.
+        counters: The endpoints that reported a line item, by its name.
+    """
+    if line_item in _TOOLS or endpoint in TOOL_ENDPOINTS:
+        return line_item in _TOOLS and _TOOLS[line_item][0] == endpoint
+    if line_item_of(line_item).direction not in _METERS:
+        return False
+    return endpoint in counters.get(line_item, (endpoint,))
+
+
+def _add_billed(day: _Day, rows: Iterable[CostsResult]) -> None:
     for row in rows:
         item = NO_LINE_ITEM if row.line_item is None else row.line_item
         _add_line(day, row, line_item_of(item))
@@ -319,10 +373,14 @@ def _add_line(day: _Day, row: CostsResult, item: LineItem) -> None:
         day.unknown.add(name)
 
 
-def _add_reported(day: _Day, rows: Iterable[Any], endpoint: str) -> None:
+def _add_reported(day: _Day, rows: Iterable[Any], endpoint: str) -> set[str]:
+    """Add rows of usage; give the line items that they report."""
+    found = set()
     for row in rows:
         for item, value in _reported(row, endpoint):
             day.reported[item] = EXACT.add(day.reported.get(item, _ZERO), Decimal(value))
+            found.add(item)
+    return found
 
 
 def _reported(row: Any, endpoint: str) -> Iterator[tuple[str, int]]:

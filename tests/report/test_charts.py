@@ -175,6 +175,17 @@ def test_charts_are_drawn_as_shapes_of_known_colours():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("peak", "highest"), [(9.9, "10"), (0.013, "0.01"), (1e-7, "0.0000001"), (990.0, "1,000")]
+)
+def test_the_axis_of_amounts_has_plain_numbers(peak, highest):
+    days = {**charts_of(days_of(3))["days0", "wide"], "stacks": [("s0", [peak, 0.0, 0.0])]}
+    texts = [node.text for node in parsed(drawn({**days, "odd": []})).iter("text")]
+    assert highest in texts
+    assert not any("e" in text for text in texts if text[-1].isdigit())
+
+
+@pytest.mark.slow
 def test_the_program_reads_charts_and_writes_drawings(monkeypatch, capsys):
     chart = {"kind": "bars", "width": 330, "labels": ["a"], "figures": ["1"], "values": [[]]}
     monkeypatch.setattr("sys.stdin", StringIO(json.dumps([chart])))

@@ -88,7 +88,7 @@ def _days(chart: dict[str, Any]) -> tuple[Any, Values]:
     )
     x: dict[str, Any] = {"x": alt.X("from:T", scale=scale, axis=axis), "x2": "to:T"}
     peak = max((abs(row["high"]) for row in rows), default=0)
-    form = "~s" if peak >= 1000 else ",d" if peak >= _SMALL else "~g"  # noqa: PLR2004 - from here on in k
+    form = "~s" if peak >= 1000 else ",d" if peak >= _SMALL else "~r"  # noqa: PLR2004 - from here on in k
     high = alt.Y(
         "low:Q", axis=alt.Axis(format=form, tickCount=4, title=None), scale=alt.Scale(nice=True)
     )

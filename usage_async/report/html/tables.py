@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from html import escape
 
 import attrs
 
@@ -13,7 +14,7 @@ from usage_async.report.answers import Answer, Bill, bills, given
 from usage_async.report.arithmetic import ratio, times
 from usage_async.report.changes import BillChange, GroupChange
 from usage_async.report.effects import PARTS, Effects, summed
-from usage_async.report.formatting import count, money, percent
+from usage_async.report.formatting import count, legible, money, percent
 from usage_async.report.html.charts import MODALITIES, stack_name
 from usage_async.report.insight import is_weekend
 from usage_async.report.values import EndpointUse, Group, Report, Spend, Tokens
@@ -38,10 +39,12 @@ _MOST_COLUMNS_OF_DAYS = 100
 """The most days that a table shows with their parts."""
 _MOST_PARTS = 250
 """The most parts, over all groups, of a table that is cut; a row takes some 600 bytes."""
+_USUAL_TEXTS = 300
+"""The most bytes of these that are name and id, as they are written."""
 _MOST_MOVED = 10
 """The most models, or projects, whose change is shown in its parts, of a table that is cut."""
 _LEAST_PARTS = 3
-"""The parts that each group shows in any case."""
+"""The parts that each group shows in any case, unless their names are long."""
 
 
 @attrs.frozen
@@ -142,7 +145,7 @@ def groups_table(report: Report, spend: Spend, top: int, top_parts: int) -> Tabl
     headers += ("change",) * is_compared + ("requests", "per 1,000 requests") * is_rated
     of = _Groups(spend, is_compared=is_compared, is_rated=is_rated)
     shown, _ = split(spend.groups, top)
-    rows = tuple(of.rows(spend.groups, top, _most_parts(len(shown), top_parts)))
+    rows = tuple(of.rows(spend.groups, top, _most_parts(shown, top_parts)))
     whole = Group(
         id="",
         amount=spend.total,
@@ -161,9 +164,22 @@ def groups_table(report: Report, spend: Spend, top: int, top_parts: int) -> Tabl
     )
 
 
-def _most_parts(shown: int, top_parts: int) -> int:
-    """Give the most parts of a group, which are fewer beside many groups; 0 shows all."""
-    return max(_LEAST_PARTS, min(top_parts, _MOST_PARTS // shown)) if top_parts else 0
+def _most_parts(shown: Sequence[Group | Tokens], top_parts: int) -> int:
+    """Give the most parts of a group, which are fewer beside many groups; 0 shows all.
+
+    Parts whose names and ids are long, as they are written, take the room of several.
+    """
+    if not top_parts:
+        return 0
+    most = max(_LEAST_PARTS, min(top_parts, _MOST_PARTS // len(shown)))
+    parts = [part for group in shown for part in group.parts[:most]]
+    texts = sum(_written(part.name) + _written(part.id) for part in parts)
+    return max(1, most * _USUAL_TEXTS * len(parts) // max(texts, _USUAL_TEXTS * len(parts), 1))
+
+
+def _written(text: str | None) -> int:
+    """Count the bytes of a text on a page, where some characters become several."""
+    return len(escape(legible(text or "")).encode())
 
 
 @attrs.frozen
@@ -358,7 +374,7 @@ def tokens_table(report: Report, top: int, top_parts: int) -> Table | None:
     if not report.tokens:
         return None
     noun = tokens_noun(report)
-    shown = min(len(report.tokens), top or len(report.tokens))
+    shown = report.tokens[: top or None]
     rows = tuple(_token_rows(report.tokens, top, _most_parts(shown, top_parts)))
     is_many = len(report.tokens) > 1
     return Table(

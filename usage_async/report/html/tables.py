@@ -276,7 +276,7 @@ def _reasons_table(bill: BillChange, noun: str, groups: Sequence[GroupChange], t
     rows = [row_of(each, cells(each.before, each.amount, each.effects)) for each in shown]
     if others:
         rows.append(Row(f"({len(others)} others)", cells(*summed(others)), is_soft=True))
-    if same := [each for each in groups if each.effects == Effects()]:
+    if same := [each for each in groups if each.effects == Effects() and each.amount]:
         rows.append(Row(f"({len(same)} unchanged)", cells(*summed(same)), is_soft=True))
     return Table(
         caption=f"By {noun}",

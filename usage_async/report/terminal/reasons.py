@@ -86,7 +86,7 @@ def _parts(
     if others:
         name = Text(f"({len(others)} others)", style="dim")
         rows.append([name, *_cells(*summed(each for _, each in others), parts, currency)])
-    if same := [each for _, each in groups if each.effects == _NOTHING]:
+    if same := [each for _, each in groups if each.effects == _NOTHING and each.amount]:
         name = Text(f"({len(same)} unchanged)", style="dim")
         rows.append([name, *_cells(*summed(same), parts, currency)])
     page.table((noun, "spend", "change", *parts), rows)

@@ -189,8 +189,8 @@ def test_every_column_of_the_reasons_adds_up_to_its_foot(same, old, new, top):
 
 
 def test_groups_that_did_not_change_are_one_row():
-    old = [line("100", "a"), line("2", "b"), line("3", "c", "proj_2")]
-    report = explained(old, [line("100", "a"), line("2", "b"), line("4", "c", "proj_2")])
+    same = [line("100", "a"), line("2", "b"), line("0", "free", "proj_3")]
+    report = explained([*same, line("3", "c", "proj_2")], [*same, line("4", "c", "proj_2")])
     (bill,) = report.explanation.bills
     models, projects = (
         [[row.name, *(cell.text for cell in row.cells)] for row in table.rows]

@@ -298,7 +298,8 @@ def killed(
     Returns:
         The step that the kill has hit, and the seconds until then.
     """
-    where = PROCESSES.Array("c", 101)
+    # Without a lock: a process that is killed while it holds one would keep this one waiting.
+    where = PROCESSES.RawArray("c", 101)
     process = PROCESSES.Process(target=work, args=(kind, shelf, at, where))
     process.start()
     # The first connection takes half of the time, and is not worth half of the kills.

@@ -5,14 +5,21 @@ from decimal import Decimal
 
 import pytest
 
-from usage_async.report.causes import cause_of, causes_of, explained_days, movers, standing_out
+from usage_async.report.causes import (
+    cause_of,
+    causes_of,
+    explained_days,
+    movers,
+    standing_out,
+    told_keys,
+)
 from usage_async.report.effects import Cause, changes_of
 from usage_async.report.insight import UnusualDay
 from usage_async.report.spec import ReportSpec
 from usage_async.report.values import Sections
 from usage_async.report.wording import cause_text, unusual_note
 
-from .conftest import BEFORE, NOW, PERIOD, cost, section
+from .conftest import BEFORE, NOW, PERIOD, START, cost, section
 
 
 def line(amount, item="a, input", quantity=None, **more):
@@ -150,3 +157,15 @@ def test_a_cause_is_told_beside_the_amount():
     assert cause_text(hostile, "usd") == "a\\x1b[2J: new +$2.00"
     day = UnusualDay(date(2026, 10, 2), Decimal(9), Decimal(2), cause)
     assert unusual_note(day, "usd").endswith("$2.00; mostly (not attributed): unexplained -$2.00")
+
+
+def test_only_keys_that_may_be_told_are_named():
+    def of_keys(*amounts, start=START):
+        nobody = [cost("99", project_id=f"p{n}") for n in range(9 if start == START else 0)]
+        keys = [cost(str(each), api_key_id=f"key_{n}") for n, each in enumerate(amounts)]
+        return section([*nobody, *keys], start=start)
+
+    old, new = of_keys(*range(9), start=BEFORE.start_time), of_keys(*range(0, 18, 2))
+    found = told_keys(sections([], costs_by_key=new, costs_by_key_before=old))
+    assert [row.api_key_id for row in found] == [f"key_{n}" for n in range(4, 9)]
+    assert told_keys(sections([], costs_by_key=new)) == []

@@ -386,3 +386,39 @@ def test_a_currency_is_one_bill_however_rows_write_it():
         ("p", 110, 80)
     ]
     assert [stack.amounts[0] for stack in shown.spends[0].stacks] == [110]
+
+
+RUNNING = ReportSpec("project_id", PERIOD, START + 2 * DAY + 9 * 3600, BEFORE)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told", "groups_compared"),
+    [
+        ((), (), True),
+        (("costs", "costs_by"), (), True),
+        (("costs_by",), ("spend by project: 1 day was not sent, the first is 2026-10-03",), False),
+        (("costs",), ("spend: 1 day was not sent, the first is 2026-10-03",), False),
+    ],
+    ids=["none", "both", "groups", "whole"],
+)
+def test_a_running_day_that_only_one_section_has_is_missing(lacking, told, groups_compared):
+    of = {
+        name: section(*[[cost("5", project_id="p")]] * 3, start=period.start_time)
+        for name, period in (
+            ("costs", PERIOD),
+            ("costs_by", PERIOD),
+            ("costs_before", BEFORE),
+            ("costs_by_before", BEFORE),
+        )
+    }
+    for name in lacking:
+        short = (START + 2 * DAY,)
+        of[name] = attrs.evolve(of[name], buckets=of[name].buckets[:-1], missing=short)
+    usage = {name: Section() for name in ENDPOINTS if name != "costs"}
+    report = compute_report(RUNNING, Sections(usage=usage, **of))
+    found = [each.partition(";")[0] for each in report.remarks if "was not sent" in each]
+    assert tuple(found) == told
+    assert report.is_whole is not bool(told)
+    (spend,) = report.spends
+    assert [group.before is not None for group in spend.groups if group.id] == [groups_compared]
+    assert total(group.amount for group in spend.groups) == spend.total

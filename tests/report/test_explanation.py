@@ -112,6 +112,10 @@ def test_spend_of_a_day_without_lines_is_unexplained_and_told(now):
     (bill,) = made.bills
     assert (bill.before, bill.amount, bill.effects) == (5, 15, Effects(unexplained=Decimal(10)))
     assert not made.is_whole
+    assert not bill.is_explained
+    assert sentences(made) == ["The bill rose by $10.00 (200.0%), from $5.00 to $15.00."]
+    told_of_credits = dict(invoice_gap(made, Decimal(5)).possibilities)["credits"]
+    assert told_of_credits == "line items are not all known, and credits may be among them"
     told = (
         "spend by line item: 1 day was not sent, the first is 2026-10-01",
         "what was spent without line items is unexplained, and volumes lack it",
@@ -119,21 +123,25 @@ def test_spend_of_a_day_without_lines_is_unexplained_and_told(now):
     assert made.remarks[-2:] == told
 
 
-def test_lines_of_a_day_whose_bill_is_missing_are_left_out_and_that_is_told():
+@pytest.mark.parametrize("now", [NOW, START + DAY // 2], ids=["ended", "running"])
+def test_lines_of_a_day_whose_bill_is_missing_are_left_out_and_that_is_told(now):
     made = explained(
         before([line("5")]),
         PeriodCosts(
             whole=without_first_day(section([cost("10")], [cost("7")])),
             lines=section([line("10")], [line("7", quantity=7)]),
         ),
+        attrs.evolve(SPEC, now=now),
     )
     (bill,) = made.bills
     assert (bill.amount, bill.effects.unexplained, bill.effects.total) == (7, 0, 2)
     assert not made.is_whole
-    assert made.remarks == (
+    assert made.remarks[-2:] == (
         "spend: 1 day was not sent, the first is 2026-10-01",
         "days are missing, so that the change is that of other days",
     )
+    assert sentences(made) == ["The bill rose by $2.00 (40.0%), from $5.00 to $7.00."]
+    assert "missing days" in dict(invoice_gap(made, Decimal(5)).possibilities)
 
 
 def test_a_day_that_only_the_keys_lack_leaves_the_change_whole_and_is_told():
@@ -327,6 +335,22 @@ def test_a_key_that_runs_away_is_found_with_its_days():
     )
 
 
+def test_what_no_key_accounts_for_takes_no_place_of_a_key():
+    def rows(*amounts):
+        others = [cost("900", project_id=f"proj_{n}") for n in range(9)]
+        return [[*others, cost(each, api_key_id="key_1", project_id="p")] for each in amounts]
+
+    old = [cost("1", project_id=f"proj_{n}") for n in range(9)]
+    days = ["1", "1", "1", "1", "99", "1", "1", "1"]
+    made = explain(
+        spec_of(len(days)),
+        before([line("5")], keys=[old]),
+        period(*[[line("5")]] * len(days), keys=rows(*days)),
+    )
+    assert [day.amount for day in made.bills[0].keys[-1].days] == [99]
+    assert "The API key key_1 of p spent $106.00 more" in sentences(made)[1]
+
+
 def test_keys_that_one_period_does_not_tell_are_not_compared():
     refused = Section(blank=Blank("refused", "data begin at 2026-10-01"))
     old = attrs.evolve(before([line("1")]), keys=refused)
@@ -355,8 +379,8 @@ def test_five_sentences_at_most_each_with_its_figure():
         "new is new with $25.00, and old is gone with $20.00.",
         "The API key key_1 of proj_1 spent $20.00 more.",
         (
-            "More use of gpt-5.2 adds $20.00; the volume of proj_1 rose most of all projects"
-            " (+$20.00)."
+            "More use of gpt-5.2 adds $20.00; the largest volume effect of a project is that of"
+            " proj_1 (+$20.00)."
         ),
     ]
     assert len(told) == MOST
@@ -428,6 +452,13 @@ def test_more_or_less_use_is_that_of_quantities(old, new, told):
         return [cached, *([line(str(dear), "m, output", quantity=dear)] if dear else [])]
 
     assert told in sentences(explained(before(rows(*old)), period(rows(*new))))
+
+
+def test_a_running_day_that_no_section_has_is_not_missing():
+    whole, lines = without_first_day(section([], [cost("5")])), section([], [line("5")])
+    costs = PeriodCosts(whole=whole, lines=without_first_day(lines))
+    made = explained(before([line("5")]), costs, attrs.evolve(SPEC, now=START + DAY // 2))
+    assert (made.is_whole, made.bills[0].is_explained) == (True, True)
 
 
 def test_what_is_unexplained_says_nothing_about_use():

@@ -57,11 +57,13 @@ TODAY = 21
 """Place of the running day in the month."""
 
 
-def test_spend_of_a_running_day_that_groups_lack_is_not_attributed():
+def test_spend_of_a_running_day_that_groups_lack_is_not_attributed_and_told():
     amounts = [*[10] * TODAY, 300]
     made = by_project(days_of(amounts), days_of(amounts, without=[TODAY], project_id="proj_1"))
     assert [(each.id, each.spent) for each in made.groups] == [("proj_1", 210), (None, 300)]
-    assert (made.whole[0].spent, made.is_whole) == (510, True)
+    assert (made.whole[0].spent, made.is_whole) == (510, False)
+    told = "by group: 1 day was not sent, the first is 2026-11-22"
+    assert f"{told}; the spend of these days is not attributed" in made.remarks
     text = StringIO()
     draw_budget(make_text_console(text, 100), made, View())
     rows = [line.split() for line in text.getvalue().partition("By group")[2].splitlines()[2:4]]
@@ -98,17 +100,17 @@ def test_rows_without_a_project_are_in_the_group_that_is_not_attributed():
     assert [(each.id, each.spent) for each in made.groups] == [("proj_1", 126), (None, 63)]
 
 
-@pytest.mark.parametrize(("day", "gaps"), [(TODAY, 0), (3, 1)])
-def test_a_day_that_only_the_whole_lacks_is_left_out_of_the_groups(day, gaps):
+@pytest.mark.parametrize(("day", "date_"), [(TODAY, "2026-11-22"), (3, "2026-11-04")])
+def test_a_day_that_only_the_whole_lacks_is_left_out_of_the_groups_and_told(day, date_):
     amounts = [*[10] * TODAY, 30]
     groups = days_of(amounts, project_id="proj_1")
     made = by_project(days_of(amounts, without=[day]), groups)
     spent = 240 - amounts[day]
     assert made.whole[0].spent == spent
     assert [(each.id, each.spent) for each in made.groups] == [("proj_1", spent)]
-    assert len(made.gaps) == gaps
+    assert len(made.gaps) == 1
     lacking = [each for each in made.remarks if "was not sent" in each]
-    assert lacking == ["1 day was not sent, the first is 2026-11-04; the spend lacks them"][:gaps]
+    assert lacking == [f"1 day was not sent, the first is {date_}; the spend lacks them"]
 
 
 def test_days_that_whole_and_groups_lack_are_told_once():

@@ -24,7 +24,7 @@ from usage_async import (
     UsageCompletionsResult,
 )
 from usage_async.emulator import Emulator, Quirks
-from usage_async.report import read_report, render_report, write_report
+from usage_async.report import read_budget, read_report, render_report, write_report
 from usage_async.report.amounts import total
 from usage_async.report.formats import REPORT_FORMATS
 from usage_async.report.html import charts
@@ -310,3 +310,17 @@ async def test_a_file_whose_name_means_no_format_is_refused(tmp_path, name):
     with pytest.raises(QueryError, match=r"files of reports end with \.json, \.csv, "):
         await write_report(small(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_budget_is_of_the_month_of_the_report(server):
+    async with client_of(server) as client:
+        october = await read_report(client, "2026-10", names=False)
+        week = await read_report(client, "2026-W40", names=False)
+        (planned,) = (await read_budget(client, Decimal(6000), period="2026-10")).whole
+        (other,) = (await read_budget(client, Decimal(6000))).whole
+    assert "Budget       $6,000.00  over" in render_report(october, budget=planned).decode()
+    assert json.loads(render_report(october, "json", budget=planned))["budget"]["verdict"] == "over"
+    with pytest.raises(QueryError, match="the budget is of 2026-11, and the report is not"):
+        render_report(october, budget=other)
+    with pytest.raises(QueryError, match="period takes a month beside a budget"):
+        render_report(week, budget=planned)

@@ -73,7 +73,10 @@ def test_an_explanation_is_sentences_then_tables_then_notices():
         ),
         "  unexplained +$2.00.",
         "- gpt\\x1b[31m\\u202e is new with $5.00.",
-        "- More use of a adds $20.00; the volume of proj_1 rose most of all projects (+$20.00).",
+        (
+            "- More use of a adds $20.00; the largest volume effect of a project is that of proj_1"
+            " (+$20.00)."
+        ),
         "",
     ]
     assert [row.split() for row in lines[9:]] == [

@@ -41,8 +41,8 @@ prints:
       $107.93.
     The API key backfill of Data pipeline spent $142.27 more, with $170.18 above the usual on
       2026-10-16 to 2026-10-18.
-    Less use of o4-mini-2025-04-16 takes $255.85 off; the volume of Research fell most of all
-      projects (-$271.03).
+    Less use of o4-mini-2025-04-16 takes $255.85 off; the largest volume effect of a project
+      is that of Research (-$271.03).
     140.97 True
 
 `explain` is the pure function. A *line* is one line item of one project. Its change is *volume*

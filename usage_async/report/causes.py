@@ -167,9 +167,14 @@ def told_keys(sections: Sections) -> list[CostsResult]:
     def path(_: date, row: CostsResult) -> Path:
         return row.project_id, row.api_key_id
 
+    def of_keys(amounts: Mapping[Path, Decimal]) -> dict[Path, Decimal]:
+        return {each: amount for each, amount in amounts.items() if each[1] is not None}
+
     old, new = (_sums(section, path) for section in (before, after))
     told = {
-        each for of in {*old, *new} for each in movers(old.get(of, {}), new.get(of, {}), KEYS_TOLD)
+        each
+        for of in {*old, *new}
+        for each in movers(of_keys(old.get(of, {})), of_keys(new.get(of, {})), KEYS_TOLD)
     }
     buckets = (*before.buckets, *after.buckets)
     rows = {path(each.start.date(), row): row for each in buckets for row in each.results}

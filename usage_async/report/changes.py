@@ -94,6 +94,8 @@ class BillChange:
         projects: The same by project.
         steps: Days on which prices changed.
         keys: The change by API key, the largest first; empty where it is not known.
+        is_explained: False if days of it, or their line items, are not known. What seems gone, or
+            less, may then be on these days, and sentences tell the change alone.
     """
 
     currency: str
@@ -105,3 +107,4 @@ class BillChange:
     projects: tuple[GroupChange, ...]
     steps: tuple[PriceStep, ...] = ()
     keys: tuple[KeyChange, ...] = ()
+    is_explained: bool = True

@@ -78,6 +78,13 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         *usage.items(),
     ]
     present = [(name, section) for name, section in named if section is not None]
+    beside = {
+        SPEND: sections.costs_by,
+        spend_by(spec): sections.costs,
+        SPEND_BY_MODEL: sections.costs,
+        PERIOD_BEFORE: sections.costs_by_before,
+        before_by(spec): sections.costs_before,
+    }
     money_gaps = sections.costs.missing_days | sections.costs_by.missing_days
     same_days = sections.costs_by.known_from is None and all(
         usage[name].missing_days == money_gaps for name in counted if not usage[name].blank
@@ -98,7 +105,9 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         ),
         blanks=tuple((name, section.blank) for name, section in present if section.blank),
         gaps=tuple(
-            (name, overdue) for name, section in present if (overdue := section.overdue(spec.now))
+            (name, gap)
+            for name, section in present
+            if (gap := section.gap(spec.now, beside.get(name)))
         ),
         joined=same_days and all(grouping.joined for grouping in spec.groupings),
         groups_from=sections.costs_by.known_from,
@@ -216,8 +225,14 @@ def _spends(
     by_day_before = _sum(before.buckets, lambda *_: None) if before is not None else {}
     earlier = sections.costs_by_before
     by_group_before = _sum_groups(spec, earlier.buckets) if earlier else {}
-    compared = _are_comparable(spec, sections.costs, before)
-    compared_by = compared and _are_comparable(spec, sections.costs_by, earlier)
+    compared = _are_comparable(spec, sections.costs, before) and not sections.costs.gap(
+        spec.now, sections.costs_by
+    )
+    compared_by = (
+        compared
+        and _are_comparable(spec, sections.costs_by, earlier)
+        and not sections.costs_by.gap(spec.now, sections.costs)
+    )
     currencies = {currency for currency, _ in (*by_day, *by_day_before)}
     # No request is of one currency: beside each of several bills it would count again.
     requests = _requests(spec, tokens) if len(currencies) == 1 else {}

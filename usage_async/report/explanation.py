@@ -82,10 +82,6 @@ class PeriodCosts:
         sections = (self.whole, self.lines, self.keys)
         return [bucket for section in sections if section for bucket in section.buckets]
 
-    def lacking(self, section: Section) -> tuple[int, ...]:
-        """Give the starts of the days that the bill has, and this section of it has not."""
-        return tuple(start for start in section.missing if start not in self.whole.missing)
-
 
 def explain(
     spec: ReportSpec, before: PeriodCosts, after: PeriodCosts, names: Names | None = None
@@ -100,6 +96,18 @@ def explain(
     """
     if names is None:
         names = Names.from_rows(naming_rows(before, after))
+    present = [
+        (name, section, gap)
+        for costs, names_of in ((after, (SPEND, LINES)), (before, (PERIOD_BEFORE, LINES_BEFORE)))
+        for name, section, gap in (
+            (names_of[0], costs.whole, costs.whole.gap(spec.now, costs.lines)),
+            (names_of[1], costs.lines, costs.lines.gap(spec.now, costs.whole)),
+            (KEYS, costs.keys, () if costs.keys is None else costs.keys.gap(spec.now, costs.whole)),
+        )
+    ]
+    blanks = [(name, section.blank) for name, section, _ in present if section and section.blank]
+    gaps = tuple((name, gap) for name, _, gap in present if gap)
+    is_explained = all(name == KEYS for name, _ in (*blanks, *gaps))
     sides = [_Known(before), _Known(after)]
     changes = changes_of(*(side.lines for side in sides))
     bills = []
@@ -115,26 +123,14 @@ def explain(
         ]
         if any(left):
             lines = [*lines, rest(*left)]
-        bills.append(_bill(currency, lines, sides, names, spec))
-    present = [
-        (name, section, gap)
-        for costs, names_of in ((after, (SPEND, LINES)), (before, (PERIOD_BEFORE, LINES_BEFORE)))
-        for name, section, gap in (
-            (names_of[0], costs.whole, costs.whole.overdue(spec.now)),
-            (names_of[1], costs.lines, costs.lacking(costs.lines)),
-            (KEYS, costs.keys, costs.lacking(costs.keys or Section())),
-        )
-    ]
+        bill = _bill(currency, lines, sides, names, spec)
+        bills.append(attrs.evolve(bill, is_explained=is_explained))
     return Explanation(
         spec=spec,
         organization=_organization((after.whole, before.whole)),
         bills=tuple(sorted(bills, key=lambda bill: (bill.amount.copy_negate(), bill.currency))),
-        blanks=tuple(
-            dict.fromkeys(
-                (name, section.blank) for name, section, _ in present if section and section.blank
-            )
-        ),
-        gaps=tuple((name, gap) for name, _, gap in present if gap),
+        blanks=tuple(dict.fromkeys(blanks)),
+        gaps=gaps,
     )
 
 
@@ -355,7 +351,9 @@ def _keys(
     ]
     keys.sort(key=lambda each: _size(each.before, each.amount, f"{each.id} {each.project_id}"))
     every = [bucket.start.date() for bucket in sides[1].keys]
-    for place, each in enumerate(keys[:KEYS_TOLD]):
+    told = [place for place, each in enumerate(keys) if each.id is not None][:KEYS_TOLD]
+    for place in told:
+        each = keys[place]
         spent = new.get((each.id, each.project_id), {})
         found = unusual_days([(day, spent.get(day, _ZERO)) for day in every], spec.today)
         more = tuple(day for day in found if day.amount > day.usual)

@@ -101,7 +101,9 @@ def _possibilities(
         "credits",
         f"amounts below zero add up to {text(credit)}; the invoice may count them otherwise"
         if credit
-        else "no amount is below zero; credits may be taken off on the invoice only",
+        else "no amount is below zero; credits may be taken off on the invoice only"
+        if bill is None or bill.is_explained
+        else "line items are not all known, and credits may be among them",
     )
     if made.gap > 0 and made.amount > 0:
         share = percent(made.gap, made.amount)

@@ -88,9 +88,9 @@ class BudgetReport:
         whole: The budget, and the spend in other currencies beside it.
         groups: The spend by group, the largest first, what is not attributed last; together they
             are what is spent, exactly. Empty if it is not grouped.
-        gaps: Starts of the days of the month that ended and were not sent, those before the history
-            of the service included.
-        group_gaps: The same for the costs by group.
+        gaps: Starts of the days of the month that were not sent although they ended, or although
+            the groups have them; those before the history of the service included.
+        group_gaps: The same for the costs by group, beside the whole.
         notices: What was not read, and why.
         billed_in: Currencies of the costs of the month and of the weeks before it.
         unlike_limits: Projects, or `the organization`, whose spend limit is in another currency
@@ -264,8 +264,8 @@ def budget_report(
         spec=spec,
         whole=tuple(sorted(whole, key=lambda each: (each.currency != currency, each.currency))),
         groups=tuple(sorted(made, key=_rank)),
-        gaps=_gaps(spec, costs.whole),
-        group_gaps=_gaps(spec, costs.groups),
+        gaps=_gaps(spec, costs.whole, costs.groups),
+        group_gaps=_gaps(spec, costs.groups, costs.whole),
         notices=costs.notices,
         billed_in=tuple(sorted(billed_in)),
         unlike_limits=tuple(_unlike(limits, whole, by_group)),
@@ -324,14 +324,12 @@ def _unlike(
             yield whose or "the organization"
 
 
-def _gaps(spec: ReportSpec, section: Section) -> tuple[int, ...]:
-    """Give the starts of the days of the month that ended and did not come."""
+def _gaps(spec: ReportSpec, section: Section, beside: Section) -> tuple[int, ...]:
+    """Give the starts of the days of the month that a section lacks."""
     start = spec.period.start_time
     known_from = min(section.known_from or start, spec.period.end_time)
-    return (
-        *range(start, known_from, DAY_S),
-        *(each for each in section.overdue(spec.now) if each >= start),
-    )
+    gap = section.gap(spec.now, beside)
+    return (*range(start, known_from, DAY_S), *(each for each in gap if each >= start))
 
 
 def budget_of_report(

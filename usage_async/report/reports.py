@@ -18,7 +18,7 @@ from usage_async.report.budgets import Budget
 from usage_async.report.compute import compute_report
 from usage_async.report.formats import REPORT_FORMATS, Format
 from usage_async.report.reading import buckets_of, let_go, naming_rows, read_sections
-from usage_async.report.spec import ReportSpec, report_spec
+from usage_async.report.spec import ReportSpec, check_month, report_spec
 from usage_async.report.values import Report, View
 from usage_async.report.worker import in_worker
 
@@ -166,12 +166,12 @@ def render_report(
 
     Raises:
         ConfigurationError: The extra that the format needs is not installed.
-        QueryError: There is no such format.
+        QueryError: There is no such format, or the budget is of another month.
     """
     if format not in REPORT_FORMATS:
         raise QueryError(f"format takes {', '.join(REPORT_FORMATS)}; not {format!r}")
     form = REPORT_FORMATS[format]
-    view = _view(form, top, notices, budget)
+    view = _view(report, form, top, notices, budget)
     if not form.is_drawn:
         rendered: bytes = form.load()(report, view)
         return rendered
@@ -206,7 +206,7 @@ async def write_report(
 
     Raises:
         ConfigurationError: The extra that the format needs is not installed.
-        QueryError: The ending means no format.
+        QueryError: The ending means no format, or the budget is of another month.
         OSError: The file cannot be written.
     """
     file = Path(path)
@@ -215,7 +215,7 @@ async def write_report(
     if found is None:
         raise QueryError(f"{path}: files of reports end with {', '.join(formats)}")
     if found == "html":
-        data = await _page(report, _view(REPORT_FORMATS[found], top, notices, budget))
+        data = await _page(report, _view(report, REPORT_FORMATS[found], top, notices, budget))
     else:
         data = await in_worker(
             render_report, report, found, top=top, notices=notices, budget=budget
@@ -223,7 +223,13 @@ async def write_report(
     await in_thread(_replace, file, data)
 
 
-def _view(form: Format, top: int | None, notices: Sequence[str], budget: Budget | None) -> View:
+def _view(
+    report: Report, form: Format, top: int | None, notices: Sequence[str], budget: Budget | None
+) -> View:
+    if budget is not None:
+        check_month(report.spec)
+        if budget.month != report.spec.period.start.date():
+            raise QueryError(f"the budget is of {budget.month:%Y-%m}, and the report is not")
     return View(notices=notices, top=form.top if top is None else top, budget=budget)
 
 

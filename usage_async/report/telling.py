@@ -51,6 +51,8 @@ def sentences(explanation: Explanation) -> list[str]:
 
 def sentences_on(bill: BillChange) -> list[str]:
     """Tell in at most five sentences why the bill changed."""
+    if not bill.is_explained:
+        return [f"{_change_text(bill)}."]
     found = [_headline(bill), *_on_price(bill), *_on_models(bill), *_on_keys(bill)]
     return [legible(each) for each in [*found, *_on_volume(bill)][:MOST]]
 
@@ -67,16 +69,22 @@ def parts_text(effects: Effects, currency: str) -> str:
 def _headline(bill: BillChange) -> str:
     of = bill.currency
     if bill.amount == bill.before:
-        text = f"The bill is what it was: {money(bill.amount, of)}"
         parts = parts_text(bill.effects, of)
-        return f"{text}, with {parts}." if parts else f"{text}."
+        return f"{_change_text(bill)}, with {parts}." if parts else f"{_change_text(bill)}."
+    return f"{_change_text(bill)}: {parts_text(bill.effects, of)}."
+
+
+def _change_text(bill: BillChange) -> str:
+    """Tell how much a bill changed."""
+    of = bill.currency
+    if bill.amount == bill.before:
+        return f"The bill is what it was: {money(bill.amount, of)}"
     verb = "rose" if bill.amount > bill.before else "fell"
     size = change(bill.amount, bill.before).copy_abs()
     share = percent(size, bill.before.copy_abs())
     figures = f"{money(size, of)} ({share})" if share else money(size, of)
     return (
-        f"The bill {verb} by {figures}, from {money(bill.before, of)} to"
-        f" {money(bill.amount, of)}: {parts_text(bill.effects, of)}."
+        f"The bill {verb} by {figures}, from {money(bill.before, of)} to {money(bill.amount, of)}"
     )
 
 
@@ -204,14 +212,12 @@ def _on_volume(bill: BillChange) -> Iterator[str]:
         return
     most = max(models, key=lambda each: each.effects.volume.copy_abs())
     effect = most.effects.volume
-    projects = [each for each in bill.projects if (each.effects.volume > 0) is (effect > 0)]
-    busiest = max(projects, key=lambda each: each.effects.volume.copy_abs(), default=None)
+    busiest = max(bill.projects, key=lambda each: each.effects.volume.copy_abs())
     where = ""
-    if busiest is not None and len(bill.projects) > 1 and busiest.effects.volume:
+    if len(bill.projects) > 1 and busiest.effects.volume:
         name = busiest.name or busiest.id or NOT_ATTRIBUTED
         figure = money(busiest.effects.volume, bill.currency, sign=True)
-        verb = "rose" if effect > 0 else "fell"
-        where = f"; the volume of {name} {verb} most of all projects ({figure})"
+        where = f"; the largest volume effect of a project is that of {name} ({figure})"
     told = _use_text([line for line in bill.lines if line.model == most.id], most, effect)
     yield f"{told} {_adds(effect, bill.currency)}{where}."
 

@@ -70,6 +70,18 @@ class Section:
         """The days that did not come."""
         return frozenset(map(day_of, self.missing))
 
+    def gap(self, now: int, beside: Section | None = None) -> tuple[int, ...]:
+        """Give the starts of the days that did not come, although they ended or came elsewhere.
+
+        As long as neither section has the running day, it is not missing.
+
+        Args:
+            now: Unix seconds.
+            beside: The section of the same days, with or without groups.
+        """
+        came = {bucket.start_time for bucket in beside.buckets} if beside else ()
+        return tuple(start for start in self.missing if start + DAY_S <= now or start in came)
+
     def overdue(self, now: int) -> tuple[int, ...]:
         """Give the starts of the days that did not come although they ended by `now`."""
         return tuple(start for start in self.missing if start + DAY_S <= now)
@@ -337,7 +349,8 @@ class Report:
         uncounted: Endpoints whose requests and tokens are missing in `tokens`.
         endpoints: The use of every usage endpoint.
         blanks: Pairs of a section's name and why it has no figures.
-        gaps: Pairs of a section's name and the starts of its days that ended and were not sent.
+        gaps: Pairs of a section's name and the starts of its days that were not sent although they
+            ended, or although the spend has them.
         joined: True if groups of money and of tokens are the same things over the same days.
         groups_from: Start of the first day whose spend is known by group, Unix seconds, where that
             lies after the start of the period.

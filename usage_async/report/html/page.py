@@ -55,7 +55,7 @@ from usage_async.report.html.tables import (
 )
 from usage_async.report.insight import UNUSUAL_RULE
 from usage_async.report.telling import sentences_on
-from usage_async.report.values import KEYS, SPEND, Explanation, Report, Spend, View, days_not_sent
+from usage_async.report.values import SPEND, Report, Spend, View, days_not_sent
 from usage_async.report.wording import (
     change_text,
     period_text,
@@ -334,7 +334,7 @@ def _reasons(report: Report, currency: str, top: int) -> dict[str, Any] | None:
     if made is None:
         return None
     known = next((bill for bill in made.bills if bill.currency == currency.lower()), None)
-    is_told = known is not None and _is_known(made)
+    is_told = known is not None and known.is_explained
     return {
         "against": f"against {period_text(made.spec.before)}" if made.spec.before else "",
         "sentences": sentences_on(known) if known is not None and is_told else [],
@@ -343,11 +343,6 @@ def _reasons(report: Report, currency: str, top: int) -> dict[str, Any] | None:
         "remarks": [each for each in made.remarks if each not in report.remarks],
         "is_told": is_told,
     }
-
-
-def _is_known(made: Explanation) -> bool:
-    """Tell if all days and lines of both bills are known; those by API key may not be."""
-    return all(name == KEYS for name, _ in (*made.blanks, *made.gaps))
 
 
 def _usage_cards(report: Report) -> list[Card]:

@@ -17,7 +17,8 @@ from usage_async.report.compute import compute_report
 from usage_async.report.html.charts import Drawings
 from usage_async.report.html.page import report_page
 from usage_async.report.json import report_as_json
-from usage_async.report.monthly import BudgetCosts, BudgetQuestion, budget_of_report
+from usage_async.report.limits import SpendLimits
+from usage_async.report.monthly import BudgetQuestion, budget_of_report
 from usage_async.report.spec import ReportSpec
 from usage_async.report.terminal.page import make_text_console
 from usage_async.report.terminal.report import draw_report
@@ -32,26 +33,31 @@ START = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
 HOUR = 3600
 
 
-def running(*days, hour=12):
+def running(*days, hour=12, weeks=()):
     """A report of November, whose last day runs; a day is an amount, or amounts by currency."""
-    rows = [
-        [cost(str(amount), of) for of, amount in each.items()]
-        if isinstance(each, dict)
-        else [cost(str(each))]
-        for each in days
-    ]
+    rows, before = (
+        [
+            [cost(str(amount), of) for of, amount in each.items()]
+            if isinstance(each, dict)
+            else [cost(str(each))]
+            for each in some
+        ]
+        for some in (days, weeks)
+    )
     now = START + (len(days) - 1) * DAY + hour * HOUR
     costs = section(*rows, start=START)
     usage = {name: Section() for name in ENDPOINTS if name != "costs"}
     spec = ReportSpec("project_id", TimeRange(START, now), now, running=True)
-    return compute_report(spec, Sections(costs=costs, costs_by=costs, usage=usage))
+    weeks_before = section(*before, start=START - len(before) * DAY)
+    return compute_report(
+        spec, Sections(costs=costs, costs_by=costs, costs_weeks=weeks_before, usage=usage)
+    )
 
 
-def planned(report, amount=6000, weeks=()):
-    """The budget beside a report, with the amounts of the days before its month."""
-    before = section(*([cost(str(each))] for each in weeks), start=START - len(weeks) * DAY)
-    question = BudgetQuestion(spec=report.spec, monthly=Decimal(amount))
-    return budget_of_report(report, question, BudgetCosts(whole=before)).whole[0]
+def planned(report, amount=6000, currency="usd"):
+    """The budget beside a report."""
+    question = BudgetQuestion(spec=report.spec, monthly=Decimal(amount), currency=currency)
+    return budget_of_report(report, question, SpendLimits()).whole[0]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +98,18 @@ def of_page(report, view):
     return Page(report_page(report, view, Drawings())).text
 
 
+def test_a_report_knows_the_weeks_before_its_month_as_a_budget_does():
+    report = running(10, 10, 10, 10, weeks=[80] * 28)
+    projection = report.spends[0].projection
+    assert (projection.projected, projection.weeks) == (1380, 4)
+    assert planned(report).projection == projection
+    made = planned(running(2, 2, weeks=[{"eur": 7}] * 28), currency="eur")
+    assert (made.spent, made.projection.rate, made.projection.projected) == (0, 6, 29 * 6)
+
+
 def test_a_report_beside_a_budget_shows_one_projection_and_it_is_the_budget_s():
     report = running(10, 10, 10, 10)
-    made = planned(report, weeks=[80] * 28)
+    made = planned(running(10, 10, 10, 10, weeks=[80] * 28))
     assert (report.spends[0].projection.projected, made.projection.projected) == (300, 1380)
     alone, beside = View(), View(budget=made)
     assert drawn(report, alone).count("Month's end  about $300.00\n") == 1

@@ -10,6 +10,7 @@ from usage_async.emulator import Emulator, Faults, Organization, Quirks
 from usage_async.emulator.demonstration import client_of
 from usage_async.report import reasons
 from usage_async.report.effects import sum_exactly
+from usage_async.report.limits import read_spend_limits
 from usage_async.report.monthly import (
     BudgetQuestion,
     budget_of_report,
@@ -21,7 +22,6 @@ from usage_async.report.reasons import (
     RECONCILE_QUERIES,
     explain_spec,
     explanation_of,
-    read_background,
     read_budget,
     read_explanation,
     read_reconciliation,
@@ -229,38 +229,33 @@ async def test_a_report_and_a_budget_of_one_month_agree(hour, quirks):
     now = month_spec(NOW).period.start_time + hour * 3600 + 1
     async with Emulator(now=lambda: now, quirks=quirks) as server, client_of(server) as client:
         report = await read_report(client, "this-month", names=False)
-        beside = await read_background(client, report.spec)
-        of_report = budget_of_report(
-            report, BudgetQuestion(spec=report.spec, monthly=Decimal(6000)), beside
-        )
+        question = BudgetQuestion(spec=report.spec, monthly=Decimal(6000))
+        of_report = budget_of_report(report, question, await read_spend_limits(client))
         made = await read_budget(client, Decimal(6000), names=False)
     assert of_report.whole == made.whole
+    for spend in report.spends:
+        assert spend.projection == made.whole[0].projection
     assert (of_report.gaps, of_report.is_whole) == (made.gaps, made.is_whole)
     assert of_report.billed_in == made.billed_in
     assert of_report.whole[0].limit is not None
     assert of_report.remarks_on_budget == made.remarks_on_budget == ()
 
 
-async def test_weeks_and_a_limit_that_are_not_read_are_told(emulated):
-    server, client = emulated
-    report = await read_report(client, "this-month", names=False)
-    server.faults = Faults(forbidden_rate=1)
-    question = BudgetQuestion(spec=report.spec, monthly=Decimal(6000))
-    made = budget_of_report(report, question, await read_background(client, report.spec))
-    weeks, limit = made.remarks_on_budget
-    assert weeks.startswith("the weeks before the month: refused: ")
-    assert weeks.endswith("; the range is that of the month's own days")
-    assert limit.startswith("the spend limit of the organization was not read: ")
-    assert made.whole[0].projection.weeks == 3
-    assert made.is_whole
+async def test_weeks_that_are_not_read_are_told():
+    async with Emulator(now=lambda: NOW) as server, client_of(server) as client:
+        server.quirks = Quirks(lookback_days=21)
+        report = await read_report(client, "this-month", names=False)
+    (blank,) = report.blanks
+    assert (blank[0], blank[1].verdict) == ("the weeks before the month", "refused")
+    assert report.spends[0].projection.weeks == 3
+    assert report.is_whole
 
 
-async def test_a_month_that_is_over_needs_no_weeks_before_it(emulated):
-    server, client = emulated
-    server.requests.clear()
-    beside = await read_background(client, month_spec(NOW, "last-month"))
-    assert [request.path for request in server.requests] == ["/v1/organization/spend_limit"]
-    assert beside.limits.organization is not None
+async def test_only_a_running_month_needs_weeks_before_it(emulated):
+    _, client = emulated
+    for period in ("this-month", "last-month", "7d"):
+        report = await read_report(client, period, names=False)
+        assert (report.weeks != ()) is (period == "this-month")
 
 
 async def test_in_the_first_second_of_a_month_nothing_is_spent():

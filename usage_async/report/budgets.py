@@ -22,12 +22,9 @@ from usage_async._api.limits import SpendLimit
 from usage_async.report.amounts import change, total
 from usage_async.report.arithmetic import ROUNDING, ratio, times
 from usage_async.report.insight import Days
+from usage_async.report.spec import WEEK, WEEKS
 
 _ZERO = Decimal(0)
-
-WEEK = 7
-WEEKS = 8
-"""The most weeks that the range is taken of."""
 
 Verdict = Literal["within", "projected over", "over"]
 

@@ -28,12 +28,13 @@ from usage_async.report.causes import Path, causes_of, explained_days, movers
 from usage_async.report.details import TokenKind, counting, kinds_of, stacks_of
 from usage_async.report.dimensions import name_in
 from usage_async.report.effects import Cause
-from usage_async.report.insight import unusual_days
+from usage_async.report.insight import Days, unusual_days
 from usage_async.report.spec import GROUPINGS, Grouping, ReportSpec, day_of
 from usage_async.report.values import (
     PERIOD_BEFORE,
     SPEND,
     SPEND_BY_MODEL,
+    WEEKS_BEFORE,
     Blank,
     EndpointUse,
     Explanation,
@@ -90,7 +91,9 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         usage[name].missing_days == money_gaps for name in counted if not usage[name].blank
     )
     # A rate needs all requests of a group: one over a part of them would be too high.
-    spends = _spends(spec, sections, names, tokens if same_days and not uncounted else ())
+    rated = tokens if same_days and not uncounted else ()
+    weeks = _weeks(spec, sections.costs_weeks)
+    spends = _spends(spec, sections, names, rated, weeks)
     models = (
         _tokens(attrs.evolve(spec, by="model", then_by=None), usage, names) if spec.detailed else ()
     )
@@ -103,7 +106,11 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         endpoints=tuple(
             _endpoint_use(spec, ENDPOINTS[name], section) for name, section in usage.items()
         ),
-        blanks=tuple((name, section.blank) for name, section in present if section.blank),
+        blanks=tuple(
+            (name, section.blank)
+            for name, section in (*present, (WEEKS_BEFORE, sections.costs_weeks))
+            if section and section.blank
+        ),
         gaps=tuple(
             (name, gap)
             for name, section in present
@@ -114,6 +121,7 @@ def compute_report(spec: ReportSpec, sections: Sections, names: Names | None = N
         models=models,
         kinds=_kinds(spec, usage),
         used_before=_used_before(spec, sections),
+        weeks=tuple(weeks.items()),
         explanation=_explanation(spec, sections, names),
     )
 
@@ -139,6 +147,23 @@ def _of_all_days(section: Section) -> Section:
     if section.known_from is None:
         return section
     return Section(blank=Blank("refused", f"known from {day_of(section.known_from)}"))
+
+
+def _weeks(
+    spec: ReportSpec, section: Section | None
+) -> dict[str, tuple[tuple[date, Decimal | None], ...]]:
+    """Give the amounts of the days of the weeks before a running month, by currency."""
+    if spec.weeks is None or section is None:
+        return {}
+    came = {bucket.start.date() for bucket in section.buckets}
+    sums = _sum(section.buckets, lambda bucket, _: bucket.start.date())
+    amounts = {currency: _of_currency(sums, currency) for currency, _ in sums}
+    return {
+        currency: tuple(
+            (day, of.get(day, _ZERO) if day in came else None) for day in days_in(spec.weeks)
+        )
+        for currency, of in amounts.items()
+    }
 
 
 def days_in(period: TimeRange) -> list[date]:
@@ -213,6 +238,7 @@ def _spends(
     sections: Sections,
     names: Names,
     tokens: Sequence[Tokens],
+    weeks: Mapping[str, Days],
 ) -> tuple[Spend, ...]:
     if sections.costs.blank is not None:
         return ()
@@ -266,7 +292,8 @@ def _spends(
             for each in (movers(groups_before, groups) if compared_by else [])
         }
         causes = causes_of(moved, *_lines_of_movers(spec, sections), path, currency)
-        month = budget(days, spec.today, month=spec.today) if spec.running else None
+        known = (*weeks.get(currency, ()), *days)
+        month = budget(known, spec.today, month=spec.today) if spec.running else None
         spends.append(
             Spend(
                 currency=currency,

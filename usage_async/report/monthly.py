@@ -15,7 +15,7 @@ from usage_async._client.names import Names
 from usage_async._query.times import TimeRange
 from usage_async.errors import QueryError
 from usage_async.report.amounts import change
-from usage_async.report.budgets import WEEK, WEEKS, Budget, Verdict, budget
+from usage_async.report.budgets import Budget, Verdict, budget
 from usage_async.report.compute import days_in
 from usage_async.report.dimensions import find_dimension, name_in, word_of
 from usage_async.report.effects import sum_exactly
@@ -58,7 +58,7 @@ class BudgetCosts:
     """Base of a budget: sections of the month and of the weeks before it.
 
     Attributes:
-        whole: Costs without groups; beside a report, which has those of the month, of the weeks.
+        whole: Costs without groups.
         groups: Costs by the dimension; empty without one.
         limits: Spend limits of the service.
     """
@@ -70,13 +70,6 @@ class BudgetCosts:
     def rows(self) -> list[CostsResult]:
         """Give the rows that hold ids of the groups."""
         return [row for bucket in self.groups.buckets for row in bucket.results]
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What was not read, and why."""
-        blank = self.whole.blank
-        told = f"the weeks before the month: {blank}; the range is that of the month's own days"
-        return self.limits.notices if blank is None else (told, *self.limits.notices)
 
 
 @attrs.frozen(kw_only=True)
@@ -214,16 +207,6 @@ def month_spec(now: int, period: str = "this-month") -> ReportSpec:
     return spec
 
 
-def weeks_begin(spec: ReportSpec) -> int:
-    """Give the start of the days that a budget takes: those of the month, and weeks before it.
-
-    Args:
-        spec: The month. Nothing is projected of one that is over, which needs no weeks.
-    """
-    weeks_ago = spec.now - spec.now % DAY_S - WEEK * WEEKS * DAY_S
-    return min(spec.period.start_time, weeks_ago) if spec.running else spec.period.start_time
-
-
 def budget_report(
     question: BudgetQuestion, costs: BudgetCosts, names: Names | None = None
 ) -> BudgetReport:
@@ -266,7 +249,7 @@ def budget_report(
         groups=tuple(sorted(made, key=_rank)),
         gaps=_gaps(spec, costs.whole, costs.groups),
         group_gaps=_gaps(spec, costs.groups, costs.whole),
-        notices=costs.notices,
+        notices=limits.notices,
         billed_in=tuple(sorted(billed_in)),
         unlike_limits=tuple(_unlike(limits, whole, by_group)),
     )
@@ -333,32 +316,29 @@ def _gaps(spec: ReportSpec, section: Section, beside: Section) -> tuple[int, ...
 
 
 def budget_of_report(
-    report: Report, question: BudgetQuestion, beside: BudgetCosts
+    report: Report, question: BudgetQuestion, limits: SpendLimits
 ) -> BudgetReport | None:
     """Set the spend of a report's month beside a budget; None if the spend is not known. Pure.
 
     Args:
         report: The report.
         question: The question, without groups.
-        beside: The weeks before the month, and the spend limits. Without the weeks, the pace and
-            the range are those of the month's own days.
+        limits: Spend limits of the service.
     """
     if report.spend_blank is not None:
         return None
-    spec, currency, limits = report.spec, question.currency, beside.limits
-    weeks = TimeRange(weeks_begin(spec), spec.period.start_time)
-    before = _days(weeks, beside.whole, None, (currency,))
+    spec, currency = report.spec, question.currency
     missing = {*map(day_of, dict(report.gaps).get(SPEND, ()))}
     nothing = tuple((day, None if day in missing else _ZERO) for day in days_in(spec.period))
-    month = {spend.currency: spend.days for spend in report.spends}
-    days = [*before[currency, None], *month.get(currency, nothing)]
+    weeks, month = dict(report.weeks), {spend.currency: spend.days for spend in report.spends}
+    days = (*weeks.get(currency, ()), *month.get(currency, nothing))
     made = _budget(spec, days, currency, question.monthly, limits.organization)
-    every = (*((of, each) for (of, _), each in before.items()), *month.items())
+    every = (*weeks.items(), *month.items())
     return BudgetReport(
         spec=spec,
         whole=(made,),
         gaps=dict(report.gaps).get(SPEND, ()),
-        notices=beside.notices,
+        notices=limits.notices,
         billed_in=tuple(sorted({of for of, days in every if any(amount for _, amount in days)})),
         unlike_limits=tuple(_unlike(limits, [made], ())),
     )

@@ -149,9 +149,10 @@ def buckets_of(sections: Sections) -> list[UsageTimeBucket[Any]]:
     costs = (sections.costs_before, sections.costs_by_before, sections.costs, sections.costs_by)
     usage = (*sections.usage_before.values(), *sections.usage.values())
     lines = (sections.costs_by_model, sections.costs_by_line, *(sections.movers or ()))
+    weeks = (sections.costs_weeks,)
     items = (sections.costs_by_item_before, sections.costs_by_item)
     keys = (sections.costs_by_key_before, sections.costs_by_key)
-    every = (*costs, *lines, *items, *keys, *usage)
+    every = (*costs, *weeks, *lines, *items, *keys, *usage)
     present = (section for section in every if section is not None)
     return [bucket for section in present for bucket in section.buckets]
 
@@ -169,7 +170,7 @@ def query_count(spec: ReportSpec) -> int:
     details = _reads_models(spec) + len(counting()) * compared if spec.detailed else 0
     if _explains(spec):
         details += sum({*by} != {*spec.costs_dimensions} for by in _REASONS.values()) * 2
-    return len(ENDPOINTS) + (3 if compared else 1) + details
+    return len(ENDPOINTS) + (3 if compared else 1) + spec.running + details
 
 
 def _reads_models(spec: ReportSpec) -> bool:
@@ -192,6 +193,8 @@ def _costs(client: UsageClient, spec: ReportSpec) -> dict[str, _Task]:
     }
     if _reads_models(spec):
         tasks["costs_by_model"] = _task(client, "costs", spec.period, ["line_item"], clamp=True)
+    if spec.weeks is not None:
+        tasks["costs_weeks"] = _task(client, "costs", spec.weeks, clamp=True)
     if spec.before is not None:
         tasks["costs_before"] = _task(client, "costs", spec.before)
         tasks["costs_by_before"] = _task(client, "costs", spec.before, by)

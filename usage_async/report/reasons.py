@@ -23,7 +23,6 @@ from usage_async.report.monthly import (
     BudgetReport,
     budget_question,
     budget_report,
-    weeks_begin,
 )
 from usage_async.report.reading import OUT_OF_SCOPE, let_go, read_section
 from usage_async.report.reconciliation import (
@@ -218,7 +217,7 @@ async def budget_of(
         UsageError: The costs could not be read. Limits that are refused are told.
     """
     spec, by = question.spec, question.by
-    period = TimeRange(weeks_begin(spec), spec.period.end_time)
+    period = TimeRange((spec.weeks or spec.period).start_time, spec.period.end_time)
     # The names of API keys are listed by project.
     dimensions = [_PROJECT, by] if by == _API_KEY else [by] if by else []
     groupings = [None, dimensions] if by else [None]
@@ -236,23 +235,6 @@ async def budget_of(
     del costs, rows, sections
     await let_go(buckets)
     return made
-
-
-async def read_background(client: UsageClient, spec: ReportSpec) -> BudgetCosts:
-    """Read what a budget takes beside a report of its month: the weeks before, and the limit.
-
-    Args:
-        client: Client of the organization.
-        spec: The month.
-
-    Raises:
-        AuthenticationError: The key is wrong. Whatever else is not read is told.
-    """
-    weeks = TimeRange(weeks_begin(spec), spec.period.start_time)
-    whole = Section()
-    if weeks.start_time < weeks.end_time:
-        whole = await read_section(client, "costs", weeks, clamp=True, optional=True)
-    return BudgetCosts(whole=whole, limits=await read_spend_limits(client))
 
 
 async def read_budget(

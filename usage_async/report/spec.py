@@ -48,6 +48,9 @@ GROUPINGS: Mapping[By, Grouping] = {
     "line_item": Grouping("line item", "line_item", "model", joined=False),
     "model": Grouping("model", "line_item", "model", derived=True),
 }
+WEEK = 7
+WEEKS = 8
+"""The most weeks that the range of a projected month is taken of."""
 _NUMBERS = (1, 2)
 
 
@@ -75,6 +78,14 @@ class ReportSpec:
     requested: TimeRange | None = None
     then_by: By | None = None
     detailed: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def weeks(self) -> TimeRange | None:
+        """The days before a running month of which its end is projected; None for any other."""
+        if not self.running:
+            return None
+        begin = self.now - self.now % DAY_S - WEEK * WEEKS * DAY_S
+        return TimeRange(begin, self.period.start_time)
 
     @property
     def last_day_runs(self) -> bool:

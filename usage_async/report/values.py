@@ -28,6 +28,8 @@ KEYS = "spend by API key"
 """Name of the section that a key may not be allowed to read."""
 PERIOD_BEFORE = "the period before"
 """Start of the names of the sections of the range to compare with."""
+WEEKS_BEFORE = "the weeks before the month"
+"""Name of the section that is read for the projection of a running month."""
 LINES = f"{SPEND} by line item"
 LINES_BEFORE = f"{PERIOD_BEFORE} by line item"
 
@@ -97,6 +99,7 @@ class Sections:
         usage: Every usage endpoint by name, grouped by those of the dimensions that it takes.
         costs_before: Ungrouped costs of the range to compare with.
         costs_by_before: The same, by the dimensions of the report.
+        costs_weeks: Ungrouped costs of the weeks before a running month.
         costs_by_model: Costs by line item, for a detailed report; None if `costs_by` has them.
         costs_by_item: Costs by project and line item, for a detailed report that is compared.
         costs_by_item_before: The same of the range to compare with.
@@ -114,6 +117,7 @@ class Sections:
     usage: Mapping[str, Section]
     costs_before: Section | None = None
     costs_by_before: Section | None = None
+    costs_weeks: Section | None = None
     costs_by_model: Section | None = None
     costs_by_item: Section | None = None
     costs_by_item_before: Section | None = None
@@ -166,8 +170,8 @@ class Spend:
         days: The amount of every day of the period; None where it did not come.
         groups: The largest first; together they are the total, exactly.
         before: The total of the range that it is compared with.
-        projection: The projected running month, from its own days; None for any other period, and
-            before a day of it is over.
+        projection: The projected running month; None for any other period, and where no day that is
+            over is known.
         unusual: The days that are far from the usual.
         stacks: Parts of each day by group; together they are the amount of the day.
         models: The bill by model, of a detailed report; what names no model is its line item.
@@ -285,8 +289,8 @@ class Explanation:
         organization: Whose bill it is.
         bills: The change of the bill, one for each currency, the largest bill first.
         blanks: Pairs of a section's name and why it has no figures.
-        gaps: Pairs of a section's name and the starts of its days that were not sent: of the bill
-            those that ended, of its lines and API keys those that the bill has.
+        gaps: Pairs of a section's name and the starts of its days that were not sent although they
+            ended, or although the bill has them, or of the bill its lines.
     """
 
     spec: ReportSpec
@@ -358,6 +362,8 @@ class Report:
         kinds: Tokens by kind, over all endpoints that count them; empty where there are none.
         used_before: Requests and tokens of the range that it is compared with, of a detailed
             report; None where they are not known or not comparable.
+        weeks: Pairs of a currency and the amounts of the days of the weeks before a running month,
+            None for those that did not come.
         explanation: The reasons why the bill changed, of a detailed report that is compared. API
             keys have names only where the report is split by them: their lists take a request for
             each project.
@@ -376,6 +382,7 @@ class Report:
     models: tuple[Tokens, ...] = ()
     kinds: tuple[TokenKind, ...] = ()
     used_before: Tokens | None = None
+    weeks: tuple[tuple[str, tuple[tuple[date, Decimal | None], ...]], ...] = ()
     explanation: Explanation | None = None
 
     @property
@@ -404,7 +411,8 @@ class Report:
     def _may_be_refused(self, section: str) -> bool:
         # A page adds these sections unasked, and the history of the service may begin after them.
         added = section == SPEND_BY_MODEL or section.startswith(PERIOD_BEFORE)
-        return section in ENDPOINTS or (added and self.spec.detailed)
+        is_aside = section in ENDPOINTS or section == WEEKS_BEFORE
+        return is_aside or (added and self.spec.detailed)
 
     @property
     def missing_days(self) -> int:

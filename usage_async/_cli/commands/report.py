@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from usage_async.report.answers import Answer
     from usage_async.report.budgets import Budget
     from usage_async.report.formats import Format
-    from usage_async.report.monthly import BudgetCosts
+    from usage_async.report.limits import SpendLimits
     from usage_async.report.spec import ReportSpec
     from usage_async.report.values import Report, View
 
@@ -114,13 +114,13 @@ def report(
     reading = _make(
         spec, connection, context, effort, with_names=not no_names, has_budget=monthly is not None
     )
-    made, beside = context.run(reading)
+    made, limits = context.run(reading)
     for notice in {*context.warnings} - {*untold(made, context.warnings)}:
         del context.warnings[notice]
     code = ExitCode.DONE if made.is_whole else ExitCode.FAILED
     planned = None
     if monthly is not None:
-        planned, of_budget = _planned(made, monthly, beside, chosen, context, strict=strict)
+        planned, of_budget = _planned(made, monthly, limits, chosen, context, strict=strict)
         code = of_budget or code
     render(chosen, context, output, made, attrs.evolve(view(), budget=planned))
     if not chosen.has_notices:
@@ -132,7 +132,7 @@ def report(
 def _planned(
     made: Report,
     monthly: tuple[Decimal, str],
-    beside: BudgetCosts,
+    limits: SpendLimits,
     chosen: Format,
     context: Context,
     *,
@@ -144,7 +144,7 @@ def _planned(
 
     amount, currency = monthly
     question = BudgetQuestion(spec=made.spec, monthly=amount, currency=currency)
-    found = budget_of_report(made, question, beside)
+    found = budget_of_report(made, question, limits)
     if found is None:
         context.warnings["budget: not compared, the spend is unknown"] = None
         return None, ExitCode.FAILED
@@ -221,10 +221,9 @@ async def _make(
     *,
     with_names: bool,
     has_budget: bool,
-) -> tuple[Report, BudgetCosts]:
-    from usage_async.report.monthly import BudgetCosts
+) -> tuple[Report, SpendLimits]:
+    from usage_async.report.limits import SpendLimits, read_spend_limits
     from usage_async.report.reading import query_count
-    from usage_async.report.reasons import read_background
     from usage_async.report.reports import report_of
     from usage_async.report.terminal.page import progress
 
@@ -233,7 +232,7 @@ async def _make(
         with progress(context.err, "reading", query_count(spec)) as advance:
             name = None if names is None else names.update
             made = await report_of(client, spec, name, advance)
-        return made, await read_background(client, spec) if has_budget else BudgetCosts()
+        return made, await read_spend_limits(client) if has_budget else SpendLimits()
 
 
 _TEXT = str | None

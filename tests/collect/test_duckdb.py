@@ -327,7 +327,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_file(shelf):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_file_that_may_not_be_written_to_can_be_read(shelf):  # pragma: no cover
+def test_a_file_that_may_not_be_written_to_can_be_read(shelf):  # pragma: no cover - skipped as root
     put(shelf.open(), [[usage(1)]])
     Path(shelf.path).chmod(0o400)
     assert shelf.open().states()[0].rows == 1

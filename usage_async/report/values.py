@@ -259,8 +259,8 @@ class View:
     def has_projection(self, currency: str) -> bool:
         """Tell if the budget projects the month in a currency.
 
-        A report then shows none of its own: the budget knows the weeks before the month as well,
-        and two projections of one month could contradict each other.
+        A report then shows none of its own: a budget of another reading may project otherwise, and
+        two projections of one month would contradict each other.
         """
         planned = self.budget
         return (
@@ -365,8 +365,8 @@ class Report:
         weeks: Pairs of a currency and the amounts of the days of the weeks before a running month,
             None for those that did not come.
         explanation: The reasons why the bill changed, of a detailed report that is compared. API
-            keys have names only where the report is split by them: their lists take a request for
-            each project.
+            keys that may be told have names, others only where the report is split by them: their
+            lists take a request for each project.
     """
 
     spec: ReportSpec

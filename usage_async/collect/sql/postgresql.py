@@ -68,7 +68,7 @@ def dbapi() -> Any:
         ConfigurationError: It is not installed.
     """
     try:
-        from adbc_driver_postgresql import dbapi as found  # type: ignore[import-untyped]
+        from adbc_driver_postgresql import dbapi as found  # type: ignore[import-untyped] # no marker
     except ImportError:
         msg = "a store in PostgreSQL needs a driver: pip install 'usage-async[postgres]'"
         raise ConfigurationError(msg) from None
